@@ -1,0 +1,55 @@
+// The directions of docs/architecture.md, as a check. A room may import only what is listed for it.
+const rooms = {
+  core: [],
+  proto: [],
+  xds: ['proto'],
+  api: ['core', 'proto'],
+  ca: ['core'],
+  store: ['core'],
+  relay: ['core'],
+  identity: ['core', 'api', 'proto', 'xds'],
+  gateway: ['core', 'api', 'proto', 'xds', 'identity', 'relay', 'store'],
+  agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
+  control: ['core', 'api', 'proto', 'xds', 'ca', 'store'],
+  cli: ['core', 'api', 'control', 'gateway', 'agent', 'ca'],
+  demo: ['core', 'api'],
+};
+
+module.exports = {
+  forbidden: [
+    {
+      name: 'no-circular',
+      severity: 'error',
+      comment: 'flows go in one direction; a cycle has none',
+      from: { pathNot: '^src/proto/' },
+      to: { circular: true },
+    },
+    ...Object.entries(rooms).map(([room, allowed]) => ({
+      name: `directions-of-${room}`,
+      severity: 'error',
+      comment: `src/${room} may import ${allowed.length === 0 ? 'nothing of ours' : allowed.map((name) => `src/${name}`).join(', ')}`,
+      from: { path: `^src/${room}/` },
+      to: { path: '^src/', pathNot: [`^src/${room}/`, ...allowed.map((name) => `^src/${name}/`)] },
+    })),
+    ...['ca', 'store', 'xds', 'identity', 'gateway', 'agent', 'control'].map((room) => ({
+      name: `door-of-${room}`,
+      severity: 'error',
+      comment: `other rooms import src/${room}/index.ts only`,
+      from: { path: '^src/', pathNot: `^src/${room}/` },
+      to: { path: `^src/${room}/`, pathNot: `^src/${room}/index\\.ts$` },
+    })),
+    {
+      name: 'core-does-no-io',
+      severity: 'error',
+      comment: 'the heart is pure: only hashing and codecs of node itself',
+      from: { path: '^src/core/' },
+      to: { dependencyTypes: ['core'], pathNot: '^(node:)?(crypto|buffer)$' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'], extensions: ['.ts', '.js'] },
+  },
+};

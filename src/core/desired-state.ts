@@ -1,0 +1,47 @@
+/** Desired state: the objects that users applied, by kind and key. Immutable: a change makes a new state that shares what did not change. */
+import type { ObjectRef } from './errors.ts';
+import type { DesiredObject, Kind } from './objects/index.ts';
+
+/** `namespace/name`, or `name` for the cluster-scoped kinds. */
+export type ObjectKey = string;
+
+export type ObjectOfKind<K extends Kind> = Extract<DesiredObject, { kind: K }>;
+export type DesiredState = { readonly [K in Kind]: ReadonlyMap<ObjectKey, ObjectOfKind<K>> };
+
+export const emptyDesiredState: DesiredState = {
+  EgressGateway: new Map(),
+  EgressPolicy: new Map(),
+  ExternalService: new Map(),
+  Namespace: new Map(),
+  Service: new Map(),
+  SnatBinding: new Map(),
+  SnatPool: new Map(),
+};
+
+export function refOf(object: DesiredObject): ObjectRef {
+  return { kind: object.kind, namespace: 'namespace' in object.metadata ? object.metadata.namespace : '', name: object.metadata.name };
+}
+
+export function keyOf({ namespace, name }: Pick<ObjectRef, 'namespace' | 'name'>): ObjectKey {
+  return namespace === '' ? name : `${namespace}/${name}`;
+}
+
+/** `ExternalService bookinfo/proxy`: how messages name an object. */
+export function describeRef(ref: ObjectRef): string {
+  return `${ref.kind} ${keyOf(ref)}`;
+}
+
+/** A change of desired state; objects of `put` replace those of the same kind and key. */
+export interface DesiredChange {
+  readonly put: readonly DesiredObject[];
+  readonly remove: readonly ObjectRef[];
+}
+
+/** Applies a change. Kinds that it does not touch keep their map by reference, which is what incremental compilation looks at. */
+export function applyChange(state: DesiredState, change: DesiredChange): DesiredState {
+  const next: Record<string, Map<ObjectKey, DesiredObject>> = {};
+  const mapOf = (kind: Kind) => (next[kind] ??= new Map<ObjectKey, DesiredObject>(state[kind]));
+  for (const ref of change.remove) mapOf(ref.kind as Kind).delete(keyOf(ref));
+  for (const object of change.put) mapOf(object.kind).set(keyOf(refOf(object)), object);
+  return { ...state, ...next } as DesiredState;
+}

@@ -1,0 +1,147 @@
+/** What the ledger records. Fields keep their names for ever: records outlive the program that wrote them. */
+import type { DenyReason, Revision } from './plan.ts';
+
+interface RecordBase {
+  /** RFC 3339 with milliseconds, UTC. */
+  readonly time: string;
+  /** Who wrote it: `control`, or the gateway's name. */
+  readonly origin: string;
+}
+
+/** Reasons that only a running gateway knows, beside the plan's own. */
+export const connectionReasons = [
+  'certificate-expired',
+  'certificate-invalid',
+  'certificate-missing',
+  'certificate-not-yet-valid',
+  'certificate-revoked',
+  'certificate-untrusted',
+  'client-closed',
+  'connect-failed',
+  'connect-request-invalid',
+  'connect-timeout',
+  'finished',
+  'ftp-command-refused',
+  'ftp-data-identity-mismatch',
+  'ftp-data-timeout',
+  'ftp-line-too-long',
+  'ftp-passive-address-ignored',
+  'ftp-reply-unparsable',
+  'gateway-stopping',
+  'handshake-failed',
+  'handshake-timeout',
+  'idle-timeout',
+  'ledger-unavailable',
+  'limit-exceeded',
+  'policy-revoked',
+  'snat-ports-exhausted',
+  'target-reset',
+] as const;
+export type ConnectionReason = (typeof connectionReasons)[number];
+
+interface ConnectionFields extends RecordBase {
+  /** Joins log, ledger and metrics; unique. The data connections of an FTP session name their control connection in `parentId`. */
+  readonly connectionId: string;
+  readonly parentId?: string;
+  readonly revision: Revision | null;
+  /** The workload's end as the gateway saw it, `address:port`. */
+  readonly client: string;
+  readonly spiffeId: string | null;
+  /** `NAMESPACE/NAME:PORTNAME` or null where none was found. */
+  readonly service: string | null;
+  readonly policies: readonly string[];
+}
+
+/** A connection was let out: written when the source address and port are known. */
+export interface ConnectionOpened extends ConnectionFields {
+  readonly type: 'connection-opened';
+  readonly snatAddress: string;
+  readonly snatPort: number;
+  /** `address:port` at the external service. */
+  readonly target: string;
+  readonly channel: 'stream' | 'ftp-control' | 'ftp-data' | 'connect';
+  /** HTTPConnect with constraints: what CONNECT named. */
+  readonly authority?: string;
+}
+
+export interface ConnectionClosed extends ConnectionFields {
+  readonly type: 'connection-closed';
+  readonly snatAddress: string;
+  readonly snatPort: number;
+  readonly target: string;
+  readonly reason: ConnectionReason;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly durationMs: number;
+}
+
+/** A connection, or a request within one, was refused. Nothing left the gateway for it. */
+export interface ConnectionDenied extends ConnectionFields {
+  readonly type: 'connection-denied';
+  readonly reason: DenyReason | ConnectionReason;
+  /** One sentence, safe to print: no control characters. */
+  readonly detail: string;
+}
+
+export interface CertificateIssued extends RecordBase {
+  readonly type: 'certificate-issued';
+  readonly spiffeId: string;
+  /** Lower-case hexadecimal. */
+  readonly serialNumber: string;
+  readonly notBefore: string;
+  readonly notAfter: string;
+  /** SHA-256 of the issuing CA certificate, hexadecimal. */
+  readonly issuerFingerprint: string;
+  readonly purpose: 'svid' | 'server' | 'admin';
+  /** How the caller proved who it is. */
+  readonly attestation: 'join-token' | 'certificate' | 'operator';
+}
+
+export interface CertificateRevoked extends RecordBase {
+  readonly type: 'certificate-revoked';
+  readonly spiffeId: string;
+  readonly serialNumber: string;
+}
+
+export interface IssuanceRefused extends RecordBase {
+  readonly type: 'issuance-refused';
+  readonly spiffeId: string | null;
+  readonly code: string;
+  readonly detail: string;
+}
+
+export interface AddressAssigned extends RecordBase {
+  readonly type: 'address-assigned' | 'address-released';
+  readonly pool: string;
+  readonly holder: string;
+  readonly address: string;
+  readonly firstPort: number;
+  readonly lastPort: number;
+}
+
+export interface PlanPublished extends RecordBase {
+  readonly type: 'plan-published';
+  readonly revision: Revision;
+  readonly previous: Revision | null;
+  /** `KIND NAMESPACE/NAME` of what changed. */
+  readonly changed: readonly string[];
+  /** The admin's SPIFFE ID, or `unix:UID`. */
+  readonly actor: string;
+}
+
+export interface CaRotated extends RecordBase {
+  readonly type: 'ca-rotated';
+  readonly step: 'initialized' | 'prepared' | 'activated' | 'retired';
+  readonly fingerprint: string;
+}
+
+export type LedgerRecord =
+  | AddressAssigned
+  | CaRotated
+  | CertificateIssued
+  | CertificateRevoked
+  | ConnectionClosed
+  | ConnectionDenied
+  | ConnectionOpened
+  | IssuanceRefused
+  | PlanPublished;

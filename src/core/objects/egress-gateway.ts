@@ -1,0 +1,33 @@
+import * as z from 'zod';
+import { apiVersion, clusterMetadata, duration, ipAddress, portNumber, spiffeId } from './common.ts';
+
+const endpoint = z.strictObject({ address: ipAddress, port: portNumber });
+
+/** `EgressGateway`: a data plane. Classes beside `sallyport` come with later versions and are refused until then. */
+export const egressGateway = z.strictObject({
+  apiVersion: z.literal(apiVersion),
+  kind: z.literal('EgressGateway'),
+  metadata: clusterMetadata,
+  spec: z.strictObject({
+    class: z.enum(['sallyport']),
+    listen: z.array(endpoint).min(1).max(16).meta({ description: 'Shared listeners: mTLS, the service chosen by SNI' }),
+    advertise: z.array(endpoint).min(1).max(16).optional().meta({ description: 'Where agents find it; default: listen' }),
+    identity: spiffeId.optional().meta({ description: 'Default: spiffe://TRUST-DOMAIN/ns/sallyport-system/sa/NAME' }),
+    ftp: z
+      .strictObject({
+        passivePorts: z.strictObject({ first: portNumber, last: portNumber }).optional().meta({ description: 'Ports for data connections from workloads; default: any free port' }),
+      })
+      .optional(),
+    limits: z
+      .strictObject({
+        connectionsPerIdentity: z.int().min(1).max(1_000_000).default(10_000),
+        handshakeTimeout: duration.default(10_000),
+        connectTimeout: duration.default(10_000),
+        idleTimeout: duration.default(3_600_000),
+        ftpDataTimeout: duration.default(30_000),
+      })
+      .prefault({}),
+  }),
+  status: z.unknown().optional(),
+});
+export type EgressGateway = z.output<typeof egressGateway>;

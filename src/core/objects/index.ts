@@ -1,0 +1,34 @@
+/**
+ * The kinds of desired state. One schema per kind; `schemas` is the registry that the manifest reader, the JSON schemas
+ * and the reference pages walk.
+ */
+import { egressGateway, type EgressGateway } from './egress-gateway.ts';
+import { egressPolicy, type EgressPolicy } from './egress-policy.ts';
+import { externalService, type ExternalService } from './external-service.ts';
+import { kubernetesService, namespaceObject, type KubernetesService, type NamespaceObject } from './kubernetes.ts';
+import { snatBinding, type SnatBinding } from './snat-binding.ts';
+import { snatPool, type SnatPool } from './snat-pool.ts';
+
+export * from './egress-gateway.ts';
+export * from './egress-policy.ts';
+export * from './external-service.ts';
+export * from './kubernetes.ts';
+export * from './older-external-service.ts';
+export * from './snat-binding.ts';
+export * from './snat-pool.ts';
+export { apiVersion } from './common.ts';
+
+export const schemas = {
+  EgressGateway: egressGateway,
+  EgressPolicy: egressPolicy,
+  ExternalService: externalService,
+  Namespace: namespaceObject,
+  Service: kubernetesService,
+  SnatBinding: snatBinding,
+  SnatPool: snatPool,
+} as const;
+
+export type Kind = keyof typeof schemas;
+
+/** An object of desired state: validated, defaulted, immutable. */
+export type DesiredObject = EgressGateway | EgressPolicy | ExternalService | KubernetesService | NamespaceObject | SnatBinding | SnatPool;

@@ -1,0 +1,29 @@
+import * as z from 'zod';
+import { apiVersion, dnsLabel, dnsSubdomain, ipAddress, namespacedMetadata, serviceTarget } from './common.ts';
+
+const bindingSubject = z.union([
+  z.strictObject({ namespace: dnsLabel, serviceAccount: dnsSubdomain.optional() }),
+  z.strictObject({ service: z.strictObject({ namespace: dnsLabel.optional(), name: dnsSubdomain }) }),
+]);
+
+/**
+ * `SnatBinding`: an identity leaves from an address of a pool, or from fixed ones. A namespace binding gives the whole
+ * namespace one address per family. The most specific binding wins (service account, then Kubernetes Service, then
+ * namespace; then: names a port, names a service, names no target); two equally specific ones are an error.
+ */
+export const snatBinding = z.strictObject({
+  apiVersion: z.literal(apiVersion),
+  kind: z.literal('SnatBinding'),
+  metadata: namespacedMetadata,
+  spec: z
+    .strictObject({
+      subject: bindingSubject,
+      pool: dnsSubdomain.optional().meta({ description: 'The SnatPool to take an address from' }),
+      addresses: z.array(ipAddress).min(1).max(2).optional().meta({ description: 'Fixed addresses of some SnatPool, at most one per family' }),
+      targets: z.array(serviceTarget).min(1).max(1024).optional().meta({ description: 'Only for these services; default: for all' }),
+    })
+    .refine((spec) => (spec.pool === undefined) !== (spec.addresses === undefined), 'needs either "pool" or "addresses"'),
+  status: z.unknown().optional(),
+});
+export type SnatBinding = z.output<typeof snatBinding>;
+export type BindingSubject = z.output<typeof bindingSubject>;

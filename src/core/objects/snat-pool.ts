@@ -1,0 +1,33 @@
+import * as z from 'zod';
+import { parseAddressRange } from '../ip-address.ts';
+import { apiVersion, clusterMetadata, duration, ipAddress } from './common.ts';
+
+/** One address, `first-last`, or CIDR notation. Every address of a CIDR block counts, the first and last too: exclude what the network cannot use. */
+const addressRange = z.string().transform((text, context) => {
+  const range = parseAddressRange(text);
+  if (!range.ok) {
+    context.addIssue({ code: 'custom', message: range.reason });
+    return z.NEVER;
+  }
+  return range.range;
+});
+
+/** `SnatPool`: a set of source addresses that gateways own. */
+export const snatPool = z.strictObject({
+  apiVersion: z.literal(apiVersion),
+  kind: z.literal('SnatPool'),
+  metadata: clusterMetadata,
+  spec: z.strictObject({
+    addresses: z.array(addressRange).min(1).max(256).meta({ description: 'Addresses, ranges (first-last) and CIDR blocks' }),
+    exclude: z.array(ipAddress).max(4096).default([]).meta({ description: 'Addresses of the ranges that are never assigned' }),
+    quarantine: duration.default(86_400_000).meta({ description: 'How long a released address stays unassigned; default 24h' }),
+    sharing: z
+      .discriminatedUnion('mode', [
+        z.strictObject({ mode: z.literal('Exclusive') }),
+        z.strictObject({ mode: z.literal('PortBlocks'), blockSize: z.int().min(16).max(32_256).meta({ description: 'Source ports a block, out of 1024-65535' }) }),
+      ])
+      .default({ mode: 'Exclusive' }),
+  }),
+  status: z.unknown().optional(),
+});
+export type SnatPool = z.output<typeof snatPool>;
