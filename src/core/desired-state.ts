@@ -43,5 +43,5 @@ export function applyChange(state: DesiredState, change: DesiredChange): Desired
   const mapOf = (kind: Kind) => (next[kind] ??= new Map<ObjectKey, DesiredObject>(state[kind]));
   for (const ref of change.remove) mapOf(ref.kind as Kind).delete(keyOf(ref));
   for (const object of change.put) mapOf(object.kind).set(keyOf(refOf(object)), object);
-  return { ...state, ...next } as DesiredState;
+  return { ...state, ...next };
 }
