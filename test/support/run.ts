@@ -1,0 +1,46 @@
+/**
+ * `npm test`: everything that this machine can run. A missing peer is named with the command that installs it and its
+ * tests are skipped; with CI=true what is missing is installed, and a skipped test fails the run.
+ */
+import { spawnSync } from 'node:child_process';
+import { globSync } from 'node:fs';
+import Mocha from 'mocha';
+import { missingPeers, installCommand } from './peers.ts';
+
+const inCi = process.env['CI'] === 'true';
+
+function preparePeers(): void {
+  const missing = missingPeers();
+  if (missing.length === 0) return;
+  if (!inCi) {
+    process.stderr.write(`missing: ${missing.map((peer) => peer.program).join(', ')}; their tests are skipped\n  install: ${installCommand(missing)}\n`);
+    return;
+  }
+  for (const [program, ...args] of [
+    ['apt-get', 'update', '-qq'],
+    ['apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...new Set(missing.map((peer) => peer.debianPackage))],
+  ]) {
+    const { status } = spawnSync(program!, args, { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
+    if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed with status ${status}`);
+  }
+}
+
+async function runTests(patterns: readonly string[]): Promise<number> {
+  const files = patterns.flatMap((pattern) => globSync(pattern)).sort();
+  if (files.length === 0) throw new Error(`no test file matches ${patterns.join(' ')}`);
+  const mocha = new Mocha({ timeout: 10_000, forbidOnly: true, reporter: 'spec', failZero: true });
+  for (const file of files) mocha.addFile(file);
+  await mocha.loadFilesAsync();
+  return await new Promise((resolve) => {
+    const runner = mocha.run((failures) => {
+      const { passes = 0, pending = 0 } = runner.stats ?? {};
+      process.stdout.write(`${passes} passed, ${failures} failed, ${pending} skipped\n`);
+      resolve(failures > 0 || (inCi && pending > 0) ? 1 : 0);
+    });
+  });
+}
+
+preparePeers();
+const args = process.argv.slice(2);
+// A test that leaves a handle open would hang the run: it ends here, and test/support/leaks.test.ts looks for what is left.
+process.exit(await runTests(args.length > 0 ? args : ['test/**/*.test.ts']));
