@@ -5,8 +5,9 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-const built = new URL('../dist/cli/main.js', import.meta.url);
-const entry = fileURLToPath(existsSync(built) ? built : new URL('../src/cli/main.ts', import.meta.url));
+// A checkout runs its sources; the package ships only what was built from them.
+const source = new URL('../src/cli/main.ts', import.meta.url);
+const entry = fileURLToPath(existsSync(source) ? source : new URL('../dist/cli/main.js', import.meta.url));
 
 if (Number(process.versions.node.split('.')[0]) >= 24) {
   process.argv[1] = entry;

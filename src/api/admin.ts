@@ -1,0 +1,204 @@
+/**
+ * The admin API: JSON over HTTP, on a Unix socket for its owner and over mTLS for named administrators. These types are
+ * the contract between control plane and CLI. Errors are RFC 9457 problems (`application/problem+json`).
+ */
+import type { Assignment } from '../core/assignments.ts';
+import type { ErrorCode, Fault, ObjectRef } from '../core/errors.ts';
+import type { DenyReason, Revision } from '../core/plan.ts';
+
+export const adminPaths = {
+  apply: '/v1alpha1/apply',
+  assignments: '/v1alpha1/assignments',
+  bundle: '/v1alpha1/ca/bundle',
+  ca: '/v1alpha1/ca',
+  caActivate: '/v1alpha1/ca/activate',
+  caCsr: '/v1alpha1/ca/csr',
+  caImport: '/v1alpha1/ca/import',
+  caInit: '/v1alpha1/ca/init',
+  caRetire: '/v1alpha1/ca/retire',
+  certificates: '/v1alpha1/certificates',
+  diff: '/v1alpha1/diff',
+  explain: '/v1alpha1/explain',
+  ledger: '/v1alpha1/ledger',
+  ledgerVerify: '/v1alpha1/ledger/verify',
+  livez: '/livez',
+  metrics: '/metrics',
+  objects: '/v1alpha1/objects',
+  readyz: '/readyz',
+  remove: '/v1alpha1/delete',
+  revocations: '/v1alpha1/revocations',
+  status: '/v1alpha1/status',
+  tokens: '/v1alpha1/tokens',
+  whois: '/v1alpha1/whois',
+} as const;
+
+/** RFC 9457, with our code as `type` and in a member of its own. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: ErrorCode;
+  readonly detail?: string;
+  readonly place?: string;
+  readonly value?: string;
+  readonly hint?: string;
+  readonly faults?: readonly Fault[];
+}
+
+export interface ManifestSource {
+  /** As the user named it; appears in faults. */
+  readonly file: string;
+  readonly text: string;
+}
+
+/** POST apply: all or nothing. */
+export interface ApplyRequest {
+  readonly sources: readonly ManifestSource[];
+  readonly dryRun?: boolean;
+}
+
+export type ChangeAction = 'created' | 'configured' | 'unchanged' | 'deleted';
+
+export interface ApplyResult {
+  readonly revision: Revision;
+  readonly previous: Revision | null;
+  readonly dryRun: boolean;
+  readonly changes: readonly { readonly ref: ObjectRef; readonly action: ChangeAction }[];
+  readonly warnings: readonly Fault[];
+  /** What the change does to decisions and addresses, a sentence each. */
+  readonly effects: readonly string[];
+}
+
+/** POST delete: objects by reference; deleting what is not there is `not-found`, and then nothing is deleted. */
+export interface DeleteRequest {
+  readonly refs: readonly ObjectRef[];
+  readonly dryRun?: boolean;
+}
+
+/** GET objects?kind=&namespace=&name= : manifests as YAML would hold them. */
+export interface ObjectList {
+  readonly revision: Revision | null;
+  readonly items: readonly Record<string, unknown>[];
+}
+
+export interface AssignmentList {
+  readonly items: readonly Assignment[];
+}
+
+export interface ExplainRequest {
+  /** A SPIFFE ID, or `NAMESPACE/SERVICEACCOUNT`. */
+  readonly subject: string;
+  readonly target: string;
+  readonly authority?: string;
+}
+
+export interface ExplainResult {
+  readonly allowed: boolean;
+  readonly reason: DenyReason | null;
+  readonly identity: string;
+  readonly service: string | null;
+  readonly policies: readonly string[];
+  readonly binding: string | null;
+  readonly addresses: readonly string[];
+  /** The explanation in sentences, as the CLI prints them. */
+  readonly text: readonly string[];
+  /** Manifests that would allow it; null where it is allowed or cannot be. */
+  readonly suggestion: string | null;
+}
+
+/** GET whois?address=&port=&time= . `match` is null where nobody held the address and port at that time. */
+export interface WhoisResult {
+  readonly match: Record<string, unknown> | null;
+  readonly closed: Record<string, unknown> | null;
+  /** The last connection from that address and port that had ended before the time, where there is no match. */
+  readonly nearest: Record<string, unknown> | null;
+}
+
+export interface LedgerVerification {
+  readonly ok: boolean;
+  readonly records: number;
+  readonly firstSequence: number;
+  readonly lastSequence: number;
+  readonly fault: string | null;
+}
+
+export interface TokenRequest {
+  readonly spiffeId: string;
+  readonly ttlMs?: number;
+}
+
+export interface TokenResult {
+  readonly token: string;
+  readonly spiffeId: string;
+  readonly expiresAt: string;
+}
+
+export interface CaSlot {
+  readonly slot: 'prepared' | 'active' | 'old';
+  readonly subject: string;
+  readonly fingerprint: string;
+  readonly notAfter: string;
+  readonly rootFingerprint: string;
+  /** `encrypted` where a passphrase protects the key on disk. */
+  readonly keyStorage: 'encrypted' | 'plain';
+}
+
+export interface CaStatus {
+  readonly trustDomain: string;
+  readonly slots: readonly CaSlot[];
+}
+
+/** POST ca/import: a chain with its key as PEM, the answer to `ca csr` (no key), or PKCS#12 (base64). Goes to the prepared slot, or becomes active where there is none. */
+export interface CaImportRequest {
+  readonly certificatesPem?: string;
+  readonly privateKeyPem?: string;
+  readonly pkcs12?: string;
+  readonly passphrase?: string;
+}
+
+export interface CertificateRequest {
+  readonly spiffeId: string;
+  readonly purpose: 'server' | 'admin';
+  readonly csrPem?: string;
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+  readonly lifetimeMs?: number;
+}
+
+export interface CertificateResult {
+  readonly spiffeId: string;
+  readonly serialNumber: string;
+  readonly notAfter: string;
+  readonly certificateChainPem: string;
+  readonly trustBundlePem: string;
+}
+
+export interface RevocationRequest {
+  readonly serialNumber?: string;
+  /** Revokes every unexpired certificate of the identity. */
+  readonly spiffeId?: string;
+}
+
+export interface RevocationResult {
+  readonly serialNumbers: readonly string[];
+}
+
+export interface ProxyStatus {
+  readonly node: string;
+  readonly connected: boolean;
+  readonly connectedSince: string | null;
+  readonly types: readonly { readonly typeUrl: string; readonly state: 'SYNCED' | 'STALE' | 'NACKED'; readonly sent: string | null; readonly acknowledged: string | null; readonly error: string | null }[];
+}
+
+export interface StatusResult {
+  readonly version: string;
+  readonly trustDomain: string;
+  readonly revision: Revision | null;
+  readonly ready: boolean;
+  readonly conditions: readonly string[];
+  readonly objects: Readonly<Record<string, number>>;
+  readonly proxies: readonly ProxyStatus[];
+  readonly ca: CaStatus;
+  readonly ledger: { readonly records: number; readonly lastSequence: number };
+  readonly startedAt: string;
+}
