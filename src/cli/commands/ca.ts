@@ -1,0 +1,58 @@
+import { writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { adminPaths, type CaImportRequest, type CaStatus } from '../../api/admin.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { adminClientOf, readFile, withServerOptions, type CliContext } from '../context.ts';
+import { readFileSync } from 'node:fs';
+import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
+
+export function addCa(program: Command, context: CliContext): void {
+  const ca = program.command('ca').summary('the certificate authority: the organisation\'s intermediate, and its rotation');
+  withServerOptions(ca.command('init'))
+    .summary('make a demo root and intermediate; the root\'s key is thrown away')
+    .action(async (_options: unknown, command: Command) => show(context, await adminClientOf(context, command.opts()).post<CaStatus>(adminPaths.caInit, {})));
+  withServerOptions(ca.command('csr'))
+    .summary('make a key and a request for the organisation\'s root to sign')
+    .option('--subject <name>', 'common name of the intermediate', 'Sallyport intermediate CA')
+    .option('--out <file>', 'write the request here instead of to stdout')
+    .addHelpText('after', '\nThe key stays in the control plane. Import the answer with: sallyport ca import --chain ANSWER.pem')
+    .action(async (options: { subject: string; out?: string }, command: Command) => {
+      const { csrPem } = await adminClientOf(context, command.opts()).post<{ csrPem: string }>(adminPaths.caCsr, { subject: options.subject });
+      if (options.out === undefined) context.out(csrPem.trimEnd());
+      else writeFileSync(options.out, csrPem);
+    });
+  withServerOptions(ca.command('import'))
+    .summary('take an intermediate: with its key, or the answer to "ca csr"')
+    .option('--chain <file>', 'certificates, PEM, intermediate first')
+    .option('--private-key <file>', 'its key, PEM; not for the answer to "ca csr"')
+    .option('--pkcs12 <file>', 'key and chain as PKCS#12')
+    .option('--passphrase-file <file>', 'passphrase of the key or PKCS#12')
+    .addHelpText('after', '\nThe first import becomes active at once; a later one is prepared: published in the trust bundle, signing nothing until "ca rotate".\n\nEXIT CODES\n  0 imported   2 the chain has faults, all of them told')
+    .action(async (options: { chain?: string; privateKey?: string; pkcs12?: string; passphraseFile?: string }, command: Command) => {
+      if ((options.chain === undefined) === (options.pkcs12 === undefined)) throw new SallyportError('usage', 'give either --chain or --pkcs12');
+      const request: CaImportRequest = {
+        ...(options.chain === undefined ? {} : { certificatesPem: readFile(options.chain) }),
+        ...(options.privateKey === undefined ? {} : { privateKeyPem: readFile(options.privateKey) }),
+        ...(options.pkcs12 === undefined ? {} : { pkcs12: readFileSync(options.pkcs12).toString('base64') }),
+        ...(options.passphraseFile === undefined ? {} : { passphrase: readFile(options.passphraseFile).replace(/\r?\n$/, '') }),
+      };
+      show(context, await adminClientOf(context, command.opts()).post<CaStatus>(adminPaths.caImport, request));
+    });
+  withServerOptions(ca.command('rotate'))
+    .summary('let the prepared intermediate sign; the old one stays trusted until its last certificate is out')
+    .option('--retire', 'drop the old one instead, once nothing it signed is valid')
+    .action(async (options: { retire?: true }, command: Command) =>
+      show(context, await adminClientOf(context, command.opts()).post<CaStatus>(options.retire === true ? adminPaths.caRetire : adminPaths.caActivate, {})),
+    );
+  withServerOptions(ca.command('export'))
+    .summary('print the trust bundle, PEM')
+    .action(async (_options: unknown, command: Command) => context.out((await adminClientOf(context, command.opts()).text(adminPaths.bundle)).trimEnd()));
+  withServerOptions(ca.command('show'))
+    .summary('the intermediates: prepared, active, old')
+    .addOption(outputOption())
+    .action(async (options: { output?: OutputFormat }, command: Command) => show(context, await adminClientOf(context, command.opts()).get<CaStatus>(adminPaths.ca), options.output));
+}
+
+function show(context: CliContext, status: CaStatus, format?: OutputFormat): void {
+  print(context, format, status, () => formatTable(['SLOT', 'SUBJECT', 'UNTIL', 'KEY', 'FINGERPRINT'], status.slots.map((slot) => [slot.slot, slot.subject, slot.notAfter, slot.keyStorage, slot.fingerprint])));
+}

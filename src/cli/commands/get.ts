@@ -1,0 +1,62 @@
+import type { Command } from 'commander';
+import { stringify } from 'yaml';
+import { adminPaths, type AssignmentList, type ObjectList } from '../../api/admin.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
+import { parseKind } from '../kinds.ts';
+
+interface Item {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly spec?: Readonly<Record<string, unknown>>;
+}
+
+export function addGet(program: Command, context: CliContext): void {
+  withServerOptions(program.command('get'))
+    .summary('list objects')
+    .argument('<kind>', 'externalservices (es), egresspolicies (ep), snatpools, snatbindings (sb), egressgateways (gw), assignments')
+    .argument('[name]', 'only this one')
+    .option('-n, --namespace <namespace>', 'namespace', 'default')
+    .option('-A, --all-namespaces', 'every namespace')
+    .addOption(outputOption(['json', 'yaml', 'wide', 'name']))
+    .addHelpText('after', '\nEXAMPLES\n  sallyport get externalservices -A\n  sallyport get assignments\n  sallyport get snatpool billing -o yaml\n\nEXIT CODES\n  0 ok   3 not found')
+    .action(async (kindText: string, name: string | undefined, options: { namespace: string; allNamespaces?: true; output?: OutputFormat }, command: Command) => {
+      const client = adminClientOf(context, command.opts());
+      if (/^assignments?$/i.test(kindText)) {
+        const { items } = await client.get<AssignmentList>(adminPaths.assignments);
+        print(context, options.output, { items }, () =>
+          formatTable(
+            ['ADDRESS', 'PORTS', 'HOLDER', 'POOL', 'RELEASED'],
+            items.map(({ address, ports, holder, pool, releasedAt }) => [address, `${ports.first}-${ports.last}`, holder, pool, releasedAt === null ? '-' : new Date(releasedAt).toISOString()]),
+          ),
+        );
+        return;
+      }
+      const kind = parseKind(kindText);
+      const namespace = kind.namespaced && options.allNamespaces !== true ? options.namespace : undefined;
+      const { items } = await client.get<ObjectList>(adminPaths.objects, { kind: kind.kind, namespace, name });
+      if (name !== undefined && items.length === 0) throw new SallyportError('not-found', `there is no ${kind.kind} ${JSON.stringify(name)}${namespace === undefined ? '' : ` in namespace ${JSON.stringify(namespace)}`}`, { hint: `list them: sallyport get ${kindText}${kind.namespaced ? ' -A' : ''}` });
+      const typed = items as unknown as readonly Item[];
+      if (options.output === 'name') for (const item of typed) context.out(`${item.kind}/${item.metadata.name}`);
+      else if (options.output === 'yaml') context.out(items.map((item) => stringify(item)).join('---\n').trimEnd());
+      else print(context, options.output, { items }, () => tableOf(typed, kind.namespaced));
+    });
+}
+
+function tableOf(items: readonly Item[], namespaced: boolean): string {
+  const headings = [...(namespaced ? ['NAMESPACE'] : []), 'NAME', 'SUMMARY'];
+  return formatTable(headings, items.map((item) => [...(namespaced ? [item.metadata.namespace ?? ''] : []), item.metadata.name, summaryOf(item)]));
+}
+
+/** One line of what an object says, for people; programs ask for JSON. */
+function summaryOf({ spec = {} }: Item): string {
+  return Object.entries(spec)
+    .map(([key, value]) => `${key}=${Array.isArray(value) ? value.map(brief).join(',') : brief(value)}`)
+    .join(' ');
+}
+
+function brief(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return String(value);
+  return `{${Object.entries(value).map(([key, inner]) => `${key}:${brief(inner)}`).join(' ')}}`;
+}

@@ -1,0 +1,25 @@
+import type { Command } from 'commander';
+import { adminPaths, type LedgerVerification } from '../../api/admin.ts';
+import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+
+export function addLedger(program: Command, context: CliContext): void {
+  const ledger = program.command('ledger').summary('read and verify the record of what happened');
+  withServerOptions(ledger.command('tail'))
+    .summary('print the last records, one JSON object a line')
+    .option('-f, --follow', 'go on with new ones')
+    .option('--last <count>', 'how many', '20')
+    .option('--type <type>', 'only this type, for example connection-denied')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport ledger tail -f --type connection-denied | jq .reason')
+    .action(async (options: { follow?: true; last: string; type?: string }, command: Command) => {
+      const query = { last: options.last, type: options.type, follow: options.follow === true ? 'true' : undefined };
+      for await (const line of adminClientOf(context, command.opts()).lines(adminPaths.ledger, query, context.signal)) context.out(line);
+    });
+  withServerOptions(ledger.command('verify'))
+    .summary('check the hash chain over every record')
+    .addHelpText('after', '\nEXIT CODES\n  0 whole   1 changed, dropped or reordered records')
+    .action(async (_options: unknown, command: Command) => {
+      const result = await adminClientOf(context, command.opts()).post<LedgerVerification>(adminPaths.ledgerVerify, {});
+      context.out(result.ok ? `ledger is whole: ${result.records} records, ${result.firstSequence} to ${result.lastSequence}` : `ledger is broken: ${result.fault ?? 'unknown'}`);
+      if (!result.ok) context.setExitStatus(1);
+    });
+}

@@ -1,0 +1,39 @@
+import type { Command } from 'commander';
+import { adminPaths, type StatusResult } from '../../api/admin.ts';
+import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import { formatTable, outputOption, print, printable, type OutputFormat } from '../output.ts';
+
+export function addStatus(program: Command, context: CliContext): void {
+  withServerOptions(program.command('status'))
+    .summary('the control plane, its gateways and agents on one screen')
+    .addOption(outputOption())
+    .addHelpText('after', '\nEXIT CODES\n  0 ready   1 not ready   6 control plane away')
+    .action(async (options: { output?: OutputFormat }, command: Command) => {
+      const status = await adminClientOf(context, command.opts()).get<StatusResult>(adminPaths.status);
+      print(context, options.output, status, () => describe(status));
+      if (!status.ready) context.setExitStatus(1);
+    });
+}
+
+function describe(status: StatusResult): string {
+  const active = status.ca.slots.find(({ slot }) => slot === 'active');
+  return [
+    `control plane  ${status.ready ? 'ready' : 'not ready'}, version ${status.version}, since ${status.startedAt}`,
+    `trust domain   ${status.trustDomain}`,
+    `ca             ${active === undefined ? 'none' : `${active.subject}, until ${active.notAfter}, key ${active.keyStorage}`}`,
+    `plan           ${status.revision?.slice(0, 12) ?? 'none'}`,
+    `objects        ${Object.entries(status.objects).map(([kind, count]) => `${count} ${kind}`).join(', ')}`,
+    `ledger         ${status.ledger.records} records`,
+    ...status.conditions.map((condition) => `condition      ${printable(condition)}`),
+    '',
+    formatTable(
+      ['PROXY', 'CONNECTED', 'STATE', 'ACKNOWLEDGED'],
+      status.proxies.map(({ node, connected, connectedSince, types }) => {
+        const states = types.map(({ state }) => state);
+        const worst = states.includes('NACKED') ? 'NACKED' : states.includes('STALE') ? 'STALE' : 'SYNCED';
+        const last = types.find(({ typeUrl }) => !typeUrl.endsWith('.Secret'))?.acknowledged;
+        return [node, connected ? (connectedSince ?? 'yes') : 'no', worst, last?.slice(0, 12) ?? '-'];
+      }),
+    ),
+  ].join('\n');
+}

@@ -1,0 +1,30 @@
+/** How results are printed: tables for people, JSON and YAML for programs. stdout is data and nothing else. */
+import { Option } from 'commander';
+import { stringify } from 'yaml';
+import type { CliContext } from './context.ts';
+
+export const outputFormats = ['json', 'yaml', 'wide', 'name'] as const;
+export type OutputFormat = (typeof outputFormats)[number];
+
+export function outputOption(formats: readonly OutputFormat[] = ['json', 'yaml']): Option {
+  return new Option('-o, --output <format>', 'output format').choices(formats);
+}
+
+/** kubectl's kind of table: upper-case headings, two spaces or more between columns, no lines. */
+export function formatTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = headings.map((heading, column) => Math.max(heading.length, ...rows.map((row) => (row[column] ?? '').length)));
+  return [headings, ...rows].map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]! + 2))).join('').trimEnd()).join('\n');
+}
+
+/** Prints a value as JSON or YAML; `table` is called where no format was asked for. */
+export function print(context: CliContext, format: OutputFormat | undefined, value: unknown, table: () => string): void {
+  if (format === 'json') context.out(JSON.stringify(value, null, 2));
+  else if (format === 'yaml') context.out(stringify(value).trimEnd());
+  else context.out(table());
+}
+
+/** Text from outside, made safe for a terminal: control characters (and with them escape sequences) are shown, not sent. */
+export function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what this is about
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
