@@ -1,0 +1,114 @@
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { Option, type Command } from 'commander';
+import { adminPaths, type CertificateRequest, type CertificateResult, type RevocationResult } from '../../api/admin.ts';
+import { exportPkcs12 } from '../../ca/index.ts';
+import { createCsr } from '../../core/csr.ts';
+import { parseDuration } from '../../core/duration.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { parseX509Svid } from '../../core/x509-svid.ts';
+import { adminClientOf, readFile, withServerOptions, type CliContext } from '../context.ts';
+import { printable } from '../output.ts';
+
+interface IssueOptions {
+  readonly purpose: 'server' | 'admin';
+  readonly dns?: readonly string[];
+  readonly ip?: readonly string[];
+  readonly lifetime?: string;
+  readonly out: string;
+  readonly pkcs12?: true;
+  readonly passphraseFile?: string;
+}
+
+export function addCert(program: Command, context: CliContext): void {
+  const cert = program.command('cert').summary('certificates for servers and administrators');
+  withServerOptions(cert.command('issue'))
+    .summary('make a key here and have it certified')
+    .description('Makes a P-256 key in this process, has it certified, and writes PREFIX.key.pem (0600), PREFIX.pem (chain) and PREFIX.bundle.pem; with --pkcs12 PREFIX.p12 instead of the key and chain.')
+    .argument('<spiffe-id>', 'the identity that secure naming expects, or the administrator\'s')
+    .addOption(new Option('--purpose <purpose>', 'server: for a BIG-IP or other service; admin: for this CLI over mTLS').choices(['server', 'admin']).default('server'))
+    .option('--dns <name...>', 'further DNS names of the server')
+    .option('--ip <address...>', 'further addresses of the server')
+    .option('--lifetime <span>', 'for example 30d')
+    .option('--out <prefix>', 'where to write', 'certificate')
+    .option('--pkcs12', 'write PKCS#12')
+    .option('--passphrase-file <file>', 'passphrase of the PKCS#12')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport cert issue spiffe://cluster.local/ns/bookinfo/sa/default --dns bigip.example --pkcs12 --passphrase-file pass --out bigip')
+    .action(async (spiffeId: string, options: IssueOptions, command: Command) => {
+      const lifetimeMs = options.lifetime === undefined ? undefined : parseDuration(options.lifetime);
+      if (options.lifetime !== undefined && lifetimeMs === undefined) throw new SallyportError('usage', `${JSON.stringify(options.lifetime)} is not a time span`, { hint: 'write it like 30d' });
+      if (options.pkcs12 === true && options.passphraseFile === undefined) throw new SallyportError('usage', 'PKCS#12 needs --passphrase-file');
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const request: CertificateRequest = {
+        spiffeId,
+        purpose: options.purpose,
+        csrPem: pem('CERTIFICATE REQUEST', createCsr(privateKey)),
+        ...(options.dns === undefined ? {} : { dnsNames: options.dns }),
+        ...(options.ip === undefined ? {} : { ipAddresses: options.ip }),
+        ...(lifetimeMs === undefined ? {} : { lifetimeMs }),
+      };
+      const result = await adminClientOf(context, command.opts()).post<CertificateResult>(adminPaths.certificates, request);
+      const files: (readonly [string, string | Buffer])[] = [[`${options.out}.bundle.pem`, result.trustBundlePem]];
+      if (options.pkcs12 === true) {
+        const passphrase = readFile(options.passphraseFile!).replace(/\r?\n$/, '');
+        files.push([`${options.out}.p12`, exportPkcs12({ privateKey, chainDer: certificatesOf(result.certificateChainPem).map(({ raw }) => raw), passphrase, friendlyName: spiffeId })]);
+      } else {
+        files.push([`${options.out}.key.pem`, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string], [`${options.out}.pem`, result.certificateChainPem]);
+      }
+      for (const [path, content] of files) {
+        writeFileSync(path, content, { mode: 0o600 });
+        context.out(path);
+      }
+      context.say(`${result.spiffeId}, serial ${result.serialNumber}, until ${result.notAfter}`);
+    });
+  cert
+    .command('inspect')
+    .summary('say what a certificate proves')
+    .argument('<file>', 'PEM or DER')
+    .addHelpText('after', '\nEXIT CODES\n  0 an X509-SVID   1 not one, with the reason')
+    .action((file: string) => {
+      const certificates = certificatesOf(readCertificates(file));
+      certificates.forEach((certificate, index) => {
+        const parsed = parseX509Svid(certificate.raw);
+        if (index === 0 && !parsed.ok) context.setExitStatus(1);
+        context.out(
+          [
+            `certificate ${index + 1} of ${certificates.length}`,
+            `  ${parsed.ok ? `X509-SVID of ${parsed.svid.spiffeId}` : certificate.ca ? 'CA certificate' : `not an X509-SVID: ${parsed.detail}`}`,
+            `  subject      ${printable(certificate.subject || '(empty)')}`,
+            `  issuer       ${printable(certificate.issuer)}`,
+            `  serial       ${certificate.serialNumber.toLowerCase()}`,
+            `  valid        ${new Date(certificate.validFrom).toISOString()} to ${new Date(certificate.validTo).toISOString()}`,
+            `  key          ${certificate.publicKey.asymmetricKeyType ?? 'unknown'} ${certificate.publicKey.asymmetricKeyDetails?.namedCurve ?? certificate.publicKey.asymmetricKeyDetails?.modulusLength ?? ''}`,
+            `  fingerprint  ${certificate.fingerprint256.replaceAll(':', '').toLowerCase()}`,
+          ].join('\n'),
+        );
+      });
+    });
+  withServerOptions(cert.command('revoke'))
+    .summary('refuse certificates before they expire; their connections end')
+    .argument('<serial-or-spiffe-id>', 'a serial number in hexadecimal, or a SPIFFE ID for all that it holds')
+    .addHelpText('after', '\nEXIT CODES\n  0 revoked   3 no such certificate that is still valid')
+    .action(async (which: string, _options: unknown, command: Command) => {
+      const request = which.startsWith('spiffe://') ? { spiffeId: which } : { serialNumber: which.toLowerCase() };
+      const { serialNumbers } = await adminClientOf(context, command.opts()).post<RevocationResult>(adminPaths.revocations, request);
+      for (const serialNumber of serialNumbers) context.out(serialNumber);
+    });
+}
+
+function readCertificates(file: string): string {
+  const text = readFile(file);
+  return text.includes('-----BEGIN CERTIFICATE-----') ? text : pem('CERTIFICATE', readFileSync(file));
+}
+
+function certificatesOf(text: string): readonly X509Certificate[] {
+  try {
+    return [...text.matchAll(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)].map(([one]) => new X509Certificate(one));
+  } catch (cause) {
+    throw new SallyportError('certificate-invalid', 'the file does not hold a certificate', { cause });
+  }
+}
+
+function pem(label: string, der: Buffer): string {
+  return `-----BEGIN ${label}-----\n${der.toString('base64').replaceAll(/.{64}(?!$)/g, '$&\n')}\n-----END ${label}-----\n`;
+}

@@ -1,0 +1,45 @@
+import { Command } from 'commander';
+import type { CliContext } from './context.ts';
+import { addAgent } from './commands/agent.ts';
+import { addApply } from './commands/apply.ts';
+import { addCa } from './commands/ca.ts';
+import { addCert } from './commands/cert.ts';
+import { addCompletion } from './commands/completion.ts';
+import { addDelete } from './commands/delete.ts';
+import { addDescribe } from './commands/describe.ts';
+import { addDiff } from './commands/diff.ts';
+import { addExplain } from './commands/explain.ts';
+import { addGateway } from './commands/gateway.ts';
+import { addGet } from './commands/get.ts';
+import { addLedger } from './commands/ledger.ts';
+import { addDeregister, addRegister } from './commands/register.ts';
+import { addServe } from './commands/serve.ts';
+import { addStatus } from './commands/status.ts';
+import { addToken } from './commands/token.ts';
+import { addValidate } from './commands/validate.ts';
+import { addVersion, version } from './commands/version.ts';
+import { addWhois } from './commands/whois.ts';
+
+/** The whole command tree. Commander throws instead of exiting, so that one place decides exit codes. */
+export function createProgram(context: CliContext): Command {
+  const program = new Command('sallyport')
+    .description('The egress gate of a service mesh: who may leave, from which address, and who it was.')
+    .version(version, '--version', 'print the version')
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => context.out(text.trimEnd()), writeErr: (text) => context.say(text.trimEnd()) })
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
+    .showSuggestionAfterError()
+    .addHelpText('after', '\nEXIT CODES\n  0 ok   1 negative answer or differences   2 usage or invalid input   3 not found\n  4 not authorised   5 conflict or exhausted   6 unavailable or timed out   70 bug');
+  const groups: readonly [string, readonly ((program: Command, context: CliContext) => void)[]][] = [
+    ['Run:', [addServe, addGateway, addAgent]],
+    ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate]],
+    ['Answers:', [addExplain, addWhois, addLedger, addStatus]],
+    ['Identity:', [addToken, addCa, addCert]],
+    ['Other:', [addCompletion, addVersion]],
+  ];
+  for (const [heading, adders] of groups) {
+    program.commandsGroup(heading);
+    for (const add of adders) add(program, context);
+  }
+  return program;
+}
