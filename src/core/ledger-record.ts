@@ -26,6 +26,7 @@ export const connectionReasons = [
   'ftp-data-timeout',
   'ftp-line-too-long',
   'ftp-passive-address-ignored',
+  'ftp-passive-port-refused',
   'ftp-reply-unparsable',
   'gateway-stopping',
   'handshake-failed',

@@ -1,0 +1,30 @@
+/** One command line of the control connection (RFC 959 section 5.3, as Telnet text by RFC 854). */
+
+export interface Command {
+  /** Upper case, letters and digits, at most 16: safe to log, unlike the argument. */
+  readonly verb: string;
+  /** What follows the first space, as it came. Empty for none. */
+  readonly argument: string;
+}
+
+export type CommandParse = { readonly ok: true; readonly command: Command } | { readonly ok: false; readonly reply: string };
+
+/**
+ * Parses one line, given without its LF. A line that servers read in different ways is refused with the reply to send.
+ *
+ * Telnet (RFC 854) matters in two places. Before the verb stand the interrupt and the Synch that a client sends with ABOR
+ * (RFC 959 section 4.1.3): they are dropped, in any order and also torn, because the kernel takes the byte that was sent as urgent out
+ * of the stream. Within the argument only the doubled IAC, a 255 of a file name, has one meaning.
+ */
+export function parseCommand(line: string): CommandParse {
+  const text = line.replace(/\r$/, '').replace(/^[\xf1-\xf9\xff]+/, '');
+  if (/[\x00-\x08\x0a-\x1f\x7f]/.test(text)) return refused('501 Control characters are not accepted in a command.');
+  if (/\xff/.test(text.replaceAll('\xff\xff', ''))) return refused('501 Telnet sequences are not accepted within a command.');
+  const match = /^([A-Za-z][A-Za-z0-9]{0,15})(?: (.*))?$/s.exec(text);
+  if (match === null) return refused('500 Command not understood.');
+  return { ok: true, command: { verb: match[1]!.toUpperCase(), argument: match[2] ?? '' } };
+}
+
+function refused(reply: string): CommandParse {
+  return { ok: false, reply };
+}
