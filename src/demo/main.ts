@@ -1,0 +1,59 @@
+/** `npm run demo`: the main job end to end on loopback, narrated; `-- --json` for programs, `-- --keep` to play on. */
+import { parseArgs } from 'node:util';
+import { demoCases, type CaseResult, type DemoCase } from './cases.ts';
+import { identities, serviceHosts, workloads } from './story.ts';
+import { startWorld, type World } from './world.ts';
+
+const { values } = parseArgs({ options: { json: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false }, verbose: { type: 'boolean', default: false } } });
+const tell = (text: string) => void (values.json ? process.stderr : process.stdout).write(`${text}\n`);
+
+async function play(world: World, demoCase: DemoCase): Promise<CaseResult> {
+  const { name, workload, target, expected } = demoCase;
+  const about = { name, identity: identities[workload], target: serviceHosts[target] };
+  try {
+    const outcome = await demoCase.play(world);
+    return { ...about, ...outcome, ok: outcome.ok && outcome.decision === expected };
+  } catch (error) {
+    // What was denied must be shown to have been denied, and what was allowed to have been allowed: an error shows neither.
+    return { ...about, decision: expected === 'allowed' ? 'denied' : 'allowed', sourceAddress: null, ok: false, story: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function narrate({ title }: DemoCase, result: CaseResult): void {
+  tell(`\n${result.ok ? 'ok  ' : 'FAIL'} ${result.name}: ${title}`);
+  tell(`     who       ${result.identity}`);
+  tell(`     what      ${result.target}`);
+  tell(`     decision  ${result.decision}`);
+  tell(`     seen from ${result.sourceAddress ?? '-'}`);
+  tell(`     ${result.story}`);
+}
+
+function explainHowToPlay(world: World): void {
+  tell(`
+It runs on. To play with it:
+  export ${Object.entries(world.environment).map(([name, value]) => `${name}=${value}`).join(' ')}
+  npx sallyport status
+  npx sallyport get assignments
+  npx sallyport explain sm-apigw-a/nettools --to bookinfo/bigip-proxy-svc:${world.ports.proxyAtAgent}
+  npx sallyport ledger tail -f
+  curl -px http://${world.agentAddress(workloads[0]!)}:${world.ports.proxyAtAgent} http://127.0.0.1:${world.originPort}/
+  curl --user demo:demo ftp://${world.agentAddress(workloads[0]!)}:${world.ports.ftpAtAgent}/
+Ctrl-C ends it all and leaves nothing behind.`);
+}
+
+const startedAt = Date.now();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+const world = await startWorld((text) => tell(`-- ${text}`));
+
+const results: CaseResult[] = [];
+for (const demoCase of demoCases) {
+  const result = await play(world, demoCase);
+  results.push(result);
+  narrate(demoCase, result);
+}
+const ok = results.every((result) => result.ok);
+tell(`\n${results.filter((result) => result.ok).length} of ${results.length} cases as they should be, in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`);
+if (values.json) process.stdout.write(`${JSON.stringify({ ok, cases: results.map(({ story: _story, ...result }) => result) })}\n`);
+process.exitCode = ok ? 0 : 1;
+if (values.keep) explainHowToPlay(world);
+else await world.close();

@@ -1,0 +1,94 @@
+/** The demo's own processes: the `sallyport` command, started, waited for, and ended by their process ids. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const cli = fileURLToPath(new URL(`../cli/main${extname(import.meta.filename)}`, import.meta.url));
+
+export interface CommandResult {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Processes {
+  /** Starts a command that goes on; its output goes to a log file in the directory. */
+  start(name: string, args: readonly string[]): void;
+  /** SIGKILL, and until it is gone. */
+  kill(name: string): Promise<void>;
+  /** Runs a command to its end. */
+  run(args: readonly string[], stdin?: string): Promise<CommandResult>;
+  /** Ends all that still run. */
+  stop(): Promise<void>;
+}
+
+export function createProcesses(directory: string, env: NodeJS.ProcessEnv): Processes {
+  const running = new Map<string, ChildProcess>();
+  // However this process ends, what it started ends with it.
+  process.on('exit', () => {
+    for (const child of running.values()) child.kill('SIGKILL');
+  });
+
+  async function end(name: string, signal: NodeJS.Signals): Promise<void> {
+    const child = running.get(name);
+    running.delete(name);
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    const lastResort = setTimeout(() => child.kill('SIGKILL'), 5_000);
+    await gone;
+    clearTimeout(lastResort);
+  }
+
+  return {
+    start(name, args) {
+      const child = spawn(process.execPath, [cli, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+      const log = createWriteStream(join(directory, `${name}.log`), { flags: 'a' });
+      child.stdout.pipe(log, { end: false });
+      child.stderr.pipe(log, { end: false });
+      running.set(name, child);
+    },
+    kill: (name) => end(name, 'SIGKILL'),
+    run: (args, stdin = '') =>
+      new Promise((resolve, reject) => {
+        const child = spawn(process.execPath, [cli, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+        const output = { stdout: '', stderr: '' };
+        child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
+        child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
+        child.once('error', reject);
+        child.once('close', (status) => resolve({ status: status ?? 70, ...output }));
+        child.stdin.on('error', () => child.stdin.destroy()); // the command may end without reading
+        child.stdin.end(stdin);
+      }),
+    async stop() {
+      await Promise.all([...running.keys()].map((name) => end(name, 'SIGTERM')));
+    },
+  };
+}
+
+/** Ports that are free now; all are held until all are known, so that none is given twice. */
+export async function findFreePorts(count: number): Promise<readonly number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+/** Polls `check` until it gives a value; throws with `what` when it has not within the limit. */
+export async function waitFor<Value>(what: string, limitMs: number, check: () => Promise<Value | undefined> | Value | undefined): Promise<Value> {
+  const deadline = Date.now() + limitMs;
+  for (;;) {
+    const value = await check();
+    if (value !== undefined) return value;
+    if (Date.now() > deadline) throw new Error(`waited ${limitMs / 1000} s in vain for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
