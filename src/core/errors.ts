@@ -45,6 +45,7 @@ export const errorCodes = {
   'request-invalid': { http: 400, grpc: 3, exit: 2, retriable: false },
   'request-too-large': { http: 413, grpc: 3, exit: 2, retriable: false },
   'spiffe-id-invalid': { http: 422, grpc: 3, exit: 2, retriable: false },
+  'store-failed': { http: 500, grpc: 13, exit: 6, retriable: false },
   'timeout': { http: 504, grpc: 4, exit: 6, retriable: true },
   'token-invalid': { http: 401, grpc: 16, exit: 4, retriable: false },
   'unavailable': { http: 503, grpc: 14, exit: 6, retriable: true },

@@ -1,0 +1,11 @@
+/**
+ * The embedded store: what must survive the process. One mechanism, an append-only file made durable in groups, serves
+ * three: the control plane's state, the ledger, and a gateway's spool of records on their way to the ledger.
+ *
+ * Invariants: what was acknowledged survives SIGKILL at any moment, and the loss of power; a torn end, which only holds
+ * what was not acknowledged, is dropped and reported; any other damage is refused with its place; one process at a time
+ * uses a directory. See docs/decisions/0201-embedded-store.md.
+ */
+export type { TornEnd } from './line-file.ts';
+export { openStateStore, type Committed, type StateStore, type StateStoreOptions } from './state-store.ts';
+export type { Transaction } from './transaction.ts';
