@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { allocate } from '../../core/allocate.ts';
 import { compile } from '../../core/compile.ts';
-import { applyChange, describeRef, emptyDesiredState, keyOf, refOf } from '../../core/desired-state.ts';
+import { applyChange, describeRef, emptyDesiredState, refOf } from '../../core/desired-state.ts';
 import { SallyportError, type Fault } from '../../core/errors.ts';
+import { locateFault } from '../../core/fault-location.ts';
 import { parseManifests } from '../../core/manifest.ts';
 import { parseTrustDomain } from '../../core/spiffe-id.ts';
 import type { CliContext } from '../context.ts';
@@ -26,21 +27,12 @@ export function addValidate(program: Command, context: CliContext): void {
       const { assignments, faults } = allocate(desired, [], 0);
       const compiled = compile(desired, assignments, { trustDomain: trustDomain.trustDomain });
       const all = [...faults, ...(compiled.ok ? [] : compiled.faults)];
-      if (all.length > 0) throw invalid(all.map((fault) => located(fault, parsed.objects)));
-      if (compiled.ok) for (const warning of compiled.warnings) for (const line of describeFault(located(warning, parsed.objects))) context.say(`warning: ${line}`);
+      if (all.length > 0) throw invalid(all.map((fault) => locateFault(fault, parsed.objects)));
+      if (compiled.ok) for (const warning of compiled.warnings) for (const line of describeFault(locateFault(warning, parsed.objects))) context.say(`warning: ${line}`);
       for (const { object } of parsed.objects) context.out(`${describeRef(refOf(object))} valid`);
     });
 }
 
 function invalid(faults: readonly Fault[]): SallyportError {
   return new SallyportError('manifest-invalid', `${faults.length === 1 ? 'a fault' : `${faults.length} faults`} in the manifests`, { faults });
-}
-
-type Located = Extract<ReturnType<typeof parseManifests>, { ok: true }>['objects'][number];
-
-/** Adds the file, line and column to a fault that names an object and a field. */
-function located(fault: Fault, objects: readonly Located[]): Fault {
-  const { object: ref, path = [] } = fault;
-  const found = ref === undefined ? undefined : objects.find(({ object }) => object.kind === ref.kind && keyOf(refOf(object)) === keyOf(ref));
-  return found === undefined ? fault : { ...fault, position: found.positionOf(path) };
 }

@@ -1,0 +1,160 @@
+/**
+ * Keeps desired state and its plan. Every change goes one way, one at a time: validate the whole input, allocate,
+ * compile, write down, publish. A change that has a fault anywhere changes nothing.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { ApplyRequest, ApplyResult, ChangeAction, DeleteRequest } from '../api/admin.ts';
+import { allocate } from '../core/allocate.ts';
+import type { Assignments } from '../core/assignments.ts';
+import { compile, type CompileState } from '../core/compile.ts';
+import { applyChange, describeRef, keyOf, refOf, type DesiredChange, type DesiredState } from '../core/desired-state.ts';
+import { SallyportError, type Fault, type ObjectRef } from '../core/errors.ts';
+import { locateFault } from '../core/fault-location.ts';
+import type { LedgerRecord } from '../core/ledger-record.ts';
+import { parseManifests, type LocatedObject } from '../core/manifest.ts';
+import type { DesiredObject, Kind } from '../core/objects/index.ts';
+import { describePlanDiff, diffPlans } from '../core/plan-diff.ts';
+import type { Plan } from '../core/plan.ts';
+import type { TrustDomain } from '../core/spiffe-id.ts';
+import type { StateStore } from '../store/index.ts';
+import type { ControlSections } from './sections.ts';
+
+export interface Planner {
+  readonly plan: Plan;
+  readonly warnings: readonly Fault[];
+  apply(request: ApplyRequest, actor: string): Promise<ApplyResult>;
+  remove(request: DeleteRequest, actor: string): Promise<ApplyResult>;
+}
+
+export interface PlannerOptions {
+  readonly store: StateStore<ControlSections>;
+  readonly trustDomain: TrustDomain;
+  readonly clusterDomain: string;
+  readonly now: () => number;
+  /** Makes ledger records durable. */
+  readonly record: (records: readonly LedgerRecord[]) => Promise<void>;
+  /** Called with each new plan, once it and the addresses it stands on are durable. */
+  readonly publish: (plan: Plan) => void;
+}
+
+const changesWaitingMax = 256;
+
+interface Compiled {
+  readonly plan: Plan;
+  readonly warnings: readonly Fault[];
+  readonly state: CompileState;
+}
+
+/** Compiles what the store holds. Throws `manifest-invalid` where that has faults, which only an upgrade that is stricter could bring about. */
+export async function createPlanner(options: PlannerOptions): Promise<Planner> {
+  const { store, trustDomain, clusterDomain, now, record, publish } = options;
+
+  function compileOrThrow(desired: DesiredState, assignments: Assignments, located: readonly LocatedObject[], faults: readonly Fault[], previous?: CompileState): Compiled {
+    const compiled = compile(desired, assignments, { trustDomain, clusterDomain, ...(previous === undefined ? {} : { previous }) });
+    const all = [...faults, ...(compiled.ok ? [] : compiled.faults)];
+    if (!compiled.ok || all.length > 0) throw invalid(all.map((fault) => locateFault(fault, located)));
+    return compiled;
+  }
+
+  let current = compileOrThrow(store.desired, store.assignments, [], []);
+  for (const [key, records] of [...store.entries('outbox')]) {
+    await record(records);
+    await store.commit({ put: { outbox: { [key]: null } } });
+  }
+  publish(current.plan);
+
+  let waiting = 0;
+  let last: Promise<unknown> = Promise.resolve();
+  /** One change at a time: each sees the state that the one before has made. */
+  async function inTurn<Result>(run: () => Promise<Result>): Promise<Result> {
+    if (waiting >= changesWaitingMax) throw new SallyportError('unavailable', `${waiting} changes are waiting already`, { hint: 'try again' });
+    waiting += 1;
+    const result = last.then(run);
+    last = result.catch(() => undefined);
+    return await result.finally(() => (waiting -= 1));
+  }
+
+  async function change(desiredChange: DesiredChange, actions: ApplyResult['changes'], located: readonly LocatedObject[], dryRun: boolean, actor: string): Promise<ApplyResult> {
+    const time = now();
+    const desired = applyChange(store.desired, desiredChange);
+    const allocation = allocate(desired, store.assignments, time);
+    const next = compileOrThrow(desired, allocation.assignments, located, allocation.faults, current.state);
+    const previous = current.plan;
+    const result: ApplyResult = {
+      revision: next.plan.revision,
+      previous: previous.revision,
+      dryRun,
+      changes: actions,
+      warnings: next.warnings.map((warning) => locateFault(warning, located)),
+      effects: describePlanDiff(diffPlans(previous, next.plan)),
+    };
+    if (dryRun || (desiredChange.put.length === 0 && desiredChange.remove.length === 0)) return result;
+
+    // The records wait in the store's own commit until the ledger has them, so that a crash in between loses none.
+    const records = recordsOf(new Date(time).toISOString(), store.assignments, allocation.assignments, previous, next.plan, actions, actor);
+    const outboxKey = `${time}-${next.plan.revision}`;
+    await store.commit({ desired: desiredChange, assignments: allocation.assignments, put: { outbox: { [outboxKey]: records } } });
+    current = next;
+    await record(records);
+    await store.commit({ put: { outbox: { [outboxKey]: null } } });
+    publish(next.plan);
+    return result;
+  }
+
+  return {
+    get plan() {
+      return current.plan;
+    },
+    get warnings() {
+      return current.warnings;
+    },
+    async apply({ sources, dryRun = false }, actor) {
+      const parsed = parseManifests(sources);
+      if (!parsed.ok) throw invalid(parsed.faults);
+      return await inTurn(async () => {
+        const put: DesiredObject[] = [];
+        const actions = parsed.objects.map(({ object }) => {
+          const known = store.desired[object.kind].get(keyOf(refOf(object)));
+          const action: ChangeAction = known === undefined ? 'created' : isDeepStrictEqual(known, object) ? 'unchanged' : 'configured';
+          if (action !== 'unchanged') put.push(object);
+          return { ref: refOf(object), action };
+        });
+        return await change({ put, remove: [] }, actions, parsed.objects, dryRun, actor);
+      });
+    },
+    remove: ({ refs, dryRun = false }, actor) =>
+      inTurn(async () => {
+        const missing = refs.filter((ref) => !isHeld(store.desired, ref));
+        if (missing.length > 0) throw new SallyportError('not-found', `there is no ${missing.map(describeRef).join(', ')}`, { hint: 'nothing was deleted; list what there is: sallyport get KIND -A' });
+        return await change({ put: [], remove: refs }, refs.map((ref) => ({ ref, action: 'deleted' })), [], dryRun, actor);
+      }),
+  };
+}
+
+function isHeld(desired: DesiredState, ref: ObjectRef): boolean {
+  return Object.hasOwn(desired, ref.kind) && desired[ref.kind as Kind].has(keyOf(ref));
+}
+
+function invalid(faults: readonly Fault[]): SallyportError {
+  return new SallyportError('manifest-invalid', `${faults.length === 1 ? 'a fault' : `${faults.length} faults`}, nothing was changed`, { faults });
+}
+
+/** What the ledger is told of a change: who made it, and which addresses were given and released by it. */
+function recordsOf(time: string, before: Assignments, after: Assignments, previous: Plan, next: Plan, actions: ApplyResult['changes'], actor: string): readonly LedgerRecord[] {
+  const base = { time, origin: 'control' } as const;
+  const keyOfAssignment = ({ pool, holder, address, ports, releasedAt }: Assignments[number]) => `${pool} ${holder} ${address} ${ports.first} ${releasedAt === null ? 'held' : 'released'}`;
+  const known = new Set(before.map(keyOfAssignment));
+  return [
+    ...after
+      .filter((assignment) => !known.has(keyOfAssignment(assignment)))
+      .map(({ pool, holder, address, ports, releasedAt }): LedgerRecord => ({ ...base, type: releasedAt === null ? 'address-assigned' : 'address-released', pool, holder, address, firstPort: ports.first, lastPort: ports.last })),
+    {
+      ...base,
+      type: 'plan-published',
+      revision: next.revision,
+      previous: previous.revision,
+      changed: actions.filter(({ action }) => action !== 'unchanged').map(({ ref }) => describeRef(ref)),
+      actor,
+    },
+  ];
+}

@@ -1,0 +1,27 @@
+import type { LedgerRecord } from '../core/ledger-record.ts';
+import type { JoinToken } from './join-tokens.ts';
+
+/** A certificate that may still be shown to somebody. */
+export interface IssuedCertificate {
+  readonly spiffeId: string;
+  readonly notAfterMs: number;
+}
+
+/** What the control plane keeps in the store beside desired state and assignments. */
+export interface ControlSections {
+  /** By the hash of the token; gone once spent. */
+  readonly tokens: JoinToken;
+  /** By serial number; gone once expired. */
+  readonly certificates: IssuedCertificate;
+  /** By serial number; gone once the certificate would have expired. */
+  readonly revocations: IssuedCertificate;
+  /** Ledger records of changes that are made, and not known to be in the ledger. */
+  readonly outbox: readonly LedgerRecord[];
+}
+
+/** When an entry may be forgotten. */
+export const sectionExpiry = {
+  tokens: ({ expiresAtMs }: JoinToken) => expiresAtMs,
+  certificates: ({ notAfterMs }: IssuedCertificate) => notAfterMs,
+  revocations: ({ notAfterMs }: IssuedCertificate) => notAfterMs,
+} as const;
