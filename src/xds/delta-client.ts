@@ -101,16 +101,16 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
 
   /** Ends what is under way: an attempt, or the pause before the next one. */
   let endAttempt = (): void => undefined;
-  /** Counts attempts, so that what belongs to an earlier one is known for it. */
-  let attempts = 0;
+  /** Counts beginnings and ends of attempts, so that what belongs to an earlier one is known for it. */
+  let generation = 0;
   let failures = 0;
   let connected = false;
   let closed = false;
 
   function start(reason: string): void {
     endAttempt();
-    const attempt = (attempts += 1);
-    const isCurrent = (): boolean => attempt === attempts;
+    const own = (generation += 1);
+    const isCurrent = (): boolean => own === generation;
     tell('connecting', { reason });
     if (!isCurrent()) return; // the listener has closed the client, or connected anew
     let opened: { readonly client: Client; readonly release: () => void };
@@ -135,6 +135,7 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
     };
     const fail = (detail: DeltaClientStateDetail): void => {
       if (!isCurrent()) return;
+      generation += 1;
       endAttempt();
       if (connected && options.now() - startedAtMs >= limits.stableAfterMs) failures = 0;
       retry(detail);
@@ -196,7 +197,7 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
 
   function close(): void {
     closed = true;
-    attempts += 1;
+    generation += 1;
     connected = false;
     options.signal?.removeEventListener('abort', close);
     endAttempt();
@@ -205,7 +206,7 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
   options.signal?.addEventListener('abort', close, { once: true });
   if (options.signal?.aborted === true) closed = true;
   queueMicrotask(() => {
-    if (!closed && attempts === 0) start('starting');
+    if (!closed && generation === 0) start('starting');
   });
 
   return {

@@ -26,7 +26,8 @@ export interface Snapshot {
   readonly types: ReadonlyMap<string, ResourceMap>;
 }
 
-const NO_RESOURCES: ResourceMap = new Map();
+/** What a type has that nobody has given resources. */
+export const NO_RESOURCES: ResourceMap = new Map();
 
 /** The resources of `typeUrl` in `snapshot`; the same empty map for every type that it does not have. */
 export function resourcesOf(snapshot: Snapshot, typeUrl: string): ResourceMap {
