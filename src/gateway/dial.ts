@@ -1,0 +1,147 @@
+/** Connecting onward: from the identity's own address, through the targets in turn, in bounded time. */
+import net from 'node:net';
+import { familyOf, type IpAddress } from '../core/ip-address.ts';
+import type { ConnectionReason } from '../core/ledger-record.ts';
+import type { DenyReason, Endpoint, SnatSource, Target } from '../core/plan.ts';
+import type { SnatAddress, SnatPorts } from '../core/snat-ports.ts';
+import type { HostLookup } from './host-lookup.ts';
+
+export interface DialRequest {
+  readonly snat: SnatSource;
+  /** Tried in turn. */
+  readonly targets: readonly Target[];
+  /** For all of it: name resolution and every attempt. */
+  readonly connectTimeoutMs: number;
+  /** Ends the attempt, with reason `client-closed`. */
+  readonly signal?: AbortSignal;
+}
+
+export type DialOutcome =
+  /** The socket is connected, half-open, not flowing, and gives its source port back when it closes. An error listener is there: watch `close`. */
+  | { readonly ok: true; readonly socket: net.Socket; readonly local: Endpoint; readonly remote: Endpoint }
+  /** `detail` is one sentence, safe to print, and tells of every target. */
+  | { readonly ok: false; readonly reason: ConnectionReason | DenyReason; readonly detail: string };
+
+export type Dial = (request: DialRequest) => Promise<DialOutcome>;
+
+/** Ports refused by the kernel before a dial gives up: a whole small block, or a fair sample of a large one. */
+const portRefusalsMax = 256;
+/** As Go's net.Dialer: a target that does not answer must leave time for the next. */
+const attemptTimeoutMinMs = 2_000;
+
+type Failure = Extract<DialOutcome, { ok: false }>;
+
+export function createDial({ ports, lookup, now }: { readonly ports: SnatPorts; readonly lookup: HostLookup; readonly now: () => number }): Dial {
+  return async function dial({ snat, targets, connectTimeoutMs, signal }) {
+    const deadlineMs = now() + connectTimeoutMs;
+    const failures: Failure[] = [];
+    for (const [index, target] of targets.entries()) {
+      const remainingMs = deadlineMs - now();
+      if (remainingMs <= 0) break;
+      const places = target.kind === 'address' ? { ok: true as const, addresses: [target.address] } : await lookup(target.host, remainingMs);
+      if (!places.ok) {
+        failures.push({ ok: false, reason: places.reason, detail: places.detail });
+        continue;
+      }
+      for (const [place, address] of places.addresses.entries()) {
+        const source = familyOf(address) === 'ipv4' ? snat.ipv4 : snat.ipv6;
+        const remote = { address, port: target.port };
+        if (source === undefined) {
+          failures.push({ ok: false, reason: 'snat-family-mismatch', detail: `${formatEndpoint(remote)} needs an ${familyName(address)} source address, and the identity has none` });
+          continue;
+        }
+        const left = deadlineMs - now();
+        const share = left / (targets.length - index + places.addresses.length - place - 1);
+        const timeoutMs = Math.min(left, Math.max(share, attemptTimeoutMinMs));
+        const outcome = timeoutMs > 0 ? await connectFrom(source, remote, timeoutMs, signal) : timedOut(remote, connectTimeoutMs);
+        if (outcome.ok || outcome.reason === 'client-closed') return outcome;
+        failures.push(outcome);
+      }
+    }
+    return summarise(failures, connectTimeoutMs);
+  };
+
+  async function connectFrom(source: SnatAddress, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<DialOutcome> {
+    const destination = formatEndpoint(remote);
+    const refused: number[] = [];
+    try {
+      for (;;) {
+        const port = refused.length < portRefusalsMax ? ports.take(source, destination, refused.length) : undefined;
+        if (port === undefined) {
+          const range = `${source.ports.first}-${source.ports.last}`;
+          return { ok: false, reason: 'snat-ports-exhausted', detail: `no port of ${formatAddress(source.address)}:${range} is free for ${destination} (${refused.length} refused by the kernel)` };
+        }
+        const outcome = await attempt(source.address, port, remote, timeoutMs, signal);
+        if (outcome.ok) {
+          outcome.socket.once('close', () => ports.release(source, destination, port));
+          return outcome;
+        }
+        if (!('portTaken' in outcome)) {
+          ports.release(source, destination, port);
+          return outcome;
+        }
+        refused.push(port);
+      }
+    } finally {
+      for (const port of refused) ports.release(source, destination, port);
+    }
+  }
+}
+
+function attempt(localAddress: IpAddress, localPort: number, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<DialOutcome | (Failure & { portTaken: true })> {
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) {
+      resolve(clientClosed);
+      return;
+    }
+    // Keep-alive finds a peer that vanished long before the idle timeout, which may be an hour.
+    const socket = net.connect({ host: remote.address, port: remote.port, localAddress, localPort, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs });
+    const giveUp = (failure: Failure): void => {
+      settle();
+      socket.destroy();
+      resolve(failure);
+    };
+    const timer = setTimeout(() => giveUp(timedOut(remote, timeoutMs)), timeoutMs);
+    const onAbort = (): void => giveUp(clientClosed);
+    const settle = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    };
+    signal?.addEventListener('abort', onAbort);
+    socket.once('connect', () => {
+      settle();
+      resolve({ ok: true, socket, local: { address: localAddress, port: localPort }, remote });
+    });
+    // Stays for the socket's life: an error without a listener would end the process, and `close` follows every error.
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      settle();
+      resolve(describeFailure(error, localAddress, remote));
+    });
+  });
+}
+
+export const keepAliveDelayMs = 30_000;
+
+const clientClosed: Failure = { ok: false, reason: 'client-closed', detail: 'the client closed the connection before the target was reached' };
+
+const timedOut = (remote: Endpoint, timeoutMs: number): Failure => ({ ok: false, reason: 'connect-timeout', detail: `${formatEndpoint(remote)} did not answer within ${Math.round(timeoutMs)} ms` });
+
+function describeFailure({ code = 'an unknown error', syscall }: NodeJS.ErrnoException, localAddress: IpAddress, remote: Endpoint): Failure | (Failure & { portTaken: true }) {
+  // bind(2) gives EADDRNOTAVAIL for an address that is not this host's; connect(2) gives it for a four-tuple in use. libuv reports EADDRINUSE of bind at connect.
+  if (syscall === 'bind' && code === 'EADDRNOTAVAIL') return { ok: false, reason: 'connect-failed', detail: `the source address ${localAddress} is not an address of this host` };
+  const failure: Failure = { ok: false, reason: code === 'ETIMEDOUT' ? 'connect-timeout' : 'connect-failed', detail: `connecting from ${localAddress} to ${formatEndpoint(remote)} failed with ${code}` };
+  return code === 'EADDRINUSE' || code === 'EADDRNOTAVAIL' ? { ...failure, portTaken: true } : failure;
+}
+
+/** One outcome for all targets: the last attempt that could have succeeded says why. */
+function summarise(failures: readonly Failure[], connectTimeoutMs: number): Failure {
+  const telling = failures.findLast((failure) => failure.reason !== 'snat-family-mismatch') ?? failures.at(-1);
+  if (telling === undefined) return { ok: false, reason: 'connect-timeout', detail: `no target was reached within ${connectTimeoutMs} ms` };
+  return { ok: false, reason: telling.reason, detail: failures.map((failure) => failure.detail).join('; ') };
+}
+
+const familyName = (address: IpAddress): string => (familyOf(address) === 'ipv4' ? 'IPv4' : 'IPv6');
+const formatAddress = (address: string): string => (address.includes(':') ? `[${address}]` : address);
+
+/** `address:port`, with brackets around IPv6, as the ledger has it. */
+export const formatEndpoint = ({ address, port }: { readonly address: string; readonly port: number }): string => `${formatAddress(address)}:${port}`;

@@ -1,0 +1,85 @@
+/** Where a protocol takes over: what the data plane hands to a handler once a peer is verified and allowed, and what it wants back. */
+import type { TLSSocket } from 'node:tls';
+import type { ConnectionReason, ConnectionOpened } from '../core/ledger-record.ts';
+import type { Decision, DenyReason, Endpoint, GatewayLimits, PortRange, ServicePort, Target } from '../core/plan.ts';
+import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import type { DialOutcome } from './dial.ts';
+import type { VerifiedPeer } from './peer.ts';
+
+/** What the control plane sets for a gateway as a whole. */
+export interface GatewaySettings {
+  readonly name: string;
+  readonly trustDomain: TrustDomain;
+  readonly identity: SpiffeId;
+  /** Shared listeners: the service is chosen by SNI. */
+  readonly listen: readonly Endpoint[];
+  readonly ftpPassivePorts: PortRange | null;
+  readonly limits: GatewayLimits;
+}
+
+export type AllowedDecision = Extract<Decision, { allowed: true }>;
+export type Dialled = Extract<DialOutcome, { ok: true }>;
+
+/** Writes the records of one connection. */
+export interface ConnectionLedger {
+  readonly connectionId: string;
+  /** A connection was let out. `closed` writes its end, once; further calls do nothing. */
+  opened(dialled: Pick<Dialled, 'local' | 'remote'>, about: { readonly channel: ConnectionOpened['channel']; readonly authority?: string }): OpenedRecord;
+  /** The connection, or a request within it, was refused. */
+  denied(reason: DenyReason | ConnectionReason, detail: string): void;
+  /** For a connection that belongs to this one, from `client` (`address:port`): a new id, this one as its parent. */
+  child(client: string): ConnectionLedger;
+}
+
+export interface OpenedRecord {
+  closed(end: { readonly reason: ConnectionReason; readonly bytesSent: number; readonly bytesReceived: number }): void;
+}
+
+/** A listener beside the shared ones, for further connections of one session. */
+export interface PeerListener extends Endpoint {
+  close(): void;
+}
+
+export interface PeerListenerEvents {
+  /** Handshake done and certificate verified; `client` is `address:port`. Whose it is remains to be compared. */
+  peer(socket: TLSSocket, peer: VerifiedPeer, client: string): void;
+  /** Already ended; to be recorded. */
+  refused(reason: ConnectionReason, detail: string, client: string): void;
+}
+
+export interface ProtocolContext {
+  /** Half-open and not flowing. An error listener is there: watch `close`. */
+  readonly client: TLSSocket;
+  /** `address:port` of the client. */
+  readonly clientEndpoint: string;
+  readonly peer: VerifiedPeer;
+  readonly servicePort: ServicePort;
+  readonly grant: AllowedDecision['grant'];
+  readonly settings: GatewaySettings;
+  readonly ledger: ConnectionLedger;
+  /** The wall clock, in milliseconds. */
+  readonly now: () => number;
+  /** From the grant's address, to the service port's own targets unless others are given. Given up when the client closes. */
+  dial(targets?: readonly Target[]): Promise<DialOutcome>;
+  /**
+   * Listens for further connections of this session, at the address that the client has connected to, on a free port of `ports`
+   * (any, for null). Undefined when none is free.
+   */
+  listenForPeers(ports: PortRange | null, events: PeerListenerEvents): Promise<PeerListener | undefined>;
+}
+
+/** One connection in the care of a protocol. */
+export interface ProtocolSession {
+  /** Resolves once the session is over, everything it opened is closed, and its records are written. Must not reject. */
+  readonly done: Promise<void>;
+  /** Ends the session at once, recording `reason`. May come at any moment, also twice. */
+  end(reason: ConnectionReason): void;
+  /** Whether the session may go on under a changed grant of the same SNAT source; absent: yes. */
+  allowedBy?(grant: AllowedDecision['grant']): boolean;
+}
+
+/**
+ * Serves an allowed connection. The handler owns `client` from here on: it must see to its end. Nothing has been dialled, so a
+ * server that speaks first has not been heard by anyone.
+ */
+export type ProtocolHandler = (context: ProtocolContext) => ProtocolSession;
