@@ -27,6 +27,7 @@ export const errorCodes = {
   'attestation-failed': { http: 401, grpc: 16, exit: 4, retriable: false },
   'ca-already-initialized': { http: 409, grpc: 9, exit: 5, retriable: false },
   'ca-certificate-invalid': { http: 422, grpc: 3, exit: 2, retriable: false },
+  'ca-expiring': { http: 503, grpc: 14, exit: 6, retriable: false },
   'ca-key-invalid': { http: 422, grpc: 3, exit: 2, retriable: false },
   'ca-not-initialized': { http: 503, grpc: 14, exit: 6, retriable: false },
   'ca-rotation-refused': { http: 409, grpc: 9, exit: 5, retriable: false },
