@@ -61,7 +61,7 @@ export interface ServicePort {
   /** The port that workloads use. */
   readonly port: number;
   readonly protocol: Protocol;
-  /** Name of the EgressGateway. */
+  /** Name of the EgressGateway; empty where there is none to serve it, and then everyone is refused. */
   readonly gateway: string;
   /** Host names by which workloads ask (lower case); the first is the canonical NAME.NAMESPACE.svc.CLUSTER-DOMAIN. */
   readonly hosts: readonly string[];
@@ -110,6 +110,7 @@ export interface Plan {
 /** Why something is refused. Stable; each is explained in docs/reference/decisions.md. */
 export const denyReasons = [
   'authority-not-allowed',
+  'no-gateway',
   'no-policy',
   'no-snat-binding',
   'no-such-service',
