@@ -1,0 +1,41 @@
+import { constants } from 'node:fs';
+import { access, mkdir } from 'node:fs/promises';
+import { SallyportError } from '../core/errors.ts';
+import { certificatesOfPem } from '../core/pem.ts';
+import { readFileSet, replaceFileSet } from './file-set.ts';
+import type { WorkloadIdentity } from './identity-source.ts';
+import { readPrivateKey, type SvidMaterial } from './svid.ts';
+
+/** Where an identity outlives its process. */
+export interface IdentityStore {
+  /** What was saved last, not believed yet; undefined for nothing. Throws SallyportError `file-unreadable`, or `certificate-invalid` for contents that make no sense. */
+  load(): Promise<SvidMaterial | undefined>;
+  save(identity: WorkloadIdentity): Promise<void>;
+}
+
+const names = { chain: 'svid.pem', key: 'key.pem', bundle: 'bundle.pem' } as const;
+
+/** `svid.pem`, `key.pem` and `bundle.pem` in one directory, 0600, replaced as one. */
+export function createIdentityStore(directory: string): IdentityStore {
+  return {
+    async load() {
+      const files = await readOrMake(directory);
+      if (files === undefined) return undefined;
+      return { chain: certificatesOfPem(files[names.chain]), bundle: certificatesOfPem(files[names.bundle]), privateKey: readPrivateKey(files[names.key]) };
+    },
+    async save(identity) {
+      await replaceFileSet(directory, { [names.chain]: identity.certificateChainPem, [names.key]: identity.privateKeyPem, [names.bundle]: identity.trustBundlePem });
+    },
+  };
+}
+
+/** Asks for a directory that can be written too, so that a join token is not spent on an identity that cannot be kept. */
+async function readOrMake(directory: string) {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await access(directory, constants.W_OK);
+    return await readFileSet(directory, Object.values(names));
+  } catch (error) {
+    throw new SallyportError('file-unreadable', `state directory "${directory}" cannot be used`, { place: directory, hint: 'give it to the user that runs this program', cause: error });
+  }
+}

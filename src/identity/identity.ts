@@ -1,0 +1,226 @@
+import { generateKeyPair, type KeyObject } from 'node:crypto';
+import { promisify } from 'node:util';
+import type { Logger } from 'pino';
+import { enrol, renew, type ControlPlane } from '../api/enrolment-client.ts';
+import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } from '../api/mesh-credentials.ts';
+import { createCsr } from '../core/csr.ts';
+import { SallyportError } from '../core/errors.ts';
+import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import type { SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';
+import type { DeltaEndpoint } from '../xds/index.ts';
+import type { IdentitySource, WorkloadIdentity } from './identity-source.ts';
+import { attemptIsDue, startEnrolling, stepRenewal, wakeAtMs, type Renewal, type RenewalEvent } from './renewal.ts';
+import { createIdentityStore } from './identity-store.ts';
+import { acceptSvid, acceptTrustBundle, type AcceptedSvid } from './svid.ts';
+
+export interface IdentityOptions {
+  readonly trustDomain: TrustDomain;
+  /** The control plane's EnrolmentService, `host:port`. */
+  readonly enrolmentAddress: string;
+  /** The control plane's IdentityService, `host:port`. */
+  readonly identityAddress: string;
+  /** Trust anchors to know the control plane by, until it has given newer ones. */
+  readonly trustBundlePem: string;
+  /** Default: service account `control` of namespace `sallyport-system`. */
+  readonly controlIdentity?: SpiffeId;
+  /** Asked whenever there is no valid certificate, so that a token may come later. */
+  readonly joinToken?: () => Promise<string | undefined>;
+  /** Where the identity outlives the process. Without it every start needs a new join token. */
+  readonly stateDirectory?: string;
+  readonly now: () => number;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+export interface IdentityStatus {
+  readonly phase: Renewal['phase'];
+  readonly spiffeId: SpiffeId | null;
+  readonly expiresAtMs: number | null;
+  /** When the next certificate will be asked for. */
+  readonly attemptAtMs: number;
+  /** Why the last attempt failed; null after one that succeeded. */
+  readonly failure: { readonly code: string; readonly message: string; readonly hint: string | null } | null;
+}
+
+export interface Identity extends IdentitySource {
+  /** Takes up what is on disk and keeps the identity valid from then on, in the background. Throws SallyportError `file-unreadable`. */
+  start(): Promise<void>;
+  /** Ends that. What is held stays held. */
+  stop(): Promise<void>;
+  /** Asks for a new certificate at once. */
+  renewNow(): void;
+  /** Takes new trust anchors, as they come by SDS; nothing happens before the first enrolment. Throws SallyportError `certificate-invalid`. */
+  setTrustBundle(pem: string): void;
+  /** A service of the control plane, reached as the identity of this moment. Throws SallyportError `unavailable` where there is none. */
+  controlEndpoint(address: string): DeltaEndpoint;
+  status(): IdentityStatus;
+}
+
+const callTimeoutMs = 10_000;
+const generateKey = promisify(generateKeyPair);
+
+/** An identity that enrols once with a join token and then renews itself for as long as it runs, whenever the control plane is there. */
+export function createIdentity(options: IdentityOptions): Identity {
+  const { trustDomain, now, random, log } = options;
+  const controlIdentity = options.controlIdentity ?? defaultControlIdentity(trustDomain);
+  const givenTrustBundlePem = acceptTrustBundle(options.trustBundlePem);
+  const store = options.stateDirectory === undefined ? undefined : createIdentityStore(options.stateDirectory);
+  const listeners = new Set<(identity: WorkloadIdentity) => void>();
+  const stopping = new AbortController();
+
+  let current: WorkloadIdentity | undefined;
+  let renewal = startEnrolling(now());
+  let failure: SallyportError | undefined;
+  /** Kept over attempts, so that a control plane can tell a repeated enrolment from a stolen token. */
+  let enrolmentKey: KeyObject | undefined;
+  /** A refused token is not sent again: that would look like guessing. */
+  let refusedToken: { readonly token: string; readonly error: SallyportError } | undefined;
+  let wake = (): void => undefined;
+  let running: Promise<void> = Promise.resolve();
+  let saving: Promise<void> = Promise.resolve();
+
+  function advance(event: RenewalEvent): void {
+    const before = renewal.phase;
+    renewal = stepRenewal(renewal, event);
+    if (renewal.phase === 'expired' && before !== 'expired') log.warn({ spiffeId: current?.spiffeId, phase: renewal.phase }, 'identity has expired; a new join token is needed');
+  }
+
+  function adopt({ identity, notBeforeMs }: AcceptedSvid, heldSinceMs: number): void {
+    advance({ type: 'issued', heldSinceMs: Math.max(notBeforeMs, heldSinceMs), expiresAtMs: identity.expiresAtMs, random: random() });
+    failure = undefined;
+    publish(identity);
+  }
+
+  function publish(identity: WorkloadIdentity): void {
+    current = identity;
+    for (const listener of listeners) listener(identity);
+  }
+
+  /** In order, off the path of whoever waits for the identity. A disk that is full costs the next restart, not this run. */
+  function save(identity: WorkloadIdentity): void {
+    if (store === undefined) return;
+    saving = saving.then(() => store.save(identity)).catch((error: unknown) => log.warn({ err: error, spiffeId: identity.spiffeId }, 'identity cannot be saved'));
+  }
+
+  const controlAt = (address: string): ControlPlane => ({ address, identity: controlIdentity, trustBundlePem: current?.trustBundlePem ?? givenTrustBundlePem });
+  const limits = { timeoutMs: callTimeoutMs, signal: stopping.signal };
+
+  async function enrolWithToken(): Promise<AcceptedSvid> {
+    const token = await options.joinToken?.();
+    if (token === undefined || token === '') {
+      throw new SallyportError('token-invalid', 'there is no valid identity and no join token', { hint: 'create a token for this workload: sallyport token create --help' });
+    }
+    if (token === refusedToken?.token) throw refusedToken.error;
+    enrolmentKey ??= (await generateKey('ec', { namedCurve: 'P-256' })).privateKey;
+    try {
+      const accepted = accept(await enrol(controlAt(options.enrolmentAddress), token, createCsr(enrolmentKey), limits), enrolmentKey);
+      enrolmentKey = undefined;
+      return accepted;
+    } catch (error) {
+      if (error instanceof SallyportError && error.code === 'token-invalid') refusedToken = { token, error };
+      throw error;
+    }
+  }
+
+  async function renewWith(identity: WorkloadIdentity): Promise<AcceptedSvid> {
+    const { privateKey } = await generateKey('ec', { namedCurve: 'P-256' });
+    return accept(await renew(controlAt(options.identityAddress), identity, createCsr(privateKey), limits), privateKey, identity.spiffeId);
+  }
+
+  function accept(response: SvidResponse, privateKey: KeyObject, spiffeId?: SpiffeId): AcceptedSvid {
+    const material = { chain: response.certificateChain, bundle: response.trustBundle, privateKey };
+    return acceptSvid(material, { trustDomain, nowMs: now(), ...(spiffeId === undefined ? {} : { spiffeId }) });
+  }
+
+  async function attempt(): Promise<void> {
+    const held = 'expiresAtMs' in renewal ? current : undefined;
+    try {
+      const accepted = held === undefined ? await enrolWithToken() : await renewWith(held);
+      adopt(accepted, now());
+      save(accepted.identity);
+      log.info({ spiffeId: accepted.identity.spiffeId, expiresAt: new Date(accepted.identity.expiresAtMs).toISOString() }, held === undefined ? 'identity enrolled' : 'identity renewed');
+    } catch (error) {
+      if (stopping.signal.aborted) return;
+      failure = error instanceof SallyportError ? error : new SallyportError('internal', 'asking for a certificate failed unexpectedly', { cause: error });
+      advance({ type: 'failed', nowMs: now(), random: random() });
+      log.warn({ err: failure, code: failure.code, hint: failure.hint, phase: renewal.phase, retryInMs: renewal.attemptAtMs - now() }, 'no certificate could be had');
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      advance({ type: 'woken', nowMs: now() });
+      if (attemptIsDue(renewal, now())) await attempt();
+      else await sleepUntil(wakeAtMs(renewal, now()));
+    }
+  }
+
+  function sleepUntil(timeMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => wake(), Math.max(0, timeMs - now()));
+      wake = () => {
+        clearTimeout(timer);
+        wake = () => undefined;
+        resolve();
+      };
+    });
+  }
+
+  async function restore(): Promise<void> {
+    try {
+      const material = await store?.load();
+      if (material === undefined) return;
+      const accepted = acceptSvid(material, { trustDomain, nowMs: now() });
+      adopt(accepted, accepted.notBeforeMs); // how long ago it came is not known: at the longest, its whole life
+      log.info({ spiffeId: accepted.identity.spiffeId, expiresAt: new Date(accepted.identity.expiresAtMs).toISOString() }, 'identity restored from disk');
+    } catch (error) {
+      if (!(error instanceof SallyportError && error.code === 'certificate-invalid')) throw error;
+      log.warn({ err: error, stateDirectory: options.stateDirectory }, 'identity on disk cannot be used; a new join token is needed');
+    }
+  }
+
+  return {
+    get current() {
+      return current;
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    async start() {
+      await restore();
+      running = run();
+    },
+    async stop() {
+      stopping.abort();
+      wake();
+      await running;
+      await saving;
+    },
+    renewNow() {
+      advance({ type: 'requested', nowMs: now() });
+      wake();
+    },
+    setTrustBundle(pem) {
+      const trustBundlePem = acceptTrustBundle(pem);
+      if (current === undefined || current.trustBundlePem === trustBundlePem) return;
+      publish({ ...current, trustBundlePem });
+      save(current);
+      log.info({ spiffeId: current.spiffeId }, 'trust bundle replaced');
+    },
+    controlEndpoint(address) {
+      if (current === undefined) throw new SallyportError('unavailable', 'there is no identity yet');
+      return { address, credentials: meshChannelCredentials([controlIdentity], current.trustBundlePem, current), options: meshChannelOptions };
+    },
+    status() {
+      return {
+        phase: renewal.phase,
+        spiffeId: current?.spiffeId ?? null,
+        expiresAtMs: current?.expiresAtMs ?? null,
+        attemptAtMs: renewal.attemptAtMs,
+        failure: failure === undefined ? null : { code: failure.code, message: failure.message, hint: failure.hint ?? null },
+      };
+    },
+  };
+}

@@ -1,0 +1,20 @@
+/**
+ * Identity: how a gateway or an agent comes to an X509-SVID and keeps it valid.
+ *
+ * Lives here: `identity.ts` (the shell that enrols, renews and tells), `renewal.ts` (when, as a reducer), `svid.ts` (whether an answer
+ * is believed), `identity-store.ts` and `file-set.ts` (on disk), `join-token.ts`.
+ *
+ * Invariants:
+ * - A join token goes only to a server whose chain leads to the trust bundle and whose SPIFFE ID is the control plane's.
+ * - A private key is made here, one for every certificate, and leaves only by the files that the user asked for (0600).
+ * - What is held is always whole: certificate, key and bundle change together, in memory and on disk.
+ * - A renewal never changes who we are.
+ *
+ * Source: the SPIFFE standards, "X.509-SVID" and "SPIFFE Workload API" (https://github.com/spiffe/spiffe/tree/main/standards).
+ */
+export type { IdentitySource, WorkloadIdentity } from './identity-source.ts';
+export { createIdentity } from './identity.ts';
+export type { Identity, IdentityOptions, IdentityStatus } from './identity.ts';
+export { readFileSet, replaceFileSet } from './file-set.ts';
+export type { FileSet } from './file-set.ts';
+export { joinTokenFile } from './join-token.ts';

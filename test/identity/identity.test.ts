@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { certificatesOfPem } from '../../src/core/pem.ts';
+import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
+import { createIdentity, type Identity, type IdentityOptions } from '../../src/identity/index.ts';
+import { startFakeControlPlane, trustDomainText, type FakeControlPlane, type FakeControlPlaneOptions } from './support/fake-control-plane.ts';
+import { createOpensslCa, type OpensslCa } from './support/openssl-ca.ts';
+import { until } from './support/waiting.ts';
+
+const workloadId = 'spiffe://cluster.local/ns/bookinfo/sa/productpage';
+const hourMs = 3_600_000;
+
+describe('identity', () => {
+  let ca: OpensslCa;
+  let otherCa: OpensslCa;
+  let directory: string;
+  let lines: string[];
+  const closers: (() => unknown)[] = [];
+
+  before(async () => {
+    [ca, otherCa] = await Promise.all([createOpensslCa(), createOpensslCa()]);
+  });
+  after(() => Promise.all([ca.remove(), otherCa.remove()]));
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'sallyport-identity-'));
+    lines = [];
+  });
+  afterEach(async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  async function control(options: Partial<FakeControlPlaneOptions> = {}): Promise<FakeControlPlane> {
+    const started = await startFakeControlPlane({ ca, tokens: new Map([['token', workloadId]]), ...options });
+    closers.push(() => started.stop());
+    return started;
+  }
+
+  async function identity(addresses: Pick<IdentityOptions, 'enrolmentAddress' | 'identityAddress'>, options: Partial<IdentityOptions> = {}): Promise<Identity> {
+    const { enrolmentAddress, identityAddress } = addresses;
+    const made = createIdentity({
+      trustDomain: trustDomainText as TrustDomain,
+      enrolmentAddress,
+      identityAddress,
+      trustBundlePem: ca.rootPem,
+      joinToken: () => Promise.resolve('token'),
+      now: Date.now,
+      random: () => 0,
+      log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) }),
+      ...options,
+    });
+    closers.push(() => made.stop());
+    await made.start();
+    return made;
+  }
+
+  const held = (source: Identity) => until('an identity', () => source.current);
+  const failing = (source: Identity) => until('a failure', () => source.status().failure ?? undefined);
+
+  it('enrols with its join token, once', async () => {
+    const server = await control();
+    const source = await identity(server);
+    const current = await held(source);
+    assert.equal(current.spiffeId, workloadId);
+    assert.equal(certificatesOfPem(current.certificateChainPem).length, 2, 'leaf and intermediate');
+    const leaf = new X509Certificate(current.certificateChainPem);
+    assert.ok(leaf.checkPrivateKey(createPrivateKey(current.privateKeyPem)));
+    assert.equal(current.expiresAtMs, leaf.validToDate.getTime());
+    assert.equal(source.status().phase, 'valid');
+    assert.deepEqual(server.calls, [{ method: 'enrol', caller: 'token' }]);
+  });
+
+  it('renews with its own certificate and a fresh key, and tells its listeners', async () => {
+    const server = await control();
+    const source = await identity(server);
+    const first = await held(source);
+    const seen: string[] = [];
+    source.subscribe(({ privateKeyPem }) => void seen.push(privateKeyPem));
+    source.renewNow();
+    await until('a renewal', () => seen.length === 1);
+    assert.deepEqual(server.calls, [{ method: 'enrol', caller: 'token' }, { method: 'renew', caller: workloadId }]);
+    assert.notEqual(source.current?.privateKeyPem, first.privateKeyPem);
+    assert.deepEqual(seen, [source.current?.privateKeyPem]);
+  });
+
+  it('renews by itself at about half of its life', async () => {
+    const server = await control();
+    const first = await identity(server, { stateDirectory: directory });
+    const { certificateChainPem } = await held(first);
+    await first.stop();
+    const leaf = new X509Certificate(certificateChainPem);
+    const lifetimeMs = leaf.validToDate.getTime() - leaf.validFromDate.getTime();
+    const offsetMs = leaf.validFromDate.getTime() + 0.4 * lifetimeMs - Date.now() - 200;
+    const second = await identity(server, { stateDirectory: directory, now: () => Date.now() + offsetMs });
+    assert.equal(second.status().phase, 'valid');
+    assert.ok(second.status().attemptAtMs > Date.now() + offsetMs, 'not due yet');
+    await until('a renewal', () => server.calls.some(({ method }) => method === 'renew'));
+  });
+
+  it('waits for a control plane that starts later', async () => {
+    const [enrolmentPort, identityPort] = await Promise.all([freePort(), freePort()]);
+    const source = await identity({ enrolmentAddress: `127.0.0.1:${enrolmentPort}`, identityAddress: `127.0.0.1:${identityPort}` });
+    assert.equal((await failing(source)).code, 'unavailable');
+    await control({ enrolmentPort, identityPort });
+    assert.equal((await held(source)).spiffeId, workloadId);
+    assert.equal(source.status().failure, null);
+  });
+
+  it('keeps its certificate while the control plane is away, and renews it when it is back', async () => {
+    const server = await control();
+    const source = await identity(server);
+    const first = await held(source);
+    server.stop();
+    source.renewNow();
+    assert.equal((await failing(source)).code, 'unavailable');
+    assert.equal(source.status().phase, 'renewing');
+    assert.equal(source.current, first);
+    await control({ enrolmentPort: portOf(server.enrolmentAddress), identityPort: portOf(server.identityAddress) });
+    await until('a renewal', () => source.current !== first);
+  });
+
+  it('comes back from disk without token and without control plane', async () => {
+    const server = await control();
+    const first = await identity(server, { stateDirectory: directory });
+    const before = await held(first);
+    await first.stop();
+    server.stop();
+    const second = await identity(server, { stateDirectory: directory, joinToken: () => Promise.resolve(undefined) });
+    assert.deepEqual(second.current, before);
+    assert.equal(second.status().phase, 'valid');
+    for (const name of ['svid.pem', 'key.pem', 'bundle.pem']) assert.equal((await stat(join(directory, name))).mode & 0o777, 0o600, name);
+    assert.equal((await stat(directory)).mode & 0o077, 0);
+  });
+
+  it('needs a token again when what is on disk has expired, and says so', async () => {
+    const server = await control();
+    const first = await identity(server, { stateDirectory: directory });
+    await held(first);
+    await first.stop();
+    const second = await identity(server, { stateDirectory: directory, now: () => Date.now() + 25 * hourMs, joinToken: () => Promise.resolve(undefined) });
+    assert.equal(second.current, undefined);
+    const failure = await failing(second);
+    assert.equal(failure.code, 'token-invalid');
+    assert.match(failure.hint ?? '', /sallyport token create/);
+    assert.ok(lines.some((line) => line.includes('identity on disk cannot be used')));
+  });
+
+  it('needs a token again when it expires while it runs', async () => {
+    const server = await control();
+    let offsetMs = 0;
+    const tokens = ['token'];
+    const source = await identity(server, { now: () => Date.now() + offsetMs, joinToken: () => Promise.resolve(tokens[0]) });
+    await held(source);
+    tokens.length = 0;
+    offsetMs = 25 * hourMs;
+    source.renewNow();
+    assert.equal((await failing(source)).code, 'token-invalid');
+    assert.equal(source.status().phase, 'expired');
+    assert.deepEqual(server.calls.map(({ method }) => method), ['enrol']);
+  });
+
+  it('never sends a refused token twice, but takes another', async () => {
+    const tokens = new Map<string, string>();
+    const server = await control({ tokens });
+    let token = 'spent';
+    const source = await identity(server, { joinToken: () => Promise.resolve(token) });
+    assert.deepEqual(await failing(source), { code: 'token-invalid', message: 'join token is unknown or spent', hint: 'create another' });
+    source.renewNow();
+    await until('a second attempt', () => lines.filter((line) => line.includes('no certificate could be had')).length >= 2);
+    assert.equal(server.calls.length, 1);
+    tokens.set('fresh', workloadId);
+    token = 'fresh';
+    source.renewNow();
+    await held(source);
+    assert.deepEqual(server.calls.map(({ caller }) => caller), ['spent', 'fresh']);
+  });
+
+  it('sends its token to nobody but the control plane', async () => {
+    const impostor = await control({ serverId: 'spiffe://cluster.local/ns/bookinfo/sa/reviews' });
+    const source = await identity(impostor);
+    const failure = await failing(source);
+    assert.equal(failure.code, 'unavailable');
+    assert.match(failure.message, /reviews/);
+    assert.deepEqual(impostor.calls, []);
+  });
+
+  it('sends its token to no server of another CA', async () => {
+    const impostor = await control({ ca: otherCa });
+    const source = await identity(impostor);
+    assert.equal((await failing(source)).code, 'unavailable');
+    assert.deepEqual(impostor.calls, []);
+  });
+
+  it('accepts a control plane of another name where it was told so', async () => {
+    const server = await control({ serverId: 'spiffe://cluster.local/ns/mesh/sa/sallyport' });
+    const source = await identity(server, { controlIdentity: 'spiffe://cluster.local/ns/mesh/sa/sallyport' as SpiffeId });
+    await held(source);
+    source.renewNow();
+    await until('a renewal', () => server.calls.length === 2);
+  });
+
+  it('keeps what it holds when a renewal is answered with another identity', async () => {
+    let answers = 0;
+    const stolen = await ca.issue('spiffe://cluster.local/ns/reports/sa/batch');
+    const server = await control({ alter: (answer) => ((answers += 1) === 1 ? answer : { ...answer, certificateChain: [...certificatesOfPem(stolen.certificateChainPem)] }) });
+    const source = await identity(server);
+    const first = await held(source);
+    source.renewNow();
+    assert.equal((await failing(source)).code, 'certificate-invalid');
+    assert.equal(source.current, first);
+  });
+
+  it('takes new trust anchors, keeps them, and refuses what holds none', async () => {
+    const server = await control();
+    const source = await identity(server, { stateDirectory: directory });
+    await held(source);
+    const seen: string[] = [];
+    source.subscribe(({ trustBundlePem }) => void seen.push(trustBundlePem));
+    source.setTrustBundle(`# two anchors\n${ca.rootPem}${otherCa.rootPem}`);
+    source.setTrustBundle(`${ca.rootPem}${otherCa.rootPem}`);
+    assert.equal(seen.length, 1, 'told once');
+    assert.equal(certificatesOfPem(seen[0]!).length, 2);
+    assert.throws(() => source.setTrustBundle('nothing'), { code: 'certificate-invalid' });
+    await source.stop();
+    assert.equal(await readFile(join(directory, 'bundle.pem'), 'utf8'), seen[0]);
+  });
+
+  it('never logs a key or a token', async () => {
+    const server = await control();
+    const source = await identity(server, { stateDirectory: directory, joinToken: () => Promise.resolve('token') });
+    const { privateKeyPem } = await held(source);
+    await writeFile(join(directory, 'key.pem'), 'not a key PRIVATE');
+    await identity(server, { stateDirectory: directory, joinToken: () => Promise.resolve('spent-token') }).then(failing);
+    const text = lines.join('');
+    assert.ok(!text.includes(privateKeyPem.split('\n')[1]!) && !text.includes('spent-token') && !text.includes('not a key PRIVATE'));
+  });
+
+  it('names a state directory that cannot be used', async () => {
+    const server = await control();
+    await writeFile(join(directory, 'file'), '');
+    await assert.rejects(identity(server, { stateDirectory: join(directory, 'file') }), { code: 'file-unreadable' });
+    assert.deepEqual(server.calls, []);
+  });
+});
+
+function portOf(address: string): number {
+  return Number(address.slice(address.lastIndexOf(':') + 1));
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  assert.ok(address !== null && typeof address === 'object');
+  return address.port;
+}
