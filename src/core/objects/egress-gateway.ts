@@ -15,16 +15,20 @@ export const egressGateway = z.strictObject({
     identity: spiffeId.optional().meta({ description: 'Default: spiffe://TRUST-DOMAIN/ns/sallyport-system/sa/NAME' }),
     ftp: z
       .strictObject({
-        passivePorts: z.strictObject({ first: portNumber, last: portNumber }).optional().meta({ description: 'Ports for data connections from workloads; default: any free port' }),
+        passivePorts: z
+          .strictObject({ first: portNumber, last: portNumber })
+          .refine(({ first, last }) => first <= last, 'must not end before it begins')
+          .optional()
+          .meta({ description: 'Ports for data connections from workloads; default: any free port' }),
       })
       .optional(),
     limits: z
       .strictObject({
         connectionsPerIdentity: z.int().min(1).max(1_000_000).default(10_000),
-        handshakeTimeout: duration.default(10_000),
-        connectTimeout: duration.default(10_000),
-        idleTimeout: duration.default(3_600_000),
-        ftpDataTimeout: duration.default(30_000),
+        handshakeTimeout: duration.prefault('10s'),
+        connectTimeout: duration.prefault('10s'),
+        idleTimeout: duration.prefault('1h'),
+        ftpDataTimeout: duration.prefault('30s'),
       })
       .prefault({}),
   }),

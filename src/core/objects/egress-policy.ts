@@ -17,9 +17,9 @@ const subject = z.union([
 /** `host:port`, where the host may begin with `*.` for any subdomain, and `*` stands for any port. */
 const authorityPattern = z
   .string()
-  .regex(/^(\*\.)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:(\*|[0-9]{1,5})$|^\[[0-9a-fA-F:.]+\]:(\*|[0-9]{1,5})$/, 'must be "host:port", "*.domain:port" or "host:*"')
+  .regex(/^(\*\.)?[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?:(\*|[0-9]{1,5})$|^\[[0-9a-fA-F:.]+\]:(\*|[0-9]{1,5})$/, { error: 'must be "host:port", "*.domain:port" or "host:*"', abort: true })
   .refine((text) => text.endsWith('*') || (Number(text.slice(text.lastIndexOf(':') + 1)) >= 1 && Number(text.slice(text.lastIndexOf(':') + 1)) <= 65535), 'must have a port from 1 to 65535 or "*"')
-  .transform((text) => text.toLowerCase());
+  .toLowerCase();
 
 /** `EgressPolicy`: who may go where. Allow only, unordered; whatever no policy names is denied. */
 export const egressPolicy = z.strictObject({

@@ -16,7 +16,7 @@ export * from './kubernetes.ts';
 export * from './older-external-service.ts';
 export * from './snat-binding.ts';
 export * from './snat-pool.ts';
-export { apiVersion } from './common.ts';
+export { apiVersion, quoteText, serverMetadata } from './common.ts';
 
 export const schemas = {
   EgressGateway: egressGateway,
@@ -29,6 +29,8 @@ export const schemas = {
 } as const;
 
 export type Kind = keyof typeof schemas;
+/** Sorted. */
+export const kinds = Object.keys(schemas) as readonly Kind[];
 
 /** An object of desired state: validated, defaulted, immutable. */
 export type DesiredObject = EgressGateway | EgressPolicy | ExternalService | KubernetesService | NamespaceObject | SnatBinding | SnatPool;

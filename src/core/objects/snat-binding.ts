@@ -1,5 +1,6 @@
 import * as z from 'zod';
-import { apiVersion, dnsLabel, dnsSubdomain, ipAddress, namespacedMetadata, serviceTarget } from './common.ts';
+import { familyOf } from '../ip-address.ts';
+import { apiVersion, dnsLabel, dnsSubdomain, exactlyOneOf, ipAddress, namespacedMetadata, serviceTarget } from './common.ts';
 
 const bindingSubject = z.union([
   z.strictObject({ namespace: dnsLabel, serviceAccount: dnsSubdomain.optional() }),
@@ -15,14 +16,22 @@ export const snatBinding = z.strictObject({
   apiVersion: z.literal(apiVersion),
   kind: z.literal('SnatBinding'),
   metadata: namespacedMetadata,
-  spec: z
-    .strictObject({
+  spec: exactlyOneOf(
+    z.strictObject({
       subject: bindingSubject,
       pool: dnsSubdomain.optional().meta({ description: 'The SnatPool to take an address from' }),
-      addresses: z.array(ipAddress).min(1).max(2).optional().meta({ description: 'Fixed addresses of some SnatPool, at most one per family' }),
+      addresses: z
+        .array(ipAddress)
+        .min(1)
+        .max(2)
+        .refine(([first, second]) => second === undefined || first === undefined || familyOf(first) !== familyOf(second), 'must not hold two addresses of one family')
+        .optional()
+        .meta({ description: 'Fixed addresses of some SnatPool, at most one per family' }),
       targets: z.array(serviceTarget).min(1).max(1024).optional().meta({ description: 'Only for these services; default: for all' }),
-    })
-    .refine((spec) => (spec.pool === undefined) !== (spec.addresses === undefined), 'needs either "pool" or "addresses"'),
+    }),
+    'pool',
+    'addresses',
+  ),
   status: z.unknown().optional(),
 });
 export type SnatBinding = z.output<typeof snatBinding>;

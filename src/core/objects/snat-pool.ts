@@ -1,16 +1,17 @@
 import * as z from 'zod';
-import { parseAddressRange } from '../ip-address.ts';
-import { apiVersion, clusterMetadata, duration, ipAddress } from './common.ts';
+import { parseAddressRange, type AddressRange } from '../ip-address.ts';
+import { apiVersion, clusterMetadata, duration, ipAddress, textCodec } from './common.ts';
 
 /** One address, `first-last`, or CIDR notation. Every address of a CIDR block counts, the first and last too: exclude what the network cannot use. */
-const addressRange = z.string().transform((text, context) => {
-  const range = parseAddressRange(text);
-  if (!range.ok) {
-    context.addIssue({ code: 'custom', message: range.reason });
-    return z.NEVER;
-  }
-  return range.range;
-});
+const addressRange = textCodec<AddressRange>(
+  'address-invalid',
+  { description: 'One address, first-last, or CIDR notation' },
+  (text) => {
+    const parsed = parseAddressRange(text);
+    return parsed.ok ? { ok: true, value: parsed.range } : parsed;
+  },
+  (range) => range.text,
+);
 
 /** `SnatPool`: a set of source addresses that gateways own. */
 export const snatPool = z.strictObject({
@@ -20,7 +21,7 @@ export const snatPool = z.strictObject({
   spec: z.strictObject({
     addresses: z.array(addressRange).min(1).max(256).meta({ description: 'Addresses, ranges (first-last) and CIDR blocks' }),
     exclude: z.array(ipAddress).max(4096).default([]).meta({ description: 'Addresses of the ranges that are never assigned' }),
-    quarantine: duration.default(86_400_000).meta({ description: 'How long a released address stays unassigned; default 24h' }),
+    quarantine: duration.prefault('24h').meta({ description: 'How long a released address stays unassigned; default 24h' }),
     sharing: z
       .discriminatedUnion('mode', [
         z.strictObject({ mode: z.literal('Exclusive') }),
