@@ -19,7 +19,7 @@ export interface FtpSessionOptions extends FtpParties {
   readonly server: Duplex;
   /** Awaits a data connection for this port of `serverAddress`. Settles soon: it only opens a listener. A rejection becomes a 425. */
   readonly offerData: (serverPort: number) => Promise<DataOffer>;
-  readonly onEvent: (notice: FtpNotice) => void;
+  readonly onNotice: (notice: FtpNotice) => void;
   /** Of the control connection. It does not run while a transfer does, which may take hours. */
   readonly idleTimeoutMs: number;
 }
@@ -84,7 +84,7 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
         void openOffer(effect.serverPort);
         break;
       case 'notice':
-        options.onEvent(effect.notice);
+        options.onNotice(effect.notice);
         break;
       case 'end-server':
         server.end();

@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { duplexPair } from 'node:stream';
+import type { Duplex } from 'node:stream';
+import type { FtpNotice } from '../../src/core/ftp/index.ts';
+import type { IpAddress } from '../../src/core/ip-address.ts';
+import { runFtpSession } from '../../src/relay/ftp-session.ts';
+import type { DataOffer } from '../../src/relay/ftp-session.ts';
+
+const hour = 3_600_000;
+
+/** A session between two in-memory ends, with offers that the test controls. */
+function startSession(options: { idleTimeoutMs?: number; offerData?: (port: number) => Promise<DataOffer> } = {}) {
+  const [client, clientSide] = duplexPair();
+  const [server, serverSide] = duplexPair();
+  const notices: FtpNotice[] = [];
+  const offers: { serverPort: number; closed: boolean; finish: () => void }[] = [];
+  const session = runFtpSession({
+    client: clientSide,
+    server: serverSide,
+    clientFacingAddress: '127.0.0.1' as IpAddress,
+    serverAddress: '127.0.0.2' as IpAddress,
+    idleTimeoutMs: options.idleTimeoutMs ?? hour,
+    onNotice: (notice) => notices.push(notice),
+    offerData:
+      options.offerData ??
+      ((serverPort) => {
+        const { promise: done, resolve: finish } = Promise.withResolvers<undefined>();
+        const offer = { serverPort, closed: false, finish: () => finish(undefined) };
+        offers.push(offer);
+        return Promise.resolve({ port: 40_000 + offers.length, done, close: () => (offer.closed = true) });
+      }),
+  });
+  /** Both peers close when they see the end, as programs do. */
+  async function ended() {
+    client.once('end', () => client.end()).resume();
+    server.once('end', () => server.end()).resume();
+    return session.ended;
+  }
+  return { client, server, session, ended, notices, offers, clientSide, serverSide };
+}
+
+/** The next bytes of a stream up to and including `mark`. */
+async function readUntil(stream: Duplex, mark: string): Promise<string> {
+  let text = '';
+  while (!text.includes(mark)) {
+    const chunk: unknown = stream.read();
+    if (chunk === null) {
+      assert.ok(!stream.readableEnded && !stream.destroyed, `ended after ${JSON.stringify(text)}`);
+      await Promise.race([new Promise((resolve) => stream.once('readable', resolve)), new Promise((resolve) => stream.once('close', resolve)), new Promise((resolve) => stream.once('end', resolve))]);
+    } else {
+      text += (chunk as Buffer).toString('latin1');
+    }
+  }
+  const end = text.indexOf(mark) + mark.length;
+  if (end < text.length) stream.unshift(Buffer.from(text.slice(end), 'latin1'));
+  return text.slice(0, end);
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  const limit = Date.now() + 2_000;
+  while (!condition()) {
+    assert.ok(Date.now() < limit, 'the condition does not come true');
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+describe('ftp session between two streams', () => {
+  it('passes commands and replies on, counts their bytes, and ends with the server', async () => {
+    const { client, server, ended } = startSession();
+    server.write('220 ready\r\n');
+    await readUntil(client, '220 ready\r\n');
+    client.write('QUIT\r\n');
+    await readUntil(server, 'QUIT\r\n');
+    server.end('221 bye\r\n');
+    await readUntil(client, '221 bye\r\n');
+    assert.deepEqual(await ended(), { reason: 'finished', bytesSent: 6, bytesReceived: 20 });
+  });
+
+  it('sends the client to its own offer, and closes an offer when the next is asked for and when the session ends', async () => {
+    const { client, server, ended, offers } = startSession();
+    server.write('220 ready\r\n');
+    for (const port of [5001, 5002]) {
+      client.write('EPSV\r\n');
+      await readUntil(server, 'EPSV\r\n');
+      server.write(`229 (|||${port}|)\r\n`);
+      await readUntil(client, `(|||${40_000 + offers.length}|)\r\n`);
+    }
+    assert.deepEqual(offers.map(({ serverPort, closed }) => [serverPort, closed]), [[5001, true], [5002, false]]);
+    client.destroy();
+    await ended();
+    assert.ok(offers[1]!.closed);
+  });
+
+  it('closes an offer that becomes ready after the session has ended', async () => {
+    const { promise, resolve } = Promise.withResolvers<DataOffer>();
+    const { client, server, session, ended } = startSession({ offerData: () => promise });
+    client.write('PASV\r\n');
+    server.write('220 ready\r\n');
+    await readUntil(server, 'PASV\r\n');
+    server.write('227 (127,0,0,2,20,20)\r\n');
+    await readUntil(client, '220 ready\r\n');
+    session.stop('policy-revoked');
+    await ended();
+    let closed = false;
+    resolve({ port: 1, done: Promise.resolve(), close: () => (closed = true) });
+    await until(() => closed);
+  });
+
+  it('answers 425 where no offer can be opened, and goes on', async () => {
+    const { client, server, session, ended } = startSession({ offerData: () => Promise.reject(new Error('no port')) });
+    server.write('220 ready\r\n');
+    client.write('PASV\r\nNOOP\r\n');
+    await readUntil(server, 'NOOP\r\n');
+    server.write('227 (127,0,0,2,20,20)\r\n200 ok\r\n');
+    assert.match(await readUntil(client, '200 ok\r\n'), /425 .*\r\n200 ok/);
+    session.stop('gateway-stopping');
+    await ended();
+  });
+
+  it('ends an idle session with 421', async () => {
+    const { client, server, ended } = startSession({ idleTimeoutMs: 30 });
+    server.write('220 ready\r\n');
+    await readUntil(client, '421 ');
+    assert.equal((await ended()).reason, 'idle-timeout');
+  });
+
+  it('is not idle while a transfer runs', async () => {
+    const { client, server, session, ended, offers } = startSession({ idleTimeoutMs: 30 });
+    server.write('220 ready\r\n');
+    client.write('EPSV\r\n');
+    await readUntil(server, 'EPSV\r\n');
+    server.write('229 (|||5001|)\r\n');
+    await readUntil(client, '|)\r\n');
+    const running = await Promise.race([session.ended, new Promise<'running'>((resolve) => setTimeout(resolve, 150, 'running'))]);
+    assert.equal(running, 'running');
+    offers[0]!.finish();
+    assert.equal((await ended()).reason, 'idle-timeout');
+  });
+
+  it('is stopped within a second though the client does not read', async () => {
+    const { client, server, session } = startSession();
+    server.write('220 ready\r\n');
+    client.pause();
+    const begin = performance.now();
+    session.stop('policy-revoked');
+    assert.equal((await session.ended).reason, 'policy-revoked');
+    assert.ok(performance.now() - begin < 1_000);
+  });
+
+  it('reads no more from a server than its client takes', async () => {
+    const { client, server, session, ended, clientSide } = startSession();
+    server.write('220-long\r\n');
+    let written = 0;
+    while (server.write(' x'.repeat(500) + '\r\n') && written < 10_000) {
+      written += 1;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(written < 1_000, 'the server was never held up');
+    assert.ok(clientSide.writableLength < 200_000);
+    const taken = readUntil(client, '220 end\r\n');
+    server.write('220 end\r\n');
+    await taken;
+    session.stop('gateway-stopping');
+    await ended();
+  });
+
+  it('reads no more commands than a silent server answers, nor than the client reads refusals', async () => {
+    for (const command of ['NOOP\r\n', 'PORT 1,2,3,4,5,6\r\n']) {
+      const { client, server, session, ended } = startSession();
+      server.write('220 ready\r\n');
+      let written = 0;
+      while (client.write(command.repeat(100)) && written < 10_000) {
+        written += 1;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      assert.ok(written < 1_000, 'the client was never held up');
+      session.stop('gateway-stopping');
+      await ended();
+    }
+  });
+
+  it('ends for a line of a million bytes', async () => {
+    const { client, server, ended } = startSession();
+    server.write('220 ready\r\n');
+    client.write('x'.repeat(1_000_000));
+    await readUntil(client, '421 ');
+    assert.equal((await ended()).reason, 'ftp-line-too-long');
+  });
+
+  it('tells a client that vanishes from a server that breaks off', async () => {
+    for (const [end, reason] of [['clientSide', 'client-closed'], ['serverSide', 'target-reset']] as const) {
+      const started = startSession();
+      started.server.write('220 ready\r\n');
+      await readUntil(started.client, '220 ready\r\n');
+      started[end].destroy(new Error('ECONNRESET'));
+      assert.equal((await started.ended()).reason, reason);
+    }
+  });
+
+  it('reports what is worth a record', async () => {
+    const { client, server, session, ended, notices } = startSession();
+    server.write('220 ready\r\n');
+    client.write('PORT 1,2,3,4,5,6\r\n');
+    await readUntil(client, '502 ');
+    assert.deepEqual(notices, [{ reason: 'ftp-command-refused', detail: 'PORT is not available' }]);
+    session.stop('gateway-stopping');
+    await ended();
+  });
+});
