@@ -9,3 +9,9 @@
 export type { TornEnd } from './line-file.ts';
 export { openStateStore, type Committed, type StateStore, type StateStoreOptions } from './state-store.ts';
 export type { Transaction } from './transaction.ts';
+export { openLedger, type Ledger, type LedgerOptions } from './ledger.ts';
+export type { ChainHead, ChainProblem } from './ledger-chain.ts';
+export type { ChainHash, LedgerEntry, SpoolPlace } from './ledger-line.ts';
+export type { TailOptions } from './ledger-tail.ts';
+export { verifyLedger, type LedgerVerification } from './ledger-verification.ts';
+export type { WhoisAnswer, WhoisConnection, WhoisQuery } from './whois.ts';
