@@ -7,6 +7,8 @@ import { SallyportError } from '../core/errors.ts';
 export interface CommitQueue<Item, Receipt> {
   /** Why nothing is taken any more, or undefined. */
   readonly failure: SallyportError | undefined;
+  /** What was pushed and is not being written yet. */
+  readonly waitingBytes: number;
   /** Why an item of this size would be refused at this moment, or undefined. */
   refusal(bytes: number): SallyportError | undefined;
   /**
@@ -104,6 +106,9 @@ export function openCommitQueue<Item, Receipt>({ name, write, groupBytesMax = 1 
   return {
     get failure() {
       return failure;
+    },
+    get waitingBytes() {
+      return waitingBytes;
     },
     refusal,
     push: (item, bytes) =>

@@ -15,3 +15,4 @@ export type { ChainHash, LedgerEntry, SpoolPlace } from './ledger-line.ts';
 export type { TailOptions } from './ledger-tail.ts';
 export { verifyLedger, type LedgerVerification } from './ledger-verification.ts';
 export type { WhoisAnswer, WhoisConnection, WhoisQuery } from './whois.ts';
+export { openSpool, type PendingRecords, type Spool, type SpoolOptions } from './spool.ts';

@@ -1,26 +1,19 @@
 /**
- * The journal: an append-only file of numbered lines of text with a checksum each, made durable in groups.
- *
- *     CRC-32 SEQUENCE COMMIT PAYLOAD
- *
- * The checksum covers the rest of the line; COMMIT is the sequence number with which the line's group commit began. The
- * first line is the header. Readable with a pager; zlib's crc32 checks it.
+ * The journal: one file of payloads (journal-file.ts), made durable in groups, that can be replaced by a shorter one.
  */
 import { existsSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { crc32 } from 'node:zlib';
-import { SallyportError, invariant } from '../core/errors.ts';
+import { invariant, type SallyportError } from '../core/errors.ts';
 import { openCommitQueue } from './commit-queue.ts';
-import { createDurably, openDurableFile, syncDirectory, unfinishedSuffix, writeDurably, type DurableFile, type OpenDurableFile } from './durable-file.ts';
-import { recoverLines, type TornEnd } from './line-file.ts';
+import { openDurableFile, syncDirectory, unfinishedSuffix, writeDurably, type DurableFile, type OpenDurableFile } from './durable-file.ts';
+import { createJournalFile, encodeLine, journalHeader, readJournalFile } from './journal-file.ts';
+import type { TornEnd } from './line-file.ts';
 
 export interface Journal {
   readonly path: string;
   /** Length of the file. */
   readonly bytes: number;
-  /** What the next payload to be written gets. */
-  readonly nextSequence: number;
   /** Why `append` would refuse a payload at this moment, or undefined. */
   refusal(payload: string): SallyportError | undefined;
   /**
@@ -41,37 +34,17 @@ export interface JournalOptions {
   readonly path: string;
   /** What it is a journal of: one that says otherwise is refused. */
   readonly purpose: string;
-  /** Sequence number of the first payload of a journal that does not exist yet; by default 1. */
-  readonly firstSequence?: number;
-  /** Gets every payload that is there, in order, with the offset of its line. */
-  readonly onPayload: (payload: string, sequence: number, offset: number) => void;
+  /** Gets every payload that is there, in order. */
+  readonly onPayload: (payload: string) => void;
   readonly openFile?: OpenDurableFile;
 }
 
-const formatVersion = 1;
-
 /** Opens a journal, or creates it, and reads it back. Throws `journal-corrupt` with the offset for damage that no crash explains. The caller holds the directory's lock. */
-export async function openJournal({ path, purpose, firstSequence = 1, onPayload, openFile = openDurableFile }: JournalOptions): Promise<{ readonly journal: Journal; readonly torn: TornEnd | null }> {
-  const header = JSON.stringify({ journal: purpose, version: formatVersion });
+export async function openJournal({ path, purpose, onPayload, openFile = openDurableFile }: JournalOptions): Promise<{ readonly journal: Journal; readonly torn: TornEnd | null }> {
   await rm(path + unfinishedSuffix, { force: true });
-  if (!existsSync(path)) await createDurably(path, [encodeLine(firstSequence - 1, firstSequence - 1, header)]);
-
-  let next: number | undefined;
-  const recovered = await recoverLines(path, {
-    accept: (bytes, offset) => {
-      const line = decodeLine(bytes);
-      if (line === undefined) return false;
-      if (next === undefined) checkHeader(path, header, line.payload);
-      else if (line.sequence === next) onPayload(line.payload, line.sequence, offset);
-      else return false;
-      next = line.sequence + 1;
-      return true;
-    },
-    nextSequence: () => next ?? 0,
-    commitOf: (bytes) => decodeLine(bytes)?.commit,
-  });
-  const file = await openFile(path, recovered.bytes);
-  return { journal: startJournal({ path, header, file, nextSequence: next!, openFile }), torn: recovered.torn };
+  if (!existsSync(path)) await createJournalFile(path, purpose);
+  const { bytes, torn, nextSequence } = await readJournalFile(path, purpose, onPayload);
+  return { journal: startJournal({ path, header: journalHeader(purpose), file: await openFile(path, bytes), nextSequence, openFile }), torn };
 }
 
 interface OpenedJournal {
@@ -126,9 +99,6 @@ function startJournal(opened: OpenedJournal): Journal {
     get bytes() {
       return file.bytes;
     },
-    get nextSequence() {
-      return nextSequence;
-    },
     refusal: (payload) => queue.refusal(payload.length),
     append: (payload) => {
       invariant(!payload.includes('\n'), 'a journal payload is one line');
@@ -159,36 +129,4 @@ function* linesOf(header: string, payloads: Iterable<string>, number: (payload: 
     }
   }
   yield Buffer.concat(lines);
-}
-
-export interface JournalLine {
-  readonly sequence: number;
-  readonly commit: number;
-  readonly payload: string;
-}
-
-function encodeLine(sequence: number, commit: number, payload: string): Buffer {
-  const checked = `${sequence} ${commit} ${payload}`;
-  return Buffer.from(`${crc32(checked).toString(16).padStart(8, '0')} ${checked}\n`);
-}
-
-/** The line without its newline, or undefined where its checksum does not match. */
-export function decodeLine(line: Buffer): JournalLine | undefined {
-  const space = 0x20;
-  if (line[8] !== space || crc32(line.subarray(9)).toString(16).padStart(8, '0') !== line.toString('latin1', 0, 8)) return undefined;
-  const afterSequence = line.indexOf(space, 9);
-  const afterCommit = line.indexOf(space, afterSequence + 1);
-  return {
-    sequence: Number(line.toString('latin1', 9, afterSequence)),
-    commit: Number(line.toString('latin1', afterSequence + 1, afterCommit)),
-    payload: line.toString('utf8', afterCommit + 1),
-  };
-}
-
-function checkHeader(path: string, expected: string, found: string): void {
-  if (found === expected) return;
-  throw new SallyportError('journal-corrupt', `${JSON.stringify(path)} begins with ${found} instead of ${expected}`, {
-    place: `${path}:0`,
-    hint: 'it belongs to something else or was written by a newer version: point to the right directory, or use that version',
-  });
 }

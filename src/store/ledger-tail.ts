@@ -1,5 +1,5 @@
-import { once, type EventEmitter } from 'node:events';
 import { existsSync } from 'node:fs';
+import { nextChange, type Changes } from './change.ts';
 import { parseEntry, type LedgerEntry } from './ledger-line.ts';
 import type { Segment } from './ledger-segment.ts';
 import { readLines } from './line-file.ts';
@@ -20,8 +20,7 @@ export interface TailedLedger {
   /** Durable length of the last segment. */
   readonly lastSegmentBytes: () => number;
   readonly closed: () => boolean;
-  /** Emits `change` when records have become durable, and when the ledger closes. */
-  readonly changes: EventEmitter;
+  readonly changes: Changes;
 }
 
 /** Reads from the files, so that a slow reader costs no memory. */
@@ -48,11 +47,4 @@ export async function* tailLedger(ledger: TailedLedger, { from = 1, follow = fal
       await nextChange(ledger.changes, signal);
     }
   }
-}
-
-/** Returns at the next change, or when the signal fires. */
-async function nextChange(changes: EventEmitter, signal: AbortSignal | undefined): Promise<void> {
-  await once(changes, 'change', signal && { signal }).catch((error: unknown) => {
-    if (signal?.aborted !== true) throw error;
-  });
 }

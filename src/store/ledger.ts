@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { SallyportError } from '../core/errors.ts';
 import type { LedgerRecord } from '../core/ledger-record.ts';
+import type { Changes } from './change.ts';
 import { openCommitQueue } from './commit-queue.ts';
 import { findInFile } from './connection-index.ts';
 import { lockDirectory } from './directory-lock.ts';
@@ -107,7 +108,7 @@ function startLedger(opened: OpenedLedger): Ledger {
   let closed = false;
   /** The last sequence of each spool that was queued, durable or not. */
   const queuedFrom = new Map(spools);
-  const changes = new EventEmitter().setMaxListeners(0);
+  const changes: Changes = new EventEmitter<{ change: [] }>().setMaxListeners(0);
 
   const queue = openCommitQueue<QueuedRecord, number>({
     name: directory,

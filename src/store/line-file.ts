@@ -91,15 +91,15 @@ export async function recoverLines(path: string, rules: LineRules): Promise<Reco
           bytes = end;
           continue;
         }
-        if (line.ended && !holdsUnwrittenBlock(line)) throw corrupt(path, line.offset, 'does not match its checksum or its place');
+        if (line.ended && !holdsUnwrittenBlock(line)) throw corruption(path, line.offset, 'does not match its checksum or its place');
         tornAt = line.offset;
       } else if ((rules.commitOf(line.bytes) ?? 0) > rules.nextSequence()) {
-        throw corrupt(path, tornAt, `is damaged, while what was written after it, at byte ${line.offset}, is sound`);
+        throw corruption(path, tornAt, `is damaged, while what was written after it, at byte ${line.offset}, is sound`);
       }
-      if (bytes === 0) throw corrupt(path, 0, 'has no header'); // files are created as a whole, header included
+      if (bytes === 0) throw corruption(path, 0, 'has no header'); // files are created as a whole, header included
     }
   }
-  if (bytes === 0) throw corrupt(path, 0, 'has no header');
+  if (bytes === 0) throw corruption(path, 0, 'has no header');
   if (tornAt === undefined) return { bytes, torn: null };
   return { bytes, torn: { path, offset: tornAt, droppedBytes: (await fileBytes(path)) - tornAt } };
 }
@@ -123,7 +123,8 @@ async function fileBytes(path: string): Promise<number> {
   }
 }
 
-function corrupt(path: string, offset: number, what: string): SallyportError {
+/** `what` completes `the line at byte N of FILE ...`. */
+export function corruption(path: string, offset: number, what: string): SallyportError {
   return new SallyportError('journal-corrupt', `the line at byte ${offset} of ${JSON.stringify(path)} ${what}`, {
     place: `${path}:${offset}`,
     hint: 'this is not what a crash leaves but damage or a change: restore the directory from a backup, and look at the disk',
