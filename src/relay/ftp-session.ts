@@ -38,7 +38,7 @@ export interface FtpSession {
   stop(reason: ConnectionReason): void;
 }
 
-/** How long the last reply may take to reach a client that does not read. */
+/** How long the last reply may take to reach a peer that does not read. */
 const closingTimeoutMs = 500;
 
 /** Relays one control connection, both streams of which are open, until either ends. Owns both: they are destroyed in the end. */
@@ -120,14 +120,7 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
   function finish(reason: ConnectionReason): void {
     clearTimeout(idleTimer);
     offer?.close();
-    const streams = [client, server];
-    const timer = setTimeout(() => {
-      for (const stream of streams) stream.destroy();
-    }, closingTimeoutMs);
-    void Promise.all(streams.map(closeStream)).then(() => {
-      clearTimeout(timer);
-      resolve({ reason, bytesSent, bytesReceived });
-    });
+    void Promise.all([client, server].map(closeStream)).then(() => resolve({ reason, bytesSent, bytesReceived }));
   }
 
   client.on('data', (chunk: Buffer) => {
@@ -150,6 +143,8 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
     stream.on('close', () => handle({ type: 'stop', reason }));
   }
   setReading();
+  // Either may be gone before this session began, and says so no more.
+  if (client.destroyed || server.destroyed) handle({ type: 'stop', reason: client.destroyed ? 'client-closed' : 'target-reset' });
 
   return { ended, stop: (reason) => handle({ type: 'stop', reason }) };
 }
@@ -159,12 +154,14 @@ function setFlowing(stream: Duplex, flowing: boolean): void {
   else if (!flowing && !stream.isPaused()) stream.pause();
 }
 
-/** Flushes and ends a stream, reads away what still comes, and resolves when it is closed. */
-async function closeStream(stream: Duplex): Promise<void> {
+/** Flushes and ends a stream, reads away what still comes, and resolves when it is closed: by its peer, or after `closingTimeoutMs`. */
+export async function closeStream(stream: Duplex): Promise<void> {
   if (stream.closed) return;
   const { promise, resolve } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => stream.destroy(), closingTimeoutMs);
   stream.once('close', () => resolve(undefined));
   stream.end();
   stream.resume();
   await promise;
+  clearTimeout(timer);
 }

@@ -17,6 +17,8 @@ export const lineBytesMax = 8_192;
 export const heldReplyBytesMax = 65_536;
 /** Commands that await their reply. More stay unread until one is answered. */
 export const commandsOutstandingMax = 64;
+/** What a session tells at most: neither a client nor a server may fill the ledger. Each notice is told once. */
+const noticesMax = 32;
 /** RFC 2577 section 3 keeps data connections away from the well-known services. */
 const dataPortMin = 1024;
 
@@ -70,8 +72,8 @@ export interface FtpSessionState {
   readonly reply: { readonly code: number; readonly held: string | null } | null;
   /** The command whose offer is being opened. Later replies wait. */
   readonly offering: 'PASV' | 'EPSV' | null;
-  /** Told once, not at every transfer of a server behind NAT. */
-  readonly ignoredAddress: IpAddress | null;
+  /** Details of the notices that were given. */
+  readonly noticed: readonly string[];
   /** The client sends no more, and the server has not been told yet. */
   readonly clientEnding: boolean;
   readonly serverEnded: boolean;
@@ -97,7 +99,7 @@ export function beginFtpSession(parties: FtpParties): FtpSessionState {
     expected: [{ kind: 'server', verb: 'greeting' }],
     reply: null,
     offering: null,
-    ignoredAddress: null,
+    noticed: [],
     clientEnding: false,
     serverEnded: false,
     ended: false,
@@ -166,7 +168,7 @@ function handleCommandLine(session: Draft, line: string): void {
   const { verb } = parse.command;
   const refusal = refusals.get(verb);
   if (refusal !== undefined) {
-    session.effects.push({ type: 'notice', notice: { reason: 'ftp-command-refused', detail: `${verb} is not available` } });
+    notice(session, 'ftp-command-refused', `${verb} is not available`);
     answer(session, refusal);
   } else if (verb === 'PASV' && clientFamily(session) === 'ipv6') {
     answer(session, '425 PASV works with IPv4 only; use EPSV.');
@@ -300,20 +302,16 @@ function handlePassive(session: Draft, verb: 'PASV' | 'EPSV', place: PassivePlac
   // A server that left an earlier command unanswered has passed it by now.
   for (const skipped of session.expected.splice(0, index)) if (skipped.kind === 'own') sendClient(session, skipped.text);
   session.offering = verb;
-  noticeAddress(session, verb, place.address);
+  const { serverAddress } = session.parties;
+  if (place.address !== null && place.address !== serverAddress) {
+    notice(session, 'ftp-passive-address-ignored', `the server's answer to ${verb} names ${place.address}; ${serverAddress} is used`);
+  }
   if (place.port < dataPortMin) {
-    session.effects.push({ type: 'notice', notice: { reason: 'ftp-passive-port-refused', detail: `the server's answer to ${verb} names port ${place.port}` } });
+    notice(session, 'ftp-passive-port-refused', `the server's answer to ${verb} names port ${place.port}`);
     answerPassive(session, null);
   } else {
     session.effects.push({ type: 'open-offer', serverPort: place.port });
   }
-}
-
-function noticeAddress(session: Draft, verb: string, address: IpAddress | null): void {
-  const { serverAddress } = session.parties;
-  if (address === null || address === serverAddress || address === session.ignoredAddress) return;
-  session.ignoredAddress = address;
-  session.effects.push({ type: 'notice', notice: { reason: 'ftp-passive-address-ignored', detail: `the server's answer to ${verb} names ${address}; ${serverAddress} is used` } });
 }
 
 /** Tells the client where its data connection is awaited, or, without a port, that there is none. */
@@ -344,6 +342,12 @@ function takeLine(session: Draft, input: 'clientInput' | 'serverInput'): string 
 
 function sendClient(session: Draft, line: string): void {
   session.effects.push({ type: 'send-client', text: `${line}\r\n` });
+}
+
+function notice(session: Draft, reason: FtpNotice['reason'], detail: string): void {
+  if (session.noticed.includes(detail) || session.noticed.length >= noticesMax) return;
+  session.noticed = [...session.noticed, detail];
+  session.effects.push({ type: 'notice', notice: { reason, detail } });
 }
 
 function clientFamily(session: Draft): IpFamily {

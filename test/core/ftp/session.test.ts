@@ -133,8 +133,11 @@ describe('ftp session', () => {
       assert.equal(session.received(), "425 Can't open data connection.\r\n".repeat(2));
       assert.deepEqual(session.seen.offers, []);
       assert.deepEqual(
-        session.seen.notices.map(({ reason }) => reason),
-        ['ftp-passive-port-refused', 'ftp-passive-port-refused'],
+        session.seen.notices.map(({ reason, detail }) => [reason, detail]),
+        [
+          ['ftp-passive-port-refused', "the server's answer to EPSV names port 1023"],
+          ['ftp-passive-port-refused', "the server's answer to PASV names port 25"],
+        ],
       );
     });
 
@@ -292,6 +295,15 @@ describe('ftp session', () => {
       session.server('227-\r\n');
       for (let index = 0; index < 70_000 && session.seen.end === undefined; index++) session.server('\n');
       assert.equal(session.seen.end, 'ftp-line-too-long');
+    });
+
+    it('in what it tells', () => {
+      const session = greeted();
+      for (let port = 1; port <= 100; port++) {
+        session.client('EPSV\r\nPORT 1,2,3,4,5,6\r\n');
+        session.server(`229 (|||${port}|)\r\n`);
+      }
+      assert.equal(session.seen.notices.length, 32);
     });
 
     it('in the number of commands that await a reply', () => {

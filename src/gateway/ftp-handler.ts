@@ -1,0 +1,55 @@
+import { invariant } from '../core/errors.ts';
+import { parseAddress } from '../core/ip-address.ts';
+import type { ConnectionReason } from '../core/ledger-record.ts';
+import { closeStream, runFtpSession } from '../relay/ftp-session.ts';
+import { reset } from '../relay/reset.ts';
+import { createFtpDataChannels } from './ftp-data-channels.ts';
+import type { ProtocolHandler } from './protocol.ts';
+
+/**
+ * FTP in passive mode: the control connection is read by core's reducer, and data connections come by mTLS like it did. A transfer that
+ * runs may outlive its control connection, but not its grant.
+ */
+export const handleFtp: ProtocolHandler = (context) => {
+  let ended: ConnectionReason | undefined;
+  let stop: (reason: ConnectionReason) => void = () => reset(context.client);
+
+  async function serve(): Promise<void> {
+    const { client, ledger, settings } = context;
+    const dialled = await context.dial();
+    if (!dialled.ok) {
+      ledger.denied(ended ?? dialled.reason, dialled.detail);
+      if (client.writable) client.write('421 Service not available: the server cannot be reached.\r\n'); // in place of a greeting (RFC 959 section 5.4)
+      await closeStream(client);
+      return;
+    }
+    const record = ledger.opened(dialled, { channel: 'ftp-control' });
+    const clientFacingAddress = parseAddress(client.localAddress ?? '');
+    invariant(clientFacingAddress !== undefined, 'a connection that was admitted has a local address');
+    const channels = createFtpDataChannels(context, dialled.remote.address);
+    const session = runFtpSession({
+      client,
+      server: dialled.socket,
+      clientFacingAddress,
+      serverAddress: dialled.remote.address,
+      idleTimeoutMs: settings.limits.idleTimeoutMs,
+      onNotice: ({ reason, detail }) => ledger.denied(reason, detail),
+      offerData: channels.offer,
+    });
+    stop = (reason) => {
+      session.stop(reason);
+      channels.end(reason);
+    };
+    const { reason, ...bytes } = await session.ended;
+    record.closed({ reason: ended ?? reason, ...bytes });
+    await channels.settled();
+  }
+
+  return {
+    done: serve(),
+    end: (reason) => {
+      ended ??= reason;
+      stop(reason);
+    },
+  };
+};
