@@ -81,8 +81,7 @@ export function compile(desired: DesiredState, assignments: Assignments, { trust
   const planned = valuesOf(gateways).map((gateway) => gateway.planned).sort((a, b) => byText(a.name, b.name));
   const servicePorts = valuesOf(services).flatMap((service) => service.servicePorts).sort((a, b) => byText(a.id, b.id));
   const agentListeners = runStage<readonly Fault[]>(last?.agentListeners, [services], (remember) => {
-    const served = servicePorts.filter(({ gateway }) => gateway !== '');
-    for (const [listener, sharing] of Map.groupBy(served, ({ agentListen: { address, port } }) => `${address} ${port}`)) remember(listener, sharing, () => agentListenerConflicts(sharing));
+    for (const [listener, sharing] of Map.groupBy(servicePorts, ({ agentListen: { address, port } }) => `${address} ${port}`)) remember(listener, sharing, () => agentListenerConflicts(sharing));
   });
 
   const faults = [

@@ -31,7 +31,6 @@ export function serverNameConflicts(servicePorts: readonly ServicePort[], servic
   const owners = new Map<string, ServicePort>();
   const faults = new Map<string, Fault>();
   for (const servicePort of servicePorts) {
-    if (servicePort.gateway === '') continue;
     for (const serverName of servicePort.serverNames) {
       const key = `${servicePort.gateway} ${serverName}`;
       const owner = owners.get(key);
@@ -42,7 +41,7 @@ export function serverNameConflicts(servicePorts: readonly ServicePort[], servic
       const host = serverName.slice(serverName.lastIndexOf('_') + 1); // host names have no underscore
       faults.set(`${owner.id} ${servicePort.id} ${host}`, {
         code: 'server-name-conflict',
-        message: `host "${host}" already means ${owner.id} at gateway "${servicePort.gateway}"`,
+        message: `host "${host}" already means ${owner.id} at the same gateway`,
         hint: 'make them ports of one ExternalService, or give each its own host',
         object: refOfService(servicePort),
         path: placeOfHost(services.get(keyOf(servicePort.service))?.spec, host),
