@@ -1,21 +1,15 @@
 import type { Resource } from './resource.ts';
-import type { Holding, TypeState } from './type-state.ts';
-
-/**
- * How a response says what has changed. Delta: `changes`, with removals. SotW: `whole`, all that there is, so that what is
- * missing is gone; or `named`, changed resources only, of types that have no way to say that one is gone.
- */
-export type DeliveryMode = 'changes' | 'whole' | 'named';
+import type { DeliveryMode, Holding, TypeState } from './type-state.ts';
 
 /** The content of a response. */
 export interface Delivery {
   readonly resources: readonly Resource[];
   readonly removed: readonly string[];
-  /** The names that it brings up to date. */
+  /** The names that it brings up to date; of those that wait in `remaining` it says nothing new. */
   readonly names: readonly string[];
   /** What is due afterwards. */
   readonly remaining: ReadonlyMap<string, Holding>;
-  /** Whether it holds everything, and so also what was rejected before. */
+  /** Whether it lists everything, and so also what was rejected before. */
   readonly isWhole: boolean;
 }
 
@@ -34,7 +28,8 @@ export function deliver(type: TypeState, mode: DeliveryMode, keepRemovals: boole
   if (changed.length === 0 && removed.length === 0 && !type.answerDue) return undefined;
   const names = [...changed.map(({ name }) => name), ...removed];
   if (mode !== 'whole') return { resources: changed, removed, names, remaining, isWhole: false };
-  return { resources: [...everything(type), ...stillHeld(remaining)], removed: [], names, remaining, isWhole: true };
+  const repeated = type.rejected.flatMap((group) => [...group]).filter((name) => !type.due.has(name));
+  return { resources: [...everything(type), ...stillHeld(remaining)], removed: [], names: [...names, ...repeated], remaining, isWhole: true };
 }
 
 /** Whether the client has yet to be sent something. */

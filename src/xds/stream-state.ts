@@ -1,10 +1,11 @@
 import type { Resource, Snapshot } from './resource.ts';
 import { NO_RESOURCES, resourcesOf } from './resource.ts';
 import { deliver, isBehind } from './delivery.ts';
-import type { Delivery, DeliveryMode } from './delivery.ts';
+import type { Delivery } from './delivery.ts';
 import { changeByDelta, changeBySotw } from './subscription.ts';
-import { accept, moveTo, NEW_TYPE, reject, subscribe } from './type-state.ts';
-import type { TypeState } from './type-state.ts';
+import type { Subscription } from './subscription.ts';
+import { accept, awaitsAnswer, moveTo, NEW_TYPE, reject, subscribe } from './type-state.ts';
+import type { DeliveryMode, TypeState } from './type-state.ts';
 import { stageOf } from './type-order.ts';
 import type { TypeOrder } from './type-order.ts';
 
@@ -104,7 +105,7 @@ export function step(before: StreamState, event: StreamEvent): Step {
       const { snapshot } = event;
       if (snapshot === undefined) return { state: { ...before, snapshot }, effects: [] };
       const types = new Map<string, TypeState>();
-      for (const [typeUrl, type] of before.types) types.set(typeUrl, moveTo(type, resourcesOf(snapshot, typeUrl)));
+      for (const [typeUrl, type] of before.types) types.set(typeUrl, moveTo(type, resourcesOf(snapshot, typeUrl), modeOf(before, typeUrl, type.subscription)));
       return respond({ ...before, snapshot, types }, event.atMs, []);
     }
     case 'written':
@@ -122,8 +123,8 @@ function receive(before: StreamState, request: DeltaRequest | SotwRequest, atMs:
   if (known === undefined && before.types.size >= settings.typesMax) return refuse(before, 'too-much', `more than ${settings.typesMax} types on one stream`);
 
   const started = known ?? { ...NEW_TYPE, current: snapshot === undefined ? NO_RESOURCES : resourcesOf(snapshot, typeUrl) };
-  const answered = takeAnswer(started, request, atMs, settings);
-  const type = changeSubscription(answered.type, request, known === undefined, settings);
+  const answered = takeAnswer(started, request, atMs, before);
+  const type = changeSubscription(answered.type, request, known === undefined, before);
   const types = new Map(before.types).set(typeUrl, type);
   let names = 0;
   for (const { subscription } of types.values()) names += subscription.names.size;
@@ -136,27 +137,24 @@ function refuse(state: StreamState, fault: 'malformed' | 'too-much', reason: str
 }
 
 /** Takes the request as an acknowledgement, if it is one: it must name the outstanding response. A stale nonce says nothing. */
-function takeAnswer(type: TypeState, request: DeltaRequest | SotwRequest, atMs: number, settings: StreamSettings): { readonly type: TypeState; readonly effects: readonly StreamEffect[] } {
+function takeAnswer(type: TypeState, request: DeltaRequest | SotwRequest, atMs: number, state: StreamState): { readonly type: TypeState; readonly effects: readonly StreamEffect[] } {
   const { typeUrl, responseNonce, errorDetail } = request;
   const { outstanding } = type;
   if (outstanding === undefined || responseNonce !== outstanding.nonce) return { type, effects: [] };
   const { version, names } = outstanding;
   if (errorDetail === undefined) return { type: accept(type, outstanding), effects: [{ kind: 'accepted', typeUrl, version }] };
-  const message = errorDetail.message.slice(0, settings.messageCharactersMax);
-  return { type: reject(type, outstanding, message, atMs), effects: [{ kind: 'rejected', typeUrl, version, message, names }] };
+  const message = errorDetail.message.slice(0, state.settings.messageCharactersMax);
+  return { type: reject(type, outstanding, modeOf(state, typeUrl, type.subscription), message, atMs), effects: [{ kind: 'rejected', typeUrl, version, message, names }] };
 }
 
 /** Whatever the nonce, the subscription is what the latest request says (envoyproxy/envoy#16659). */
-function changeSubscription(type: TypeState, request: DeltaRequest | SotwRequest, isFirst: boolean, settings: StreamSettings): TypeState {
-  if (!('resourceNames' in request)) {
-    const change = changeByDelta(type.subscription, request.resourceNamesSubscribe, request.resourceNamesUnsubscribe);
-    return subscribe(type, change, isFirst ? request.initialResourceVersions : {});
-  }
-  const change = changeBySotw(type.subscription, request.resourceNames);
-  const changed = subscribe(type, change, {});
-  // Only a response that lacks it tells a SotW client that a resource of these types does not exist.
-  const isAwaited = change.asked.length > 0 && settings.fullStateTypes.includes(request.typeUrl);
-  return isAwaited ? { ...changed, answerDue: true } : changed;
+function changeSubscription(type: TypeState, request: DeltaRequest | SotwRequest, isFirst: boolean, state: StreamState): TypeState {
+  const isSotw = 'resourceNames' in request;
+  const change = isSotw
+    ? changeBySotw(type.subscription, request.resourceNames)
+    : changeByDelta(type.subscription, request.resourceNamesSubscribe, request.resourceNamesUnsubscribe);
+  const held = !isSotw && isFirst ? request.initialResourceVersions : {};
+  return subscribe(type, change, modeOf(state, request.typeUrl, change.subscription), held);
 }
 
 /** Sends the first response that is due and may go, if any. */
@@ -166,8 +164,8 @@ function respond(state: StreamState, atMs: number, effects: readonly StreamEffec
   let wakeAtMs = Infinity;
   for (const typeUrl of sendingOrder(state)) {
     const type = state.types.get(typeUrl)!;
-    if (type.outstanding !== undefined) continue;
-    const delivery = deliver(type, modeOf(state, typeUrl), mustKeepRemovals(state, typeUrl));
+    if (awaitsAnswer(type)) continue;
+    const delivery = deliver(type, modeOf(state, typeUrl, type.subscription), mustKeepRemovals(state, typeUrl));
     if (delivery === undefined) continue;
     const opensAtMs = opensAt(state, typeUrl);
     if (opensAtMs <= atMs) return send(state, typeUrl, type, delivery, snapshot.version, atMs, effects);
@@ -195,10 +193,9 @@ function send(state: StreamState, typeUrl: string, type: TypeState, delivery: De
   };
 }
 
-function modeOf(state: StreamState, typeUrl: string): DeliveryMode {
-  if (state.variant === 'delta') return 'changes';
-  const isWhole = state.types.get(typeUrl)?.subscription.wildcard === true || state.settings.fullStateTypes.includes(typeUrl);
-  return isWhole ? 'whole' : 'named';
+function modeOf({ variant, settings }: StreamState, typeUrl: string, subscription: Subscription): DeliveryMode {
+  if (variant === 'delta') return 'changes';
+  return subscription.wildcard || settings.fullStateTypes.includes(typeUrl) ? 'whole' : 'named';
 }
 
 /** The types that wait for none first, then stage after stage. */
@@ -213,9 +210,10 @@ function opensAt({ types, settings }: StreamState, typeUrl: string): number {
   const stage = stageOf(settings.typeOrder, typeUrl);
   let opensAtMs = -Infinity;
   if (stage === undefined) return opensAtMs;
-  for (const [other, { outstanding }] of types) {
+  for (const [other, type] of types) {
     const otherStage = stageOf(settings.typeOrder, other);
-    if (outstanding !== undefined && otherStage !== undefined && otherStage < stage) opensAtMs = Math.max(opensAtMs, outstanding.sentAtMs + settings.orderWaitMs);
+    if (otherStage === undefined || otherStage >= stage || !awaitsAnswer(type)) continue;
+    opensAtMs = Math.max(opensAtMs, type.outstanding!.sentAtMs + settings.orderWaitMs);
   }
   return opensAtMs;
 }
@@ -228,7 +226,7 @@ function mustKeepRemovals(state: StreamState, typeUrl: string): boolean {
   for (const [other, type] of state.types) {
     const otherStage = stageOf(typeOrder, other);
     if (otherStage === undefined || otherStage <= stage) continue;
-    if (type.outstanding !== undefined || type.rejected.length > 0 || isBehind(type, modeOf(state, other))) return true;
+    if (awaitsAnswer(type) || type.rejected.length > 0 || isBehind(type, modeOf(state, other, type.subscription))) return true;
   }
   return false;
 }
@@ -248,7 +246,7 @@ export interface TypeStatus {
 export function statusOf(state: StreamState, typeUrl: string): TypeStatus | undefined {
   const type = state.types.get(typeUrl);
   if (type === undefined) return undefined;
-  const isSynced = state.snapshot !== undefined && type.outstanding === undefined && !isBehind(type, modeOf(state, typeUrl));
+  const isSynced = state.snapshot !== undefined && !awaitsAnswer(type) && !isBehind(type, modeOf(state, typeUrl, type.subscription));
   return {
     typeUrl,
     state: type.rejection !== undefined ? 'NACKED' : isSynced ? 'SYNCED' : 'STALE',

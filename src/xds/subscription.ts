@@ -13,6 +13,7 @@ export interface Subscription {
 
 /** What a request did to a subscription. A name may have been asked for again: it is then to be sent again. */
 export interface SubscriptionChange {
+  /** The very object that it was where the request changes nothing. */
   readonly subscription: Subscription;
   /** Names asked for by this request (SotW: only those that are new). */
   readonly asked: readonly string[];
@@ -28,6 +29,10 @@ const WILDCARD = '*';
 
 export function covers(subscription: Subscription, name: string): boolean {
   return subscription.wildcard || subscription.names.has(name);
+}
+
+export function isEmpty(subscription: Subscription): boolean {
+  return !subscription.wildcard && subscription.names.size === 0;
 }
 
 /** Applies a Delta request, which names what is added and what is dropped. A name in both lists is dropped; an unknown one is ignored. */
@@ -58,15 +63,17 @@ export function changeBySotw(before: Subscription, resourceNames: readonly strin
   if (resourceNames.length === 0 && !before.hasNamed) return askForAllByNamingNothing(before);
   const names = new Set(resourceNames);
   const wildcard = names.delete(WILDCARD);
-  return {
-    subscription: { wildcard, names, hasNamed: true },
-    asked: [...names].filter((name) => !before.names.has(name)),
-    askedForAll: wildcard && !before.wildcard,
-    dropped: [...before.names].filter((name) => !names.has(name)),
-  };
+  const asked = [...names].filter((name) => !before.names.has(name));
+  const dropped = [...before.names].filter((name) => !names.has(name));
+  if (before.hasNamed && asked.length === 0 && dropped.length === 0 && wildcard === before.wildcard) return noChange(before);
+  return { subscription: { wildcard, names, hasNamed: true }, asked, askedForAll: wildcard && !before.wildcard, dropped };
 }
 
 function askForAllByNamingNothing(before: Subscription): SubscriptionChange {
-  if (before.hasNamed || before.wildcard) return { subscription: before, asked: [], askedForAll: false, dropped: [] };
+  if (before.hasNamed || before.wildcard) return noChange(before);
   return { subscription: { ...before, wildcard: true }, asked: [], askedForAll: true, dropped: [] };
+}
+
+function noChange(before: Subscription): SubscriptionChange {
+  return { subscription: before, asked: [], askedForAll: false, dropped: [] };
 }

@@ -1,7 +1,7 @@
 import type { ResourceMap } from './resource.ts';
 import { NO_RESOURCES } from './resource.ts';
 import { changedNames } from './snapshot-diff.ts';
-import { covers, NO_SUBSCRIPTION } from './subscription.ts';
+import { covers, isEmpty, NO_SUBSCRIPTION } from './subscription.ts';
 import type { Subscription, SubscriptionChange } from './subscription.ts';
 
 /**
@@ -9,6 +9,12 @@ import type { Subscription, SubscriptionChange } from './subscription.ts';
  * has asked again for what it was sent).
  */
 export type Holding = { readonly version: string } | 'nothing' | 'unknown';
+
+/**
+ * How a response says what has changed. Delta: `changes`, with removals. SotW: `whole`, all that there is, so that what is
+ * missing is gone; or `named`, changed resources only, of types that have no way to say that one is gone.
+ */
+export type DeliveryMode = 'changes' | 'whole' | 'named';
 
 /** A response that the client has neither accepted nor rejected yet. There is at most one a type. */
 export interface Outstanding {
@@ -39,7 +45,7 @@ export interface TypeState {
   readonly outstanding: Outstanding | undefined;
   /**
    * The names of each response that was rejected, disjoint. Nothing of it is sent again until it changes, or until another
-   * resource of the same response is accepted: then the fault was elsewhere, or has been mended.
+   * resource of the same response is accepted or no longer wanted: then the fault was elsewhere, or has been mended.
    */
   readonly rejected: readonly ReadonlySet<string>[];
   readonly versionSent: string | undefined;
@@ -47,29 +53,39 @@ export interface TypeState {
   readonly rejection: Rejection | undefined;
 }
 
+const NOTHING_REJECTED = { rejected: [], rejection: undefined } as const;
+
 export const NEW_TYPE: TypeState = {
   subscription: NO_SUBSCRIPTION,
   current: NO_RESOURCES,
   due: new Map(),
   answerDue: false,
   outstanding: undefined,
-  rejected: [],
+  ...NOTHING_REJECTED,
   versionSent: undefined,
   versionAcked: undefined,
-  rejection: undefined,
 };
 
+/**
+ * Whether the next response has to wait for an answer to the last. A client that wants nothing of the type any more may leave
+ * its last response unanswered (grpc/grpc-java#11232), also when it subscribes again.
+ */
+export function awaitsAnswer({ outstanding, subscription }: TypeState): boolean {
+  return outstanding !== undefined && !isEmpty(subscription);
+}
+
 /** Applies a change of subscription. `initialVersions` is what the client holds from an earlier stream: it is not sent again. */
-export function subscribe(before: TypeState, change: SubscriptionChange, initialVersions: Readonly<Record<string, string>>): TypeState {
+export function subscribe(before: TypeState, change: SubscriptionChange, mode: DeliveryMode, initialVersions: Readonly<Record<string, string>>): TypeState {
   const { subscription } = change;
   if (subscription === before.subscription) return before;
   const { current } = before;
   const due = new Map(before.due);
-  const holdingOf = (name: string): Holding => due.get(name) ?? (current.has(name) && covers(before.subscription, name) ? 'unknown' : 'nothing');
+  // What is on its way may be taken by the client under the old subscription or under the new one.
+  const inFlight = new Set(before.outstanding?.names);
+  const mayHold = (name: string): boolean => inFlight.has(name) || (covers(before.subscription, name) && current.has(name));
   // What the client asks for it is sent, also when it should have it: it may have forgotten (xds_protocol, "Subscribing to Resources").
-  for (const name of change.askedForAll ? current.keys() : change.asked) {
-    owe(due, current, name, holdingOf(name) === 'nothing' ? 'nothing' : 'unknown');
-  }
+  const asked = change.askedForAll ? [...current.keys(), ...inFlight] : change.asked;
+  for (const name of asked) owe(due, current, name, (due.get(name) ?? 'nothing') !== 'nothing' || mayHold(name) ? 'unknown' : 'nothing');
   for (const name of change.dropped) {
     // The client cannot know whether the wildcard has it too, so it must be told (xds_protocol, "Unsubscribing from Resources").
     if (subscription.wildcard) owe(due, current, name, 'unknown');
@@ -77,17 +93,26 @@ export function subscribe(before: TypeState, change: SubscriptionChange, initial
   const held = Object.entries(initialVersions);
   for (const [name, version] of held) if (covers(subscription, name)) owe(due, current, name, { version });
   for (const name of due.keys()) if (!covers(subscription, name)) due.delete(name);
+  // Who no longer wants a part of what he has rejected may want the rest.
+  const isPartlyDropped = (group: ReadonlySet<string>): boolean => ![...group].every((name) => covers(subscription, name));
+  // Only a list without it tells that a resource does not exist, or no longer does.
+  const isListDue = mode === 'whole' && (change.asked.length > 0 || before.rejection !== undefined);
+  const hasAnswer = subscription.wildcard || (mode === 'whole' && !isEmpty(subscription));
   return {
     ...before,
+    ...(isEmpty(subscription) ? NOTHING_REJECTED : release(before, due, current, isPartlyDropped, (name) => covers(subscription, name))),
     subscription,
     due,
-    answerDue: subscription.wildcard && (before.answerDue || (change.askedForAll && held.length === 0)),
-    rejected: before.rejected.map((group) => new Set([...group].filter((name) => covers(subscription, name)))).filter((group) => group.size > 0),
+    outstanding: isEmpty(before.subscription) ? undefined : before.outstanding,
+    answerDue: hasAnswer && (before.answerDue || isListDue || (change.askedForAll && held.length === 0)),
   };
 }
 
-/** Moves to the resources of another snapshot. What changes several times before it is sent is sent once, as it is then. */
-export function moveTo(before: TypeState, current: ResourceMap): TypeState {
+/**
+ * Moves to the resources of another snapshot. What changes several times before it is sent is sent once, as it is then.
+ * What was rejected and is gone is no fault any more where there is no way to say that it is gone.
+ */
+export function moveTo(before: TypeState, current: ResourceMap, mode: DeliveryMode): TypeState {
   const names = changedNames(before.current, current);
   if (names.length === 0) return before.current === current ? before : { ...before, current };
   const due = new Map(before.due);
@@ -96,36 +121,35 @@ export function moveTo(before: TypeState, current: ResourceMap): TypeState {
     const isRejected = before.rejected.some((group) => group.has(name));
     owe(due, current, name, due.get(name) ?? (isRejected ? 'unknown' : (before.current.get(name) ?? 'nothing')));
   }
-  return { ...before, current, due };
+  const isPartlyGone = (group: ReadonlySet<string>): boolean => mode === 'named' && ![...group].every((name) => current.has(name));
+  return { ...before, current, due, ...release(before, due, current, isPartlyGone, (name) => current.has(name)) };
 }
 
 /** The client has accepted the outstanding response. */
 export function accept(before: TypeState, outstanding: Outstanding): TypeState {
   const accepted = new Set(outstanding.names);
   const due = new Map(before.due);
-  const rejected = before.rejected.filter((group) => {
-    if (!overlap(group, accepted)) return true;
-    for (const name of group) if (!accepted.has(name)) owe(due, before.current, name, 'unknown');
-    return false;
-  });
-  return { ...before, due, rejected, outstanding: undefined, versionAcked: outstanding.version, rejection: rejected.length === 0 ? undefined : before.rejection };
+  const released = release(before, due, before.current, (group) => overlap(group, accepted), (name) => !accepted.has(name));
+  const rejection = released.rejected.length === 0 ? undefined : released.rejection;
+  return { ...before, ...released, rejection, due, outstanding: undefined, versionAcked: outstanding.version };
 }
 
-/** The client has rejected the outstanding response: it keeps what it held, wholly or in part, which only it knows. */
-export function reject(before: TypeState, outstanding: Outstanding, message: string, atMs: number): TypeState {
-  const names = outstanding.names.filter((name) => covers(before.subscription, name));
-  const touched = before.rejected.filter((other) => overlap(other, new Set(names)));
+/**
+ * The client has rejected the outstanding response: it keeps what it held, wholly or in part, which only it knows. Where a part
+ * of it has been dropped meanwhile, the fault may be gone with that part, so the rest is due once more.
+ */
+export function reject(before: TypeState, outstanding: Outstanding, mode: DeliveryMode, message: string, atMs: number): TypeState {
+  const stillStands = (name: string): boolean => covers(before.subscription, name) && (mode !== 'named' || before.current.has(name));
+  const names = new Set(outstanding.names.filter(stillStands));
+  const isPartlyDropped = names.size < outstanding.names.length;
+  const touched = before.rejected.filter((other) => overlap(other, names));
   const others = before.rejected.filter((other) => !touched.includes(other));
   const group = new Set([...names, ...touched.flatMap((other) => [...other])]);
   const due = new Map(before.due);
-  for (const name of group) if (due.has(name)) due.set(name, 'unknown');
-  return {
-    ...before,
-    due,
-    outstanding: undefined,
-    rejected: group.size === 0 ? others : [...others, group],
-    rejection: { version: outstanding.version, message, atMs },
-  };
+  for (const name of group) if (due.has(name) || isPartlyDropped) owe(due, before.current, name, 'unknown');
+  const after = { ...before, due, outstanding: undefined };
+  if (isPartlyDropped) return { ...after, answerDue: before.answerDue || mode === 'whole', rejected: others, rejection: others.length === 0 ? undefined : before.rejection };
+  return { ...after, rejected: group.size === 0 ? others : [...others, group], rejection: { version: outstanding.version, message, atMs } };
 }
 
 /** Notes that a name is due, or that it is not: what the client holds may be just what it should. */
@@ -134,6 +158,21 @@ function owe(due: Map<string, Holding>, current: ResourceMap, name: string, hold
   const isRight = resource === undefined ? holding === 'nothing' : typeof holding === 'object' && holding.version === resource.version;
   if (isRight) due.delete(name);
   else due.set(name, holding);
+}
+
+/** Takes groups out of what is rejected: of their names those that `isOwed` are due again. With the last one the rejection is over. */
+function release(
+  { rejected, rejection }: TypeState,
+  due: Map<string, Holding>,
+  current: ResourceMap,
+  isReleased: (group: ReadonlySet<string>) => boolean,
+  isOwed: (name: string) => boolean,
+): Pick<TypeState, 'rejected' | 'rejection'> {
+  const released = rejected.filter(isReleased);
+  if (released.length === 0) return { rejected, rejection };
+  for (const group of released) for (const name of group) if (isOwed(name)) owe(due, current, name, 'unknown');
+  const kept = rejected.filter((group) => !released.includes(group));
+  return { rejected: kept, rejection: kept.length === 0 ? undefined : rejection };
 }
 
 function overlap(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
