@@ -4,7 +4,9 @@
  */
 import type { Assignment } from '../core/assignments.ts';
 import type { ErrorCode, Fault, ObjectRef } from '../core/errors.ts';
-import type { DenyReason, Revision } from '../core/plan.ts';
+import type { Explanation } from '../core/explain.ts';
+import type { ConnectionClosed, ConnectionOpened } from '../core/ledger-record.ts';
+import type { Revision } from '../core/plan.ts';
 
 export const adminPaths = {
   apply: '/v1alpha1/apply',
@@ -92,26 +94,23 @@ export interface ExplainRequest {
   readonly authority?: string;
 }
 
-export interface ExplainResult {
-  readonly allowed: boolean;
-  readonly reason: DenyReason | null;
-  readonly identity: string;
-  readonly service: string | null;
-  readonly policies: readonly string[];
-  readonly binding: string | null;
-  readonly addresses: readonly string[];
-  /** The explanation in sentences, as the CLI prints them. */
+/** The explanation as data, and in the sentences that the CLI prints. */
+export interface ExplainResult extends Explanation {
   readonly text: readonly string[];
-  /** Manifests that would allow it; null where it is allowed or cannot be. */
-  readonly suggestion: string | null;
 }
 
-/** GET whois?address=&port=&time= . `match` is null where nobody held the address and port at that time. */
+export interface WhoisConnection {
+  readonly opened: ConnectionOpened;
+  /** Null while it is open, as far as the ledger knows. */
+  readonly closed: ConnectionClosed | null;
+}
+
+/** GET whois?address=&port=&time=&toleranceMs= . */
 export interface WhoisResult {
-  readonly match: Record<string, unknown> | null;
-  readonly closed: Record<string, unknown> | null;
-  /** The last connection from that address and port that had ended before the time, where there is no match. */
-  readonly nearest: Record<string, unknown> | null;
+  /** Those that were open then; several only where they went to different targets. */
+  readonly connections: readonly WhoisConnection[];
+  /** Where there was none: the last one before, which had ended. */
+  readonly nearest: WhoisConnection | null;
 }
 
 export interface LedgerVerification {

@@ -188,8 +188,8 @@ export const demoCases: readonly DemoCase[] = [
     expected: 'allowed',
     async play(world) {
       const { address, port, time } = world.forwardProxy.seen[0]!;
-      const answer = JSON.parse((await world.cli(['whois', `${address}:${port}`, time.toISOString(), '-o', 'json'])).stdout) as { match: Record<string, unknown> | null };
-      const { spiffeId, service, policies } = answer.match ?? {};
+      const answer = JSON.parse((await world.cli(['whois', `${address}:${port}`, time.toISOString(), '-o', 'json'])).stdout) as { connections: { opened: Record<string, unknown> }[] };
+      const { spiffeId, service, policies } = answer.connections[0]?.opened ?? {};
       assert.deepEqual([spiffeId, service, policies], [identities.productpage, 'bookinfo/bigip-proxy-svc:proxy', ['bookinfo/proxy']]);
       return { decision: 'allowed', sourceAddress: address, ok: true, story: `${address}:${port} at ${time.toISOString()} was ${String(spiffeId)}, for ${String(service)}, by policy bookinfo/proxy` };
     },

@@ -6,6 +6,7 @@ import { exportPkcs12 } from '../../ca/index.ts';
 import { createCsr } from '../../core/csr.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
+import { toPem } from '../../core/pem.ts';
 import { parseX509Svid } from '../../core/x509-svid.ts';
 import { adminClientOf, readFile, withServerOptions, type CliContext } from '../context.ts';
 import { printable } from '../output.ts';
@@ -42,7 +43,7 @@ export function addCert(program: Command, context: CliContext): void {
       const request: CertificateRequest = {
         spiffeId,
         purpose: options.purpose,
-        csrPem: pem('CERTIFICATE REQUEST', createCsr(privateKey)),
+        csrPem: toPem('CERTIFICATE REQUEST', createCsr(privateKey)),
         ...(options.dns === undefined ? {} : { dnsNames: options.dns }),
         ...(options.ip === undefined ? {} : { ipAddresses: options.ip }),
         ...(lifetimeMs === undefined ? {} : { lifetimeMs }),
@@ -51,7 +52,7 @@ export function addCert(program: Command, context: CliContext): void {
       const files: (readonly [string, string | Buffer])[] = [[`${options.out}.bundle.pem`, result.trustBundlePem]];
       if (options.pkcs12 === true) {
         const passphrase = readFile(options.passphraseFile!).replace(/\r?\n$/, '');
-        files.push([`${options.out}.p12`, exportPkcs12({ privateKey, chainDer: certificatesOf(result.certificateChainPem).map(({ raw }) => raw), passphrase, friendlyName: spiffeId })]);
+        files.push([`${options.out}.p12`, await exportPkcs12({ privateKey, chainDer: certificatesOf(result.certificateChainPem).map(({ raw }) => raw), passphrase, friendlyName: spiffeId })]);
       } else {
         files.push([`${options.out}.key.pem`, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string], [`${options.out}.pem`, result.certificateChainPem]);
       }
@@ -98,7 +99,7 @@ export function addCert(program: Command, context: CliContext): void {
 
 function readCertificates(file: string): string {
   const text = readFile(file);
-  return text.includes('-----BEGIN CERTIFICATE-----') ? text : pem('CERTIFICATE', readFileSync(file));
+  return text.includes('-----BEGIN CERTIFICATE-----') ? text : toPem('CERTIFICATE', readFileSync(file));
 }
 
 function certificatesOf(text: string): readonly X509Certificate[] {
@@ -107,8 +108,4 @@ function certificatesOf(text: string): readonly X509Certificate[] {
   } catch (cause) {
     throw new SallyportError('certificate-invalid', 'the file does not hold a certificate', { cause });
   }
-}
-
-function pem(label: string, der: Buffer): string {
-  return `-----BEGIN ${label}-----\n${der.toString('base64').replaceAll(/.{64}(?!$)/g, '$&\n')}\n-----END ${label}-----\n`;
 }

@@ -19,7 +19,7 @@ export function addExplain(program: Command, context: CliContext): void {
         target: options.namespace !== undefined && /^[a-z0-9-]+(:|$)/.test(options.to) ? `${options.namespace}/${options.to}` : options.to,
         ...(options.authority === undefined ? {} : { authority: options.authority }),
       });
-      print(context, options.output, result, () => [...result.text, ...(result.suggestion === null ? [] : ['', 'To allow it, apply:', '---', result.suggestion.trimEnd()])].join('\n'));
+      print(context, options.output, result, () => result.text.join('\n'));
       if (!result.allowed) context.setExitStatus(1);
     });
 }

@@ -1,0 +1,75 @@
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { pino } from 'pino';
+import { parseDuration } from '../../core/duration.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { parseSpiffeId, parseTrustDomain } from '../../core/spiffe-id.ts';
+import { startControl } from '../../control/index.ts';
+import { defaultStateDirectory, readFile, type CliContext } from '../context.ts';
+import { parseEndpoint } from '../endpoint.ts';
+import { version } from './version.ts';
+
+interface ServeOptions {
+  readonly state?: string;
+  readonly socket?: string;
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  readonly listen: string;
+  readonly adminListen?: string;
+  readonly admin?: readonly string[];
+  readonly caPassphraseFile?: string;
+  readonly caPropagation: string;
+  readonly logLevel: string;
+}
+
+export function addServe(program: Command, context: CliContext): void {
+  program
+    .command('serve')
+    .summary('run the control plane')
+    .option('--state <directory>', 'what survives it (default: $SALLYPORT_STATE/control, /var/lib/sallyport/control for root)')
+    .option('--socket <path>', 'Unix socket of the admin API (default: STATE/admin.sock)')
+    .option('--trust-domain <name>', 'SPIFFE trust domain', 'cluster.local')
+    .option('--cluster-domain <name>', 'suffix of Kubernetes service names', 'cluster.local')
+    .option('--listen <address:port>', 'for workloads and gateways: enrolment, xDS, ledger', '127.0.0.1:15012')
+    .option('--admin-listen <address:port>', 'the admin API over mTLS too')
+    .option('--admin <spiffe-id...>', 'who may use it there')
+    .option('--ca-passphrase-file <file>', "encrypts the CA's keys on disk")
+    .option('--ca-propagation <span>', 'how long a new CA is published before it may sign', '10m')
+    .option('--log-level <level>', 'trace, debug, info, warn, error', 'info')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
+    .action(async (options: ServeOptions) => {
+      const trustDomain = parseTrustDomain(options.trustDomain);
+      if (!trustDomain.ok) throw new SallyportError('usage', trustDomain.reason);
+      const caPropagationMs = parseDuration(options.caPropagation);
+      if (caPropagationMs === undefined) throw new SallyportError('usage', `${JSON.stringify(options.caPropagation)} is not a time span`, { hint: 'write it like 10m' });
+      for (const id of options.admin ?? []) {
+        const parsed = parseSpiffeId(id);
+        if (!parsed.ok) throw new SallyportError('usage', parsed.reason, { place: '--admin' });
+      }
+      const directory = options.state ?? defaultStateDirectory(context.env, 'control');
+      const control = await startControl({
+        directory,
+        trustDomain: trustDomain.trustDomain,
+        clusterDomain: options.clusterDomain,
+        mesh: parseEndpoint(options.listen, '--listen'),
+        socketPath: options.socket ?? context.env['SALLYPORT_SOCKET'] ?? join(directory, 'admin.sock'),
+        admin: options.adminListen === undefined ? null : parseEndpoint(options.adminListen, '--admin-listen'),
+        administrators: new Set(options.admin),
+        ...(options.caPassphraseFile === undefined ? {} : { caPassphrase: readFile(options.caPassphraseFile).replace(/\r?\n$/, '') }),
+        caPropagationMs,
+        version,
+        log: pino({ name: 'control', level: options.logLevel }, pino.destination(2)),
+        now: Date.now,
+      });
+      await untilAborted(context.signal);
+      await control.close();
+    });
+}
+
+/** Waits for SIGINT or SIGTERM. */
+export function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,9 @@
+import { SallyportError } from '../core/errors.ts';
+
+/** `127.0.0.1:15012`, `[::1]:15012` or `name:15012`. */
+export function parseEndpoint(text: string, place: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65535) throw new SallyportError('usage', `${JSON.stringify(text)} is not an address and port`, { place, value: text, hint: 'write it like 127.0.0.1:15012' });
+  return { host: match[1] ?? match[2]!, port };
+}

@@ -1,0 +1,89 @@
+/** The gRPC services of identity: a join token, or the SVID that a caller has, buys the next SVID. */
+import { unaryHandler, grpcServiceDefinition } from '../api/grpc-service.ts';
+import type { Authority } from '../ca/index.ts';
+import { csrErrorCode, parseCsr } from '../core/csr.ts';
+import { SallyportError } from '../core/errors.ts';
+import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import { EnrolmentService, IdentityService } from '../proto/sallyport/v1alpha1/identity_pb.ts';
+import type { StateStore } from '../store/index.ts';
+import type { Logger } from 'pino';
+import type { Issuance } from './issuance.ts';
+import { redeem, tokenKey } from './join-tokens.ts';
+import { peerOf, type MeshService } from './mesh-listener.ts';
+import { createRateLimit } from './rate-limit.ts';
+import type { ControlSections } from './sections.ts';
+
+export interface EnrolmentOptions {
+  readonly store: StateStore<ControlSections>;
+  readonly authority: Authority;
+  readonly issuance: Issuance;
+  readonly trustDomain: TrustDomain;
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+/** Wrong tokens: a few at once from one address, then one in ten seconds. At 256 bits this is for the log's sake, not the token's. */
+const guesses = { burst: 10, perSecond: 0.1 } as const;
+
+export function createEnrolment({ store, authority, issuance, trustDomain, now, log }: EnrolmentOptions): readonly MeshService[] {
+  const guessLimit = createRateLimit(guesses);
+
+  /** Spends the token. The look-up and the commit are in one turn, so that it is spent once. */
+  async function spend(text: string, address: string): Promise<SpiffeId> {
+    const key = tokenKey(text);
+    const token = key === undefined ? undefined : store.get('tokens', key);
+    if (token === undefined && !guessLimit.take(address, now())) {
+      throw new SallyportError('rate-limited', 'too many wrong join tokens from this address', { hint: 'wait ten seconds' });
+    }
+    const spiffeId = redeem(token, now());
+    await store.commit({ put: { tokens: { [key!]: null } } });
+    return spiffeId;
+  }
+
+  /** Issues, or records why not, and answers either way. */
+  async function certify(spiffeId: SpiffeId, csr: Uint8Array, attestation: 'join-token' | 'certificate') {
+    try {
+      const issued = await issuance.issue(attestation, () => authority.issueSvid({ spiffeId, csr: Buffer.from(csr) }));
+      return { spiffeId: issued.spiffeId, certificateChain: [...issued.chainDer], trustBundle: [...authority.trustBundle] };
+    } catch (error) {
+      if (error instanceof SallyportError && !error.meaning.retriable) await issuance.refuse(spiffeId, error);
+      throw error;
+    }
+  }
+
+  const onError = (error: unknown) => log.warn({ err: error }, 'issuance refused');
+  return [
+    {
+      definition: grpcServiceDefinition(EnrolmentService),
+      handlers: {
+        enrol: unaryHandler(
+          EnrolmentService.method.enrol,
+          async ({ joinToken, csr }, call) => {
+            // A request that cannot be granted does not cost the token.
+            const request = parseCsr(Buffer.from(csr));
+            if (!request.ok) throw new SallyportError(csrErrorCode(request.reason), request.detail);
+            let spiffeId: SpiffeId;
+            try {
+              spiffeId = await spend(joinToken, call.getPeer().replace(/:[0-9]+$/, ''));
+            } catch (error) {
+              if (error instanceof SallyportError && error.code === 'token-invalid') await issuance.refuse(null, error);
+              throw error;
+            }
+            return await certify(spiffeId, csr, 'join-token');
+          },
+          onError,
+        ),
+      },
+    },
+    {
+      definition: grpcServiceDefinition(IdentityService),
+      handlers: {
+        renew: unaryHandler(
+          IdentityService.method.renew,
+          async ({ csr }, call) => await certify(peerOf(call, trustDomain, (serial) => issuance.isRevoked(serial)).spiffeId, csr, 'certificate'),
+          onError,
+        ),
+      },
+    },
+  ];
+}

@@ -1,0 +1,70 @@
+/** Issuing with evidence: no certificate leaves the process before its ledger record, and what to revoke it by, are durable. */
+import type { IssuedCertificate } from '../ca/index.ts';
+import { SallyportError } from '../core/errors.ts';
+import type { CertificateIssued, LedgerRecord } from '../core/ledger-record.ts';
+import type { SpiffeId } from '../core/spiffe-id.ts';
+import type { Ledger, StateStore } from '../store/index.ts';
+import type { ControlSections } from './sections.ts';
+
+export type IssuedToLedger = <Issued extends IssuedCertificate>(attestation: CertificateIssued['attestation'], issue: () => Promise<Issued>) => Promise<Issued>;
+
+export interface Issuance {
+  readonly issue: IssuedToLedger;
+  /** Records that somebody was refused. */
+  refuse(spiffeId: string | null, error: SallyportError): Promise<void>;
+  isRevoked(serialNumber: string): boolean;
+  /** Serial numbers that are not to be accepted though they have not expired. */
+  revoked(): readonly string[];
+  /** Revokes one certificate, or all that an identity still holds. Throws `not-found` where there is none. */
+  revoke(which: { readonly serialNumber?: string | undefined; readonly spiffeId?: string | undefined }): Promise<readonly string[]>;
+}
+
+export interface IssuanceOptions {
+  readonly store: StateStore<ControlSections>;
+  readonly ledger: Ledger;
+  readonly now: () => number;
+  /** Called with every revocation, once it is durable. */
+  readonly onRevoked: (serialNumbers: readonly string[]) => void;
+}
+
+export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOptions): Issuance {
+  const stamp = () => ({ time: new Date(now()).toISOString(), origin: 'control' }) as const;
+
+  return {
+    async issue(attestation, issueCertificate) {
+      const issued = await issueCertificate();
+      const { spiffeId, serialNumber, notBeforeMs, notAfterMs, issuerFingerprint, purpose } = issued;
+      const record: LedgerRecord = {
+        ...stamp(),
+        type: 'certificate-issued',
+        spiffeId,
+        serialNumber,
+        notBefore: new Date(notBeforeMs).toISOString(),
+        notAfter: new Date(notAfterMs).toISOString(),
+        issuerFingerprint,
+        purpose,
+        attestation,
+      };
+      await Promise.all([ledger.append(record), store.commit({ put: { certificates: { [serialNumber]: { spiffeId, notAfterMs } } } })]);
+      return issued;
+    },
+    async refuse(spiffeId, { code, message }) {
+      await ledger.append({ ...stamp(), type: 'issuance-refused', spiffeId, code, detail: message });
+    },
+    isRevoked: (serialNumber) => store.get('revocations', serialNumber) !== undefined,
+    revoked: () => [...store.entries('revocations')].filter(([, { notAfterMs }]) => notAfterMs > now()).map(([serialNumber]) => serialNumber).sort(),
+    async revoke({ serialNumber, spiffeId }) {
+      const found = [...store.entries('certificates')].filter(
+        ([serial, certificate]) => certificate.notAfterMs > now() && (serialNumber === undefined ? certificate.spiffeId === spiffeId : serial === serialNumber) && store.get('revocations', serial) === undefined,
+      );
+      if (found.length === 0) {
+        throw new SallyportError('not-found', `no certificate that is still valid is known for ${JSON.stringify(serialNumber ?? spiffeId ?? '')}`, { hint: 'sallyport ledger tail --type certificate-issued shows what was issued' });
+      }
+      await store.commit({ put: { revocations: Object.fromEntries(found) } });
+      await Promise.all(found.map(([serial, certificate]) => ledger.append({ ...stamp(), type: 'certificate-revoked', spiffeId: certificate.spiffeId as SpiffeId, serialNumber: serial })));
+      const serialNumbers = found.map(([serial]) => serial);
+      onRevoked(serialNumbers);
+      return serialNumbers;
+    },
+  };
+}

@@ -1,0 +1,100 @@
+/**
+ * The port that workloads and gateways speak to: gRPC over TLS 1.3 on one port. A client certificate is asked for and
+ * not demanded, since who enrols has none yet; every other service begins with `peerOf`, which knows verified peers only.
+ *
+ * TLS is ended here and the connection handed to grpc-js, because its own credentials can neither ask for a certificate
+ * without demanding it, nor take a trust anchor that is not self-signed.
+ */
+import { Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { AddressInfo } from 'node:net';
+import { createServer, type TLSSocket } from 'node:tls';
+import type { Logger } from 'pino';
+import { SallyportError } from '../core/errors.ts';
+import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
+import { parseX509Svid } from '../core/x509-svid.ts';
+import type { ControlIdentity } from './control-identity.ts';
+
+export interface MeshService {
+  readonly definition: ServiceDefinition;
+  readonly handlers: UntypedServiceImplementation;
+}
+
+export interface MeshListener {
+  readonly port: number;
+  /** Takes a renewed certificate or a changed trust bundle; connections that are open stay. */
+  setIdentity(identity: ControlIdentity): void;
+  close(): Promise<void>;
+}
+
+export interface MeshListenerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly identity: ControlIdentity;
+  readonly services: readonly MeshService[];
+  readonly log: Logger;
+}
+
+const connectionsMax = 20_000;
+const handshakeTimeoutMs = 10_000;
+const closeTimeoutMs = 2_000;
+
+export async function listenForMesh({ host, port, identity, services, log }: MeshListenerOptions): Promise<MeshListener> {
+  const grpc = new Server({
+    'grpc.max_receive_message_length': 4 * 1024 * 1024,
+    'grpc.keepalive_time_ms': 30_000,
+    'grpc.keepalive_timeout_ms': 10_000,
+  });
+  for (const { definition, handlers } of services) grpc.addService(definition, handlers);
+  const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
+
+  const server = createServer({ ...tlsOptions(identity), requestCert: true, rejectUnauthorized: false, ALPNProtocols: ['h2'], handshakeTimeout: handshakeTimeoutMs });
+  server.maxConnections = connectionsMax;
+  server.on('secureConnection', (socket: TLSSocket) => {
+    socket.on('error', (error) => log.debug({ err: error }, 'mesh connection failed'));
+    injector.injectConnection(socket);
+  });
+  server.on('tlsClientError', (error, socket) => log.debug({ err: error, client: socket.remoteAddress }, 'mesh handshake failed'));
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+
+  return {
+    port: (server.address() as AddressInfo).port,
+    setIdentity: (next) => server.setSecureContext(tlsOptions(next)),
+    async close() {
+      server.close();
+      injector.drain(0);
+      const forced = setTimeout(() => grpc.forceShutdown(), closeTimeoutMs);
+      await new Promise<void>((resolve) => grpc.tryShutdown(() => resolve()));
+      clearTimeout(forced);
+      injector.destroy();
+    },
+  };
+}
+
+function tlsOptions({ certificateChainPem, privateKeyPem, trustBundlePem }: ControlIdentity) {
+  return { cert: certificateChainPem, key: privateKeyPem, ca: trustBundlePem, minVersion: 'TLSv1.3', allowPartialTrustChain: true } as const;
+}
+
+/** A caller whose certificate TLS has verified against the trust bundle. */
+export interface MeshPeer {
+  readonly spiffeId: SpiffeId;
+  readonly serialNumber: string;
+}
+
+/** Who calls. Throws `attestation-failed` for whoever shows no verified SVID of this trust domain, `identity-revoked` for a revoked one. */
+export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, trustDomain: TrustDomain, isRevoked: (serialNumber: string) => boolean): MeshPeer {
+  // grpc-js leaves the certificate out where TLS did not accept it.
+  const certificate = call.getAuthContext()?.sslPeerCertificate;
+  if (certificate === undefined) throw new SallyportError('attestation-failed', 'no client certificate that the trust bundle verifies', { hint: 'enrol first, with a join token' });
+  const parsed = parseX509Svid(certificate.raw);
+  if (!parsed.ok) throw new SallyportError('attestation-failed', `the client certificate is not an X509-SVID: ${parsed.detail}`);
+  const { spiffeId, serialNumber } = parsed.svid;
+  if (trustDomainOf(spiffeId) !== trustDomain) throw new SallyportError('attestation-failed', `${spiffeId} is not of trust domain ${trustDomain}`);
+  if (isRevoked(serialNumber)) throw new SallyportError('identity-revoked', `certificate ${serialNumber} of ${spiffeId} is revoked`, { hint: 'enrol again, with a new join token' });
+  return { spiffeId, serialNumber };
+}
