@@ -11,6 +11,7 @@ export default defineConfig(
       '@typescript-eslint/no-non-null-assertion': 'off', // indexed access is checked by noUncheckedIndexedAccess; "!" marks what the line before has proved
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true, allowBoolean: true }],
       '@typescript-eslint/no-confusing-void-expression': ['error', { ignoreArrowShorthand: true }],
+      '@typescript-eslint/no-unused-vars': ['error', { ignoreRestSiblings: true }], // leaving a field out is what the rest is for
       'no-empty': ['error', { allowEmptyCatch: false }],
       'no-restricted-syntax': ['error', { selector: 'ExportDefaultDeclaration', message: 'named exports only: a name is found by search' }],
       'no-console': 'error',

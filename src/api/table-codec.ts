@@ -10,6 +10,8 @@ import { protocols, type Protocol } from '../core/objects/index.ts';
 import type { Endpoint, GatewayLimits, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, SnatSource, Target } from '../core/plan.ts';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { SecretSchema } from '../proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
+import type {
+  TargetSchema} from '../proto/sallyport/v1alpha1/table_pb.ts';
 import {
   AgentUpstreamSchema,
   GatewaySettingsSchema,
@@ -43,7 +45,7 @@ export function encodeServicePort({ service, portName, port, protocol, gateway, 
     hosts: [...hosts],
     serverNames: [...serverNames],
     ...(listen === null ? {} : { listen }),
-    targets: targets.map((target) => ({ port: target.port, place: target.kind === 'address' ? { case: 'address', value: target.address } : { case: 'host', value: target.host } })),
+    targets: targets.map((each): MessageInitShape<typeof TargetSchema> => ({ port: each.port, place: each.kind === 'address' ? { case: 'address', value: each.address } : { case: 'host', value: each.host } })),
     serverIdentities: [...serverIdentities],
     agentListen,
     grants: grants.map(({ subject, policies, snat, binding, connectAuthorities }) => ({

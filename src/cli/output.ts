@@ -25,6 +25,6 @@ export function print(context: CliContext, format: OutputFormat | undefined, val
 
 /** Text from outside, made safe for a terminal: control characters (and with them escape sequences) are shown, not sent. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what this is about
+   
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

@@ -4,7 +4,7 @@ import { createServer as createHttpServer, type IncomingMessage, type RequestLis
 import { createServer as createHttpsServer } from 'node:https';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
-import type { TLSSocket } from 'node:tls';
+import { TLSSocket } from 'node:tls';
 import { SallyportError } from '../core/errors.ts';
 import { parseX509Svid } from '../core/x509-svid.ts';
 
@@ -46,7 +46,7 @@ export function tlsOptions({ certificateChainPem, privateKeyPem, trustBundlePem 
 
 /** The SPIFFE ID of an mTLS caller, who must be one of `administrators`. TLS has verified the chain. */
 export function authorizeAdministrator(request: IncomingMessage, administrators: ReadonlySet<string>, isRevoked: (serialNumber: string) => boolean): string {
-  const certificate = (request.socket as TLSSocket).getPeerX509Certificate();
+  const certificate = request.socket instanceof TLSSocket ? request.socket.getPeerX509Certificate() : undefined;
   const parsed = certificate === undefined ? undefined : parseX509Svid(certificate.raw);
   if (!parsed?.ok) throw new SallyportError('admin-unauthorized', 'the client certificate is not an X509-SVID', { hint: 'make one: sallyport cert issue --purpose admin SPIFFE-ID' });
   const { spiffeId, serialNumber } = parsed.svid;

@@ -64,6 +64,17 @@ const renewalCheckMs = 30_000;
 
 /** Starts the control plane. Without a CA it answers administrators only, until "ca init" or "ca import". */
 export async function startControl(options: ControlOptions): Promise<Control> {
+  // What a start that fails has opened is closed again, the last first.
+  const opened = new AsyncDisposableStack();
+  try {
+    return await start(options, opened);
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
   const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, administrators, caPassphrase, caPropagationMs, version, log, now } = options;
   const startedAt = new Date(now()).toISOString();
   const store = await openStateStore<ControlSections>({
@@ -72,7 +83,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     expiresAt: sectionExpiry,
     onRewriteFailure: (error) => log.error({ err: error }, 'the state journal could not be rewritten; it goes on growing'),
   });
+  opened.defer(() => store.close());
   const ledger = await openLedger({ directory: join(directory, 'ledger'), now });
+  opened.defer(() => ledger.close());
   for (const { torn, name } of [{ torn: store.torn, name: 'state' }, { torn: ledger.torn, name: 'ledger' }]) {
     if (torn !== null) log.warn({ torn }, `the ${name} ended in what a crash had cut short; nothing acknowledged was lost`);
   }
@@ -109,7 +122,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     trustDomain,
     clusterDomain,
     now,
-    record: async (records) => void (await Promise.all(records.map((record) => ledger.append(record)))),
+    record: async (records) => {
+      await Promise.all(records.map((record) => ledger.append(record)));
+    },
     publish: () => {
       metrics.plansPublished.inc();
       publish();
@@ -149,13 +164,16 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     if (authority.slots.active === null) return;
     identity = await issueControlIdentity(authority, issue, defaultControlIdentity(trustDomain));
     if (listener === undefined) {
-      listener = await listenForMesh({ ...mesh, identity, services, log });
+      const started = await listenForMesh({ ...mesh, identity, services, log });
+      opened.defer(() => started.close());
+      listener = started;
       log.info({ port: listener.port }, 'listening for workloads and gateways');
     } else {
       listener.setIdentity(identity);
     }
     if (admin !== null && adminServer === undefined) {
       adminServer = await listenOnMutualTls(admin, identity, createHttpRouter({ routes, bodyBytesMax, log, authorize: (request) => authorizeAdministrator(request, administrators, isRevoked) }));
+      opened.defer(closing(adminServer));
     } else {
       adminServer?.setSecureContext(tlsOptions(identity));
     }
@@ -196,7 +214,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
     [`GET ${adminPaths.status}`]: () => ({ json: status() }),
   };
   const routes = createAdminRoutes({ planner, store, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes });
-  const unixServer: Server = await listenOnUnixSocket(socketPath, createHttpRouter({ routes, bodyBytesMax, log, authorize: () => `unix:${process.getuid?.() ?? 0}` }));
+  opened.defer(closing(await listenOnUnixSocket(socketPath, createHttpRouter({ routes, bodyBytesMax, log, authorize: () => `unix:${process.getuid?.() ?? 0}` }))));
   await takeCa();
 
   const renewal = setInterval(() => {
@@ -206,6 +224,8 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       if (identity !== undefined && identity.notAfterMs - now() < 1_800_000) await takeCa();
     })().catch((error: unknown) => log.error({ err: error }, 'the control plane could not renew its own certificate'));
   }, renewalCheckMs);
+  opened.defer(() => clearInterval(renewal));
+  opened.defer(() => xds.close());
   log.info({ socketPath, revision: planner.plan.revision }, 'control plane started');
 
   return {
@@ -216,18 +236,13 @@ export async function startControl(options: ControlOptions): Promise<Control> {
       const address = adminServer?.address();
       return typeof address === 'object' ? address?.port : undefined;
     },
-    async close() {
-      clearInterval(renewal);
-      xds.close();
-      await listener?.close();
-      for (const server of [unixServer, adminServer]) {
-        if (server === undefined) continue;
-        server.closeAllConnections();
-        await new Promise((resolve) => server.close(resolve));
-      }
-      await ledger.close();
-      await store.close();
-    },
+    close: () => opened.disposeAsync(),
   };
 }
 
+function closing(server: Server): () => Promise<void> {
+  return async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+}

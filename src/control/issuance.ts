@@ -61,7 +61,7 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
         throw new SallyportError('not-found', `no certificate that is still valid is known for ${JSON.stringify(serialNumber ?? spiffeId ?? '')}`, { hint: 'sallyport ledger tail --type certificate-issued shows what was issued' });
       }
       await store.commit({ put: { revocations: Object.fromEntries(found) } });
-      await Promise.all(found.map(([serial, certificate]) => ledger.append({ ...stamp(), type: 'certificate-revoked', spiffeId: certificate.spiffeId as SpiffeId, serialNumber: serial })));
+      await Promise.all(found.map(([serial, certificate]) => ledger.append({ ...stamp(), type: 'certificate-revoked', spiffeId: certificate.spiffeId, serialNumber: serial })));
       const serialNumbers = found.map(([serial]) => serial);
       onRevoked(serialNumbers);
       return serialNumbers;

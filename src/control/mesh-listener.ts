@@ -89,7 +89,7 @@ export interface MeshPeer {
 /** Who calls. Throws `attestation-failed` for whoever shows no verified SVID of this trust domain, `identity-revoked` for a revoked one. */
 export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, trustDomain: TrustDomain, isRevoked: (serialNumber: string) => boolean): MeshPeer {
   // grpc-js leaves the certificate out where TLS did not accept it.
-  const certificate = call.getAuthContext()?.sslPeerCertificate;
+  const certificate = call.getAuthContext().sslPeerCertificate;
   if (certificate === undefined) throw new SallyportError('attestation-failed', 'no client certificate that the trust bundle verifies', { hint: 'enrol first, with a join token' });
   const parsed = parseX509Svid(certificate.raw);
   if (!parsed.ok) throw new SallyportError('attestation-failed', `the client certificate is not an X509-SVID: ${parsed.detail}`);

@@ -53,7 +53,7 @@ for (const demoCase of demoCases) {
 }
 const ok = results.every((result) => result.ok);
 tell(`\n${results.filter((result) => result.ok).length} of ${results.length} cases as they should be, in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`);
-if (values.json) process.stdout.write(`${JSON.stringify({ ok, cases: results.map(({ story: _story, ...result }) => result) })}\n`);
+if (values.json) process.stdout.write(`${JSON.stringify({ ok, cases: results.map(({ story, ...result }) => result) })}\n`);
 process.exitCode = ok ? 0 : 1;
 if (values.keep) explainHowToPlay(world);
 else await world.close();

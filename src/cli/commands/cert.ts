@@ -54,7 +54,7 @@ export function addCert(program: Command, context: CliContext): void {
         const passphrase = readFile(options.passphraseFile!).replace(/\r?\n$/, '');
         files.push([`${options.out}.p12`, await exportPkcs12({ privateKey, chainDer: certificatesOf(result.certificateChainPem).map(({ raw }) => raw), passphrase, friendlyName: spiffeId })]);
       } else {
-        files.push([`${options.out}.key.pem`, privateKey.export({ type: 'pkcs8', format: 'pem' }) as string], [`${options.out}.pem`, result.certificateChainPem]);
+        files.push([`${options.out}.key.pem`, privateKey.export({ type: 'pkcs8', format: 'pem' })], [`${options.out}.pem`, result.certificateChainPem]);
       }
       for (const [path, content] of files) {
         writeFileSync(path, content, { mode: 0o600 });

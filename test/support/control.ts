@@ -1,0 +1,69 @@
+/** A control plane for tests: in this process, on loopback, in a directory that goes with it. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { createAdminClient, type AdminClient } from '../../src/api/admin-client.ts';
+import { adminPaths, type ApplyResult, type TokenResult } from '../../src/api/admin.ts';
+import type { ControlPlane } from '../../src/api/enrolment-client.ts';
+import { defaultControlIdentity } from '../../src/api/mesh-credentials.ts';
+import { startControl, type Control, type ControlOptions } from '../../src/control/index.ts';
+import type { TrustDomain } from '../../src/core/spiffe-id.ts';
+
+export const trustDomain = 'cluster.local' as TrustDomain;
+
+export interface TestControl {
+  readonly directory: string;
+  readonly control: Control;
+  readonly admin: AdminClient;
+  /** How a proxy reaches it; the CA must be there. */
+  mesh(): Promise<ControlPlane>;
+  apply(text: string): Promise<ApplyResult>;
+  token(spiffeId: string): Promise<string>;
+  /** Stops it and starts another on the same directory and port. */
+  restart(): Promise<TestControl>;
+  close(): Promise<void>;
+}
+
+export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'administrators' | 'caPassphrase'>> {
+  readonly directory?: string;
+  readonly port?: number;
+}
+
+export async function startTestControl(options: TestControlOptions = {}): Promise<TestControl> {
+  const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'sallyport-control-')));
+  const socketPath = join(directory, 'admin.sock');
+  const control = await startControl({
+    directory,
+    trustDomain,
+    clusterDomain: 'cluster.local',
+    mesh: { host: '127.0.0.1', port: options.port ?? 0 },
+    socketPath,
+    admin: options.admin ?? null,
+    administrators: options.administrators ?? new Set(),
+    caPropagationMs: options.caPropagationMs ?? 0,
+    ...(options.caPassphrase === undefined ? {} : { caPassphrase: options.caPassphrase }),
+    version: 'test',
+    log: pino({ level: 'silent' }),
+    now: options.now ?? Date.now,
+  });
+  const admin = createAdminClient({ kind: 'unix', socketPath });
+  const result: TestControl = {
+    directory,
+    control,
+    admin,
+    mesh: async () => ({ address: `127.0.0.1:${control.meshPort!}`, identity: defaultControlIdentity(trustDomain), trustBundlePem: await admin.text(adminPaths.bundle) }),
+    apply: (text) => admin.post(adminPaths.apply, { sources: [{ file: 'test.yaml', text }] }),
+    token: async (spiffeId) => (await admin.post<TokenResult>(adminPaths.tokens, { spiffeId })).token,
+    async restart() {
+      const port = control.meshPort;
+      await control.close();
+      return await startTestControl({ ...options, directory, ...(port === undefined ? {} : { port }) });
+    },
+    async close() {
+      await control.close();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+  return result;
+}
