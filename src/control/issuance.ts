@@ -2,7 +2,6 @@
 import type { IssuedCertificate } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { CertificateIssued, LedgerRecord } from '../core/ledger-record.ts';
-import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { Ledger, StateStore } from '../store/index.ts';
 import type { ControlSections } from './sections.ts';
 
