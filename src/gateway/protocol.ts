@@ -27,8 +27,11 @@ export interface ConnectionLedger {
   opened(dialled: Pick<Dialled, 'local' | 'remote'>, about: { readonly channel: ConnectionOpened['channel']; readonly authority?: string }): OpenedRecord;
   /** The connection, or a request within it, was refused. */
   denied(reason: DenyReason | ConnectionReason, detail: string): void;
-  /** For a connection that belongs to this one, from `client` (`address:port`): a new id, this one as its parent. */
-  child(client: string): ConnectionLedger;
+  /**
+   * For a connection that belongs to this one, from `client` (`address:port`): a new id, this one as its parent. `spiffeId`: whose it
+   * is where it is a stranger's, null for one who proved nothing; by default this one's.
+   */
+  child(client: string, spiffeId?: SpiffeId | null): ConnectionLedger;
 }
 
 export interface OpenedRecord {
@@ -60,7 +63,7 @@ export interface ProtocolContext {
   /** The wall clock, in milliseconds. */
   readonly now: () => number;
   /** From the grant's address, to the service port's own targets unless others are given. Given up when the client closes. */
-  dial(targets?: readonly Target[]): Promise<DialOutcome>;
+  readonly dial: (targets?: readonly Target[]) => Promise<DialOutcome>;
   /**
    * Listens for further connections of this session, at the address that the client has connected to, on a free port of `ports`
    * (any, for null). Undefined when none is free.

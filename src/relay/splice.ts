@@ -15,7 +15,7 @@ export interface Splice<Reason extends string> {
   /** Resolves when both ends are closed. Never rejects. */
   readonly done: Promise<SpliceResult<Reason>>;
   /** Resets both ends. Without effect once the splice has ended. */
-  destroy(reason: Reason): void;
+  readonly destroy: (reason: Reason) => void;
 }
 
 /**

@@ -117,7 +117,7 @@ export function makePki(): Pki {
         spiffeId: spiffeId as SpiffeId,
         certificateChainPem: certificatePem + intermediate.pem,
         certificatePem,
-        privateKeyPem: key.export({ type: 'pkcs8', format: 'pem' }),
+        privateKeyPem: String(key.export({ type: 'pkcs8', format: 'pem' })),
         trustBundlePem: root.pem,
         expiresAtMs: notAfterMs,
         serialNumber: serial.toString('hex'),

@@ -1,0 +1,184 @@
+/**
+ * One thread of the gateway: accepts, verifies, decides, and only then lets a protocol dial. The order is in the types: a handler
+ * needs a grant, which only an allowing decision holds, which only a verified peer can get.
+ */
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { decide } from '../core/decide.ts';
+import { describeDenial } from '../core/denial.ts';
+import type { ConnectionReason } from '../core/ledger-record.ts';
+import type { Protocol } from '../core/objects/index.ts';
+import type { DenyReason, Endpoint, ServicePort, SnatSource } from '../core/plan.ts';
+import { createSnatPorts } from '../core/snat-ports.ts';
+import { reset } from '../relay/reset.ts';
+import { createConnectionLedger, type RecordSink } from './connection-ledger.ts';
+import { createDial } from './dial.ts';
+import { createHostLookup, type HostLookup } from './host-lookup.ts';
+import type { IdentityLimits } from './identity-limits.ts';
+import { createListeners } from './listeners.ts';
+import { createLiveConnections, type LiveConnection } from './live-connections.ts';
+import type { VerifiedPeer } from './peer.ts';
+import { listenForPeers } from './peer-listener.ts';
+import type { AllowedDecision, GatewaySettings, ProtocolHandler } from './protocol.ts';
+import { createRecordBudget } from './record-budget.ts';
+import { createTable, type TableChange } from './table.ts';
+import { createTlsFront, type HandshakeRefusal, type TlsMaterial } from './tls-front.ts';
+
+export interface DataPlaneOptions {
+  readonly material: TlsMaterial;
+  readonly handlers: Readonly<Record<Protocol, ProtocolHandler>>;
+  readonly sink: RecordSink;
+  readonly limits: IdentityLimits;
+  /** Where in each range of source ports this thread begins, from 0 up to 1. */
+  readonly portStart: number;
+  readonly reusePort: boolean;
+  readonly onListenerFault: (endpoint: Endpoint, error: NodeJS.ErrnoException) => void;
+  readonly now: () => number;
+  readonly random: () => number;
+  readonly newId: () => string;
+  readonly lookup?: HostLookup;
+}
+
+export interface DataPlane {
+  /** Takes effect at once; live connections that the change no longer allows are ended. Resolves when the listeners are as the table says. */
+  update(change: TableChange): Promise<void>;
+  setMaterial(material: TlsMaterial): void;
+  addressOf(endpoint: Endpoint): Endpoint | undefined;
+  /** Takes nothing new, waits for what is live up to `drainMs`, ends the rest. */
+  stop(drainMs: number): Promise<void>;
+  readonly connections: number;
+  readonly handshakes: number;
+  /** Refusals that were not recorded one by one, for there were too many. */
+  readonly unrecorded: number;
+}
+
+export function createDataPlane(options: DataPlaneOptions): DataPlane {
+  const { sink, limits, now, random, newId } = options;
+  const table = createTable();
+  const live = createLiveConnections(now);
+  const sessions = new Set<Promise<void>>();
+  const budget = createRecordBudget(now);
+  const dial = createDial({ ports: createSnatPorts(options.portStart), lookup: options.lookup ?? createHostLookup(), now });
+  const front = createTlsFront({
+    material: options.material,
+    handshakeTimeoutMs: () => table.settings?.limits.handshakeTimeoutMs ?? 10_000,
+    isRevoked: table.isRevoked,
+    now,
+  });
+  const listeners = createListeners({ onConnection: accept, onFault: options.onListenerFault, reusePort: options.reusePort, random });
+
+  function accept(carrier: Socket, listen: Endpoint): void {
+    front.accept(carrier, {
+      verified: (socket, peer, client) => admit(socket, peer, client, listen),
+      refused: recordUnverified,
+    });
+  }
+
+  /** Anyone can cause these, so they are recorded at a bounded rate: a flood of them must not fill the ledger and so stop everyone. */
+  function recordUnverified({ reason, detail, client, spiffeId }: HandshakeRefusal): void {
+    if (!budget.take()) return;
+    ledgerOf({ client, spiffeId, service: null, policies: [] }).denied(reason, detail);
+  }
+
+  function admit(client: TLSSocket, peer: VerifiedPeer, clientEndpoint: string, listen: Endpoint): void {
+    const { settings } = table;
+    const serverName = typeof client.servername === 'string' ? client.servername : ''; // false without SNI
+    const servicePort = table.byListener(listen) ?? table.byServerName(serverName);
+    const deny = (reason: DenyReason | ConnectionReason, detail: string, policies: readonly string[] = []): void => {
+      reset(client);
+      ledgerOf({ client: clientEndpoint, spiffeId: peer.spiffeId, service: servicePort?.id ?? null, policies }).denied(reason, detail);
+    };
+
+    if (settings === undefined) {
+      deny('no-such-service', 'the gateway has no settings yet');
+      return;
+    }
+    const decision = decide(servicePort, peer.spiffeId, settings.trustDomain);
+    if (!decision.allowed) {
+      deny(decision.reason, describeDenial(decision.reason, { identity: peer.spiffeId, target: servicePort?.id ?? serverName }), decision.grant?.policies);
+      return;
+    }
+    if (!sink.accepting) {
+      deny('ledger-unavailable', 'the connection could not be recorded, and what cannot be recorded is not let out', decision.grant.policies);
+      return;
+    }
+    if (!limits.acquire(peer.spiffeId, settings.limits.connectionsPerIdentity)) {
+      deny('limit-exceeded', `"${peer.spiffeId}" has ${settings.limits.connectionsPerIdentity} connections, which is its limit`, decision.grant.policies);
+      return;
+    }
+    serve(client, peer, clientEndpoint, decision, settings);
+  }
+
+  function serve(client: TLSSocket, peer: VerifiedPeer, clientEndpoint: string, { servicePort, grant }: AllowedDecision, settings: GatewaySettings): void {
+    const clientGone = new AbortController();
+    client.once('close', () => clientGone.abort());
+    const session = options.handlers[servicePort.protocol]({
+      client,
+      clientEndpoint,
+      peer,
+      servicePort,
+      grant,
+      settings,
+      now,
+      ledger: ledgerOf({ client: clientEndpoint, spiffeId: peer.spiffeId, service: servicePort.id, policies: grant.policies }),
+      dial: (targets = servicePort.targets) => dial({ snat: grant.snat, targets, connectTimeoutMs: settings.limits.connectTimeoutMs, signal: clientGone.signal }),
+      listenForPeers: (ports, events) => listenForPeers({ front, address: client.localAddress!, ports, events, random }),
+    });
+    const connection: LiveConnection = { servicePort, grant, peer, session };
+    live.add(connection);
+    const over = session.done.then(() => {
+      live.remove(connection);
+      limits.release(peer.spiffeId);
+      sessions.delete(over);
+    });
+    sessions.add(over);
+  }
+
+  const ledgerOf = (facts: Pick<Parameters<typeof createConnectionLedger>[1], 'client' | 'spiffeId' | 'service' | 'policies'>) =>
+    createConnectionLedger({ sink, origin: table.settings?.name ?? 'gateway', now, newId }, { connectionId: newId(), revision: table.revision, ...facts });
+
+  /** A service port has changed: each identity with live connections to it is decided anew. */
+  function review(id: ServicePort['id']): void {
+    const servicePort = table.servicePort(id);
+    for (const [spiffeId, connections] of [...live.toServicePort(id)]) {
+      const decision = table.settings && decide(servicePort, spiffeId, table.settings.trustDomain);
+      for (const connection of [...connections]) if (decision?.allowed !== true || !staysAllowed(connection, decision)) connection.session.end('policy-revoked');
+    }
+  }
+
+  return {
+    async update(change) {
+      table.apply(change);
+      for (const id of change.removed ?? []) review(id);
+      for (const { id } of change.servicePorts ?? []) review(id);
+      if (change.revokedSerialNumbers !== undefined) live.endRevoked(table.isRevoked);
+      await listeners.update(table.endpoints());
+    },
+    setMaterial: front.setMaterial,
+    addressOf: listeners.addressOf,
+    async stop(drainMs) {
+      listeners.close();
+      const timer = setTimeout(() => live.endAll('gateway-stopping'), drainMs);
+      await Promise.all(sessions);
+      clearTimeout(timer);
+    },
+    get connections() {
+      return live.size;
+    },
+    get handshakes() {
+      return front.handshakes;
+    },
+    get unrecorded() {
+      return budget.refused;
+    },
+  };
+}
+
+/** Whether a connection is still what the new decision allows: the same protocol, from the same source, under constraints that its session keeps. */
+function staysAllowed({ servicePort, grant, session }: LiveConnection, next: AllowedDecision): boolean {
+  return servicePort.protocol === next.servicePort.protocol && sameSource(grant.snat, next.grant.snat) && (session.allowedBy?.(next.grant) ?? true);
+}
+
+function sameSource(a: SnatSource, b: SnatSource): boolean {
+  return (['ipv4', 'ipv6'] as const).every((family) => a[family]?.address === b[family]?.address && a[family]?.ports.first === b[family]?.ports.first && a[family]?.ports.last === b[family]?.ports.last);
+}

@@ -1,0 +1,7 @@
+import type { Protocol } from '../core/objects/index.ts';
+import { handleConnect } from './connect-handler.ts';
+import { handleFtp } from './ftp-handler.ts';
+import type { ProtocolHandler } from './protocol.ts';
+import { handleStream } from './stream-handler.ts';
+
+export const protocolHandlers: Readonly<Record<Protocol, ProtocolHandler>> = { FTP: handleFtp, HTTPConnect: handleConnect, TCP: handleStream };
