@@ -66,7 +66,7 @@ export function allocate(desired: DesiredState, assignments: Assignments, now: n
   if (unmet.length > 0) {
     const occupancy = occupancyOf(records);
     for (const slot of unmet) if (slot.address !== null) records.push(...placeNamed(slot, slot.address, occupancy, spaces, faults));
-    records.push(...placeAny(unmet.filter((slot) => slot.address === null), occupancy, spaces, faults));
+    records.push(...placeAny(share(unmet.filter((slot) => slot.address === null), records), occupancy, spaces, faults));
   }
   const unchanged = records.length === assignments.length && records.every((record, index) => record === assignments[index]);
   return { assignments: unchanged ? assignments : records.sort(byAssignment), faults };
@@ -74,6 +74,10 @@ export function allocate(desired: DesiredState, assignments: Assignments, now: n
 
 function byAssignment(a: Assignment, b: Assignment): number {
   return byText(a.pool, b.pool) || byText(a.holder, b.holder) || byText(a.family, b.family) || byText(a.address, b.address);
+}
+
+function marked({ pool, holder, family, address, ports, releasedAt }: Assignment, fixed: boolean): Assignment {
+  return { pool, holder, family, address, ports, releasedAt, ...(fixed && { fixed }) };
 }
 
 const numbers = new WeakMap<Assignment, bigint>();
@@ -154,11 +158,26 @@ function adopt(slot: Slot, held: readonly Assignment[], kept: Map<Assignment, As
 }
 
 function claim(slot: Slot, record: Assignment, kept: Map<Assignment, Assignment>): void {
-  const { fixed, ...rest } = kept.get(record) ?? record;
-  const stillFixed = fixed === true && slot.address !== null;
-  const next: Assignment = { ...rest, pool: slot.space.pool, releasedAt: null, ...(stillFixed && { fixed: true as const }) };
+  const current = kept.get(record) ?? record;
+  const next = marked({ ...current, pool: slot.space.pool, releasedAt: null }, current.fixed === true && slot.address !== null);
   const unchanged = next.pool === record.pool && record.releasedAt === null && next.fixed === record.fixed;
   kept.set(record, unchanged ? record : next);
+}
+
+/** Lets `pool` bindings leave from an address that another binding of their holder names, so that a holder has one a pool and family where nothing else was promised. Gives the slots that no such address serves. */
+function share(slots: readonly Slot[], records: Assignment[]): Slot[] {
+  const keyOf = (holder: Holder, pool: string, family: IpFamily) => `${holder} ${pool} ${family}`;
+  const named = new Map<string, number>();
+  for (const [index, { holder, pool, family, fixed, releasedAt }] of records.entries()) {
+    const key = keyOf(holder, pool, family);
+    if (fixed === true && releasedAt === null && !named.has(key)) named.set(key, index);
+  }
+  return slots.filter(({ holder, space, family }) => {
+    const index = named.get(keyOf(holder, space.pool, family));
+    if (index === undefined) return true;
+    records[index] = marked(records[index]!, false);
+    return false;
+  });
 }
 
 /** When others may have the address of a released record. */
@@ -183,7 +202,7 @@ function occupy(occupancy: Occupancy, record: Assignment): void {
 }
 
 function recordOf(slot: Slot, { address, ports }: FreeSource): Assignment {
-  return { pool: slot.space.pool, holder: slot.holder, family: slot.family, address, ports, releasedAt: null, ...(slot.address !== null && { fixed: true as const }) };
+  return marked({ pool: slot.space.pool, holder: slot.holder, family: slot.family, address, ports, releasedAt: null }, slot.address !== null);
 }
 
 function placeNamed(slot: Slot, address: IpAddress, occupancy: Occupancy, spaces: ReadonlyMap<string, AddressSpace>, faults: Fault[]): Assignment[] {

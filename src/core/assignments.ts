@@ -7,7 +7,7 @@ import type { PortRange } from './plan.ts';
 
 /**
  * Who holds an address: `ns/NAMESPACE`, `sa/NAMESPACE/ACCOUNT` or `svc/NAMESPACE/SERVICE`. A holder keeps one address
- * per pool and family, however its bindings are named or ordered, beside those that its bindings fix by name.
+ * per pool and family, however its bindings are named or ordered, beside those that they fix by name.
  */
 export type Holder = string & { readonly __brand: 'Holder' };
 
@@ -20,7 +20,7 @@ export interface Assignment {
   readonly ports: PortRange;
   /** Milliseconds since the epoch at which the last binding went; null while bound. Quarantine counts from here. */
   readonly releasedAt: number | null;
-  /** Present where only a binding that names the address has ever wanted it: a `pool` binding of the same holder then has another. */
+  /** Present where only bindings that name the address use it. At most one assignment of a pool, holder and family is without: that of `pool` bindings. */
   readonly fixed?: true;
 }
 
