@@ -28,3 +28,29 @@ export function parseCommand(line: string): CommandParse {
 function refused(reply: string): CommandParse {
   return { ok: false, reply };
 }
+
+const activeRefused = '502 Active mode is not available; use PASV or EPSV.';
+const passiveRefused = '502 Not available; use PASV or EPSV.';
+const securityRefused = '503 No security data exchange has taken place.'; // RFC 2228 section 3
+
+const refusals: ReadonlyMap<string, string> = new Map([
+  ['PORT', activeRefused],
+  ['EPRT', activeRefused],
+  ['LPRT', activeRefused], // RFC 1639
+  ['LPSV', passiveRefused], // RFC 1639
+  ['CPSV', passiveRefused], // variants of PASV for server-to-server transfers
+  ['SPSV', passiveRefused],
+  ['AUTH', '534 TLS within the session is not available; the connection to the gateway is encrypted.'],
+  ['ADAT', securityRefused],
+  ['CCC', securityRefused],
+  ['CONF', securityRefused],
+  ['ENC', securityRefused],
+  ['MIC', securityRefused],
+  ['PBSZ', securityRefused],
+  ['PROT', securityRefused],
+]);
+
+/** The reply to a command that never reaches the server, for it would open connections past us or make the session unreadable; undefined for any other. */
+export function refusalOf(verb: string): string | undefined {
+  return refusals.get(verb);
+}

@@ -6,7 +6,7 @@ import { invariant } from '../errors.ts';
 import { familyOf } from '../ip-address.ts';
 import type { IpAddress, IpFamily } from '../ip-address.ts';
 import type { ConnectionReason } from '../ledger-record.ts';
-import { parseCommand } from './command.ts';
+import { parseCommand, refusalOf } from './command.ts';
 import type { Command } from './command.ts';
 import { extendedPassiveReply, parseExtendedPassive, parsePassive, parseReplyLine, passiveReply } from './reply.ts';
 import type { PassivePlace } from './reply.ts';
@@ -74,6 +74,8 @@ export interface FtpSessionState {
   readonly offering: 'PASV' | 'EPSV' | null;
   /** Details of the notices that were given. */
   readonly noticed: readonly string[];
+  /** ABOR was read up to its CR, so a LF that follows belongs to it. */
+  readonly afterAbort: boolean;
   /** The client sends no more, and the server has not been told yet. */
   readonly clientEnding: boolean;
   readonly serverEnded: boolean;
@@ -100,6 +102,7 @@ export function beginFtpSession(parties: FtpParties): FtpSessionState {
     reply: null,
     offering: null,
     noticed: [],
+    afterAbort: false,
     clientEnding: false,
     serverEnded: false,
     ended: false,
@@ -148,7 +151,7 @@ type Draft = { -readonly [Field in keyof FtpSessionState]: FtpSessionState[Field
 
 function readClient(session: Draft): void {
   while (readsClient(session)) {
-    const line = takeLine(session, 'clientInput');
+    const line = takeCommandLine(session);
     if (line === undefined) break;
     handleCommandLine(session, line);
   }
@@ -159,6 +162,19 @@ function readClient(session: Draft): void {
   }
 }
 
+/** The next line, and ABOR also without its LF: where a client sends all of it as urgent data (Python's ftplib does), the kernel takes the LF out of the stream. */
+function takeCommandLine(session: Draft): string | undefined {
+  if (session.afterAbort && session.clientInput !== '') {
+    session.afterAbort = false;
+    session.clientInput = session.clientInput.replace(/^\n/, '');
+  }
+  const abort = /^[\xf1-\xf9\xff]*ABOR\r/i.exec(session.clientInput);
+  if (abort === null) return takeLine(session, 'clientInput');
+  session.afterAbort = true;
+  session.clientInput = session.clientInput.slice(abort[0].length);
+  return abort[0];
+}
+
 function handleCommandLine(session: Draft, line: string): void {
   const parse = parseCommand(line);
   if (!parse.ok) {
@@ -166,7 +182,7 @@ function handleCommandLine(session: Draft, line: string): void {
     return;
   }
   const { verb } = parse.command;
-  const refusal = refusals.get(verb);
+  const refusal = refusalOf(verb);
   if (refusal !== undefined) {
     notice(session, 'ftp-command-refused', `${verb} is not available`);
     answer(session, refusal);
@@ -186,28 +202,6 @@ function handleExtendedPassive(session: Draft, { verb, argument }: Command): voi
   else if (argument === '' || argument === family) forward(session, { verb, argument: '' }, 'EPSV');
   else answer(session, `522 Network protocol not supported, use (${family}).`);
 }
-
-const activeRefused = '502 Active mode is not available; use PASV or EPSV.';
-const passiveRefused = '502 Not available; use PASV or EPSV.';
-const securityRefused = '503 No security data exchange has taken place.'; // RFC 2228 section 3
-
-/** Commands that never reach the server: they would open connections past us, or make the session unreadable. */
-const refusals: ReadonlyMap<string, string> = new Map([
-  ['PORT', activeRefused],
-  ['EPRT', activeRefused],
-  ['LPRT', activeRefused], // RFC 1639
-  ['LPSV', passiveRefused], // RFC 1639
-  ['CPSV', passiveRefused], // variants of PASV for server-to-server transfers
-  ['SPSV', passiveRefused],
-  ['AUTH', '534 TLS within the session is not available; the connection to the gateway is encrypted.'],
-  ['ADAT', securityRefused],
-  ['CCC', securityRefused],
-  ['CONF', securityRefused],
-  ['ENC', securityRefused],
-  ['MIC', securityRefused],
-  ['PBSZ', securityRefused],
-  ['PROT', securityRefused],
-]);
 
 function forward(session: Draft, command: Command, expectedVerb: string): void {
   session.expected.push({ kind: 'server', verb: expectedVerb });
@@ -290,7 +284,7 @@ function finishReply(session: Draft, code: number, held: string | null): void {
 /** A line of FEAT (RFC 2389 section 3.2) that would make a client try what is refused. */
 function featureRefused(line: string): boolean {
   const feature = /^(?:211-)? *([A-Za-z]+)/.exec(line)?.[1];
-  return feature !== undefined && refusals.has(feature.toUpperCase());
+  return feature !== undefined && refusalOf(feature.toUpperCase()) !== undefined;
 }
 
 function handlePassive(session: Draft, verb: 'PASV' | 'EPSV', place: PassivePlace | undefined): void {

@@ -68,6 +68,16 @@ describe('ftp session', () => {
       assert.equal(session.seen.server, 'NOOP\r\nABOR\r\nREST 10\r\n');
     });
 
+    it('ABOR, also where its urgent LF never arrives', () => {
+      const session = greeted();
+      session.client('ABOR\r');
+      assert.equal(session.seen.server, 'ABOR\r\n');
+      session.client('\nNOOP\r\nABOR\rNOOP\r\n\r\n');
+      assert.equal(session.seen.server, 'ABOR\r\nNOOP\r\nABOR\r\nNOOP\r\n');
+      session.server('226 ok\r\n200 ok\r\n226 ok\r\n200 ok\r\n');
+      assert.match(session.received(), /\r\n200 ok\r\n500 .*\r\n$/); // the last line was empty
+    });
+
     it('long replies line by line, without holding them', () => {
       const session = greeted();
       session.client('STAT /\r\n');
@@ -342,7 +352,7 @@ describe('ftp session', () => {
 
 describe('ftp session, for any input', () => {
   /** A dialogue of plausible and hostile pieces, each from one side. */
-  const clientPiece = fc.constantFrom('PASV\r\n', 'EPSV\r\n', 'EPSV ALL\r\n', 'NOOP\r\n', 'PORT 1,2,3,4,5,6\r\n', 'FEAT\r\n', 'RETR x\r\n', '\xff\xf4\xff\xf2ABOR\r\n', '\r', '\n', 'US', '\0');
+  const clientPiece = fc.constantFrom('PASV\r\n', 'EPSV\r\n', 'EPSV ALL\r\n', 'NOOP\r\n', 'PORT 1,2,3,4,5,6\r\n', 'FEAT\r\n', 'RETR x\r\n', '\xff\xf4\xff\xf2ABOR\r\n', 'ABOR\r', '\r', '\n', 'US', '\0');
   const serverPiece = fc.constantFrom('227 (10,9,8,7,195,80)\r\n', '229 (|||6446|)\r\n', '227-\r\n', '227 (1,2,3,4,0,21)\r\n', '200 ok\r\n', '150 go\r\n', '211-f\r\n PORT\r\n211 e\r\n', '425 no\r\n', '2', '\r', '\n', '230-hi\r\n', '230 in\r\n');
   const piece = fc.oneof(
     clientPiece.map((text): FtpEvent => ({ type: 'client-bytes', text })),
