@@ -11,7 +11,7 @@ const rooms = {
   gateway: ['core', 'api', 'proto', 'xds', 'identity', 'relay', 'store'],
   agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
   control: ['core', 'api', 'proto', 'xds', 'ca', 'store'],
-  cli: ['core', 'api', 'control', 'gateway', 'agent', 'ca'],
+  cli: ['core', 'api', 'control', 'gateway', 'agent', 'identity', 'ca'],
   demo: ['core', 'api'],
 };
 

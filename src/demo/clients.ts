@@ -85,7 +85,7 @@ export async function openAsSidecar(directory: string, port: number, serverName?
     ...(serverName === undefined ? {} : { servername: serverName }),
     cert: file('svid.pem'),
     key: file('svid_key.pem'),
-    ca: file('bundle.pem'),
+    ca: file('svid_bundle.pem'),
     ALPNProtocols: ['istio'],
     minVersion: 'TLSv1.3',
     // The demo plays the workload's side only; that agents check the gateway's SPIFFE ID is proved in the agent's tests.

@@ -50,10 +50,10 @@ export async function startWorld(note: (text: string) => void): Promise<World> {
     bytesPerSecond: (path) => (path === '/slow.bin' ? 256 * 1024 : Infinity),
   });
   const origin = await startOrigin();
-  const [gateway, enrolment, mesh, gatewayProbe, proxyAtAgent, ftpAtAgent, archiveAtAgent, ...agentProbes] = (await findFreePorts(7 + workloads.length)) as [number, number, number, number, number, number, number, ...number[]];
+  const [gateway, mesh, gatewayProbe, proxyAtAgent, ftpAtAgent, archiveAtAgent, ...agentProbes] = (await findFreePorts(6 + workloads.length)) as [number, number, number, number, number, number, ...number[]];
   const ports: StoryPorts = { gateway, forwardProxy: forwardProxy.port, ftpServer: ftpServer.port, proxyAtAgent, ftpAtAgent, archiveAtAgent };
   const bundle = join(directory, 'bundle.pem');
-  const controlOptions = ['--control', `127.0.0.1:${mesh}`, '--enrolment', `127.0.0.1:${enrolment}`, '--trust-bundle', bundle];
+  const controlOptions = ['--control', `127.0.0.1:${mesh}`, '--trust-bundle', bundle];
 
   async function cli(args: readonly string[], stdin?: string): Promise<CommandResult> {
     const result = await processes.run(args, stdin);
@@ -62,7 +62,7 @@ export async function startWorld(note: (text: string) => void): Promise<World> {
   }
 
   async function startControl(): Promise<void> {
-    processes.start('control', ['serve', '--trust-domain', trustDomain, '--listen', `127.0.0.1:${mesh}`, '--enrolment-listen', `127.0.0.1:${enrolment}`]);
+    processes.start('control', ['serve', '--trust-domain', trustDomain, '--listen', `127.0.0.1:${mesh}`]);
     await waitFor('the control plane', readyWithinMs, async () => ((await processes.run(['ca', 'show'])).status === 0 ? true : undefined));
   }
 

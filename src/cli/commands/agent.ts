@@ -1,0 +1,37 @@
+import type { Command } from 'commander';
+import { pino } from 'pino';
+import { runAgent } from '../../agent/index.ts';
+import { SallyportError } from '../../core/errors.ts';
+import { parseAddress } from '../../core/ip-address.ts';
+import { defaultStateDirectory, type CliContext } from '../context.ts';
+import { parseAddressAndPort } from '../endpoint.ts';
+import { addProxyOptions, identityOptionsOf, type ProxyOptions } from '../proxy-options.ts';
+import { untilAborted } from './serve.ts';
+
+interface AgentCommandOptions extends ProxyOptions {
+  readonly listenAddress?: string;
+  readonly writeSvid?: string;
+}
+
+export function addAgent(program: Command, context: CliContext): void {
+  addProxyOptions(program.command('agent'), 'agent')
+    .summary('run beside a workload')
+    .description("Holds the workload's identity and offers it, on loopback, the services that policy lets it reach. Who it is, the join token says.")
+    .option('--listen-address <address>', 'offer services on this loopback address instead of the one that the plan names; for several agents on one host')
+    .option('--write-svid <directory>', 'write SVID, key and bundle here for programs that want them, 0600')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport agent --trust-bundle bundle.pem --join-token-file token\n\nEXIT CODES\n  0 stopped by a signal   2 bad options')
+    .action(async (options: AgentCommandOptions) => {
+      const listenAddress = options.listenAddress === undefined ? undefined : parseAddress(options.listenAddress);
+      if (options.listenAddress !== undefined && listenAddress === undefined) throw new SallyportError('usage', `${JSON.stringify(options.listenAddress)} is not an address`, { place: '--listen-address' });
+      const agent = await runAgent({
+        ...identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'agent')),
+        controlAddress: options.control,
+        ...(options.writeSvid === undefined ? {} : { svidDirectory: options.writeSvid }),
+        ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
+        ...(listenAddress === undefined ? {} : { listenAddress }),
+        log: pino({ name: 'agent', level: options.logLevel }, pino.destination(2)),
+      });
+      await untilAborted(context.signal);
+      await agent.stop();
+    });
+}
