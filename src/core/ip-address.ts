@@ -18,6 +18,8 @@ export interface AddressRange {
 export function parseAddress(text: string): IpAddress | undefined {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toString() as IpAddress;
   if (!text.includes(':') || text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined;
+  const dotted = text.slice(text.lastIndexOf(':') + 1); // the tail of ::ffff:10.0.0.1, in which 010 could be read as 8
+  if (dotted.includes('.') && !ipaddr.IPv4.isValidFourPartDecimal(dotted)) return undefined;
   const address = ipaddr.IPv6.parse(text);
   return (address.isIPv4MappedAddress() ? address.toIPv4Address().toString() : address.toRFC5952String()) as IpAddress;
 }
@@ -50,7 +52,7 @@ export function parseAddressRange(text: string): { readonly ok: true; readonly r
     if (address === undefined) return refuse('is not an address range');
     const family = familyOf(address);
     const width = family === 'ipv4' ? 32 : 128;
-    if (!/^[0-9]{1,3}$/.test(bits) || Number(bits) > width) return refuse(`has a prefix length that is not from 0 to ${width}`);
+    if (!/^(0|[1-9][0-9]{0,2})$/.test(bits) || Number(bits) > width) return refuse(`has a prefix length that is not from 0 to ${width}`);
     const size = 1n << BigInt(width - Number(bits));
     const first = addressToNumber(address);
     if (first % size !== 0n) return refuse(`has host bits set; the block is ${numberToAddress(family, first - (first % size))}/${bits}`);

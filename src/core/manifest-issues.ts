@@ -141,7 +141,7 @@ function withoutEchoes(faults: readonly FieldFault[]): readonly FieldFault[] {
 /** `spec.ports[0].port`. */
 export function fieldText(path: FieldPath): string {
   if (path.length === 0) return 'the object';
-  return path.reduce<string>((text, step) => (typeof step === 'number' ? `${text}[${step}]` : /^[\w-]+$/.test(step) ? `${text}${text === '' ? '' : '.'}${step}` : `${text}[${quoteText(step)}]`), '');
+  return path.reduce<string>((text, step) => (typeof step === 'number' ? `${text}[${step}]` : /^[\w-]{1,64}$/.test(step) ? `${text}${text === '' ? '' : '.'}${step}` : `${text}[${quoteText(step)}]`), '');
 }
 
 function typeHint({ expected, input }: { readonly expected: string; readonly input?: unknown }): { readonly hint?: string } {

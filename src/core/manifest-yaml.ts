@@ -57,20 +57,20 @@ function* composeDocuments(source: ManifestSource, positionAt: (offset: number) 
     return;
   }
   const parser = new Parser(lines.addNewLine);
-  const composer = new Composer({ schema: 'core', version: '1.2', prettyErrors: false, uniqueKeys: false }); // repeated keys are found below, in linear time
+  const composer = new Composer({ schema: 'core', resolveKnownTags: false, version: '1.2', prettyErrors: false, uniqueKeys: false }); // repeated keys are found below, in linear time
   let tokens = 0;
   for (const token of new Lexer().lex(text)) {
     tokens += 1;
-    if (tokens > fileTokensMax) {
-      faults.add({ code: 'file-too-large', message: `the file has more than ${fileTokensMax} words and signs`, hint: 'split it into several files', position: positionAt(parser.offset) });
-      return;
-    }
     for (const part of parser.next(token)) yield* composer.next(part);
     // The stack holds the document, then one entry a level, then perhaps a scalar.
-    if (parser.stack.length > nestingMax + 2 || (parser.stack.length === nestingMax + 2 && isCollection(parser.stack.at(-1)?.type))) {
+    const levels = parser.stack.length - (isCollection(parser.stack.at(-1)?.type) ? 1 : 2);
+    if (tokens > fileTokensMax) {
+      faults.add({ code: 'file-too-large', message: `the file has more than ${fileTokensMax} words and signs`, hint: 'split it into several files', position: positionAt(parser.offset) });
+    } else if (levels > nestingMax) {
       faults.add({ code: 'nesting-too-deep', message: `lists and mappings are nested more than ${nestingMax} levels deep`, hint: 'no object needs more than 10 levels', position: positionAt(parser.offset - token.length) });
-      return;
-    }
+    } else continue;
+    yield* composer.end(); // the document before
+    return;
   }
   for (const part of parser.end()) yield* composer.next(part);
   yield* composer.end(true, text.length);

@@ -3,6 +3,9 @@ import { apiVersion, clusterMetadata, duration, ipAddress, portNumber, spiffeId 
 
 const endpoint = z.strictObject({ address: ipAddress, port: portNumber });
 
+const timeoutMsMax = 24 * 86_400_000; // timers of 2^31 ms and more fire at once, https://nodejs.org/api/timers.html
+const timeout = duration.refine((milliseconds) => milliseconds >= 1 && milliseconds <= timeoutMsMax, 'must be from 1ms to 24d');
+
 /** `EgressGateway`: a data plane. Classes beside `sallyport` come with later versions and are refused until then. */
 export const egressGateway = z.strictObject({
   apiVersion: z.literal(apiVersion),
@@ -25,10 +28,10 @@ export const egressGateway = z.strictObject({
     limits: z
       .strictObject({
         connectionsPerIdentity: z.int().min(1).max(1_000_000).default(10_000),
-        handshakeTimeout: duration.prefault('10s'),
-        connectTimeout: duration.prefault('10s'),
-        idleTimeout: duration.prefault('1h'),
-        ftpDataTimeout: duration.prefault('30s'),
+        handshakeTimeout: timeout.prefault('10s'),
+        connectTimeout: timeout.prefault('10s'),
+        idleTimeout: timeout.prefault('1h'),
+        ftpDataTimeout: timeout.prefault('30s'),
       })
       .prefault({}),
   }),

@@ -1,0 +1,181 @@
+/** Arbitrary valid objects of every kind, as `parseManifests` would give them. */
+import fc from 'fast-check';
+import { numberToAddress, parseAddress, parseAddressRange, familyOf, type AddressRange, type IpAddress, type IpFamily } from '../../src/core/ip-address.ts';
+import {
+  apiVersion,
+  defaultPortName,
+  protocols,
+  type DesiredObject,
+  type EgressGateway,
+  type EgressPolicy,
+  type ExternalService,
+  type KubernetesService,
+  type NamespaceObject,
+  type SnatBinding,
+  type SnatPool,
+} from '../../src/core/objects/index.ts';
+import { parseSpiffeId, type SpiffeId } from '../../src/core/spiffe-id.ts';
+
+const plain = { noNullPrototype: true } as const; // as the reader gives them
+
+export const anyDnsLabel = fc.stringMatching(/^[a-z0-9]([-a-z0-9]{0,10}[a-z0-9])?$/);
+export const anyDnsName = fc.array(anyDnsLabel, { minLength: 1, maxLength: 3 }).map((labels) => labels.join('.'));
+/** Never all digits and dots: that would read as an address. */
+export const anyHostName = anyDnsName.map((name) => `h${name}`);
+export const anyPort = fc.integer({ min: 1, max: 65_535 });
+
+export const anyIpv4 = fc.bigInt({ min: 0n, max: 2n ** 32n - 1n }).map((value) => numberToAddress('ipv4', value));
+/** Without the IPv4-mapped ones, which are read as IPv4. */
+export const anyIpv6 = fc.bigInt({ min: 0n, max: 2n ** 128n - 1n }).map((value) => numberToAddress('ipv6', value)).filter((address) => parseAddress(address) === address);
+export const anyAddress: fc.Arbitrary<IpAddress> = fc.oneof(anyIpv4, anyIpv6);
+
+const bits: Readonly<Record<IpFamily, number>> = { ipv4: 32, ipv6: 128 };
+
+/** An address, a range or a block, of any size. */
+export const anyAddressRange: fc.Arbitrary<AddressRange> = fc
+  .constantFrom<IpFamily>('ipv4', 'ipv6')
+  .chain((family) => {
+    const number = fc.bigInt({ min: 0n, max: 2n ** BigInt(bits[family]) - 1n });
+    const single = number.map((value) => numberToAddress(family, value));
+    const span = fc.tuple(number, number).map(([a, b]) => `${numberToAddress(family, a < b ? a : b)}-${numberToAddress(family, a < b ? b : a)}`);
+    const block = fc.tuple(number, fc.integer({ min: 0, max: bits[family] })).map(([value, prefix]) => {
+      const size = 2n ** BigInt(bits[family] - prefix);
+      return `${numberToAddress(family, (value / size) * size)}/${prefix}`;
+    });
+    return fc.oneof(single, span, block);
+  })
+  .map(parseAddressRange)
+  .filter((parsed) => parsed.ok) // blocks at an IPv4-mapped IPv6 address are refused
+  .map(({ range }) => range);
+
+export const anySpiffeId: fc.Arbitrary<SpiffeId> = fc.tuple(anyDnsName, fc.array(fc.stringMatching(/^[A-Za-z0-9_-]{1,8}$/), { maxLength: 4 })).map(([domain, path]) => {
+  const parsed = parseSpiffeId(['spiffe:/', domain, ...path].join('/'));
+  if (!parsed.ok) throw new Error(parsed.reason);
+  return parsed.id;
+});
+
+const anyDuration = fc.integer({ min: 0, max: 3_650 * 86_400_000 });
+const anyTimeout = fc.integer({ min: 1, max: 24 * 86_400_000 });
+
+// Text that YAML or one of its readers could take for something else.
+const anyText = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 20 }), fc.constantFrom('yes', 'null', '~', '1e3', '0o7', '0x1f', '- a', 'a: b', '# a', '*a', '&a', '!a', ' a ', 'a\nb\n', '\ta', '{', '<<', '2001-01-01', '\u2028', '\u0000'));
+const anyKey = fc.stringMatching(/^[a-z0-9][a-z0-9./-]{0,12}$/);
+const anyTexts = fc.dictionary(anyKey, anyText, { maxKeys: 4, noNullPrototype: true });
+const labelling = { labels: anyTexts, annotations: anyTexts };
+const clusterMetadata = fc.record({ name: anyDnsName, ...labelling }, { requiredKeys: ['name'], ...plain });
+const namespacedMetadata = fc.record({ name: anyDnsName, namespace: anyDnsLabel, ...labelling }, { requiredKeys: ['name', 'namespace'], ...plain });
+
+const anyEndpoint = fc.record({ address: anyAddress, port: anyPort }, plain);
+
+export const anyEgressGateway: fc.Arbitrary<EgressGateway> = fc.record({
+  apiVersion: fc.constant(apiVersion),
+  kind: fc.constant('EgressGateway'),
+  metadata: clusterMetadata,
+  spec: fc.record(
+    {
+      class: fc.constant('sallyport'),
+      listen: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
+      advertise: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
+      identity: anySpiffeId,
+      ftp: fc.record({ passivePorts: fc.tuple(anyPort, anyPort).map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) })) }, { requiredKeys: [], ...plain }),
+      limits: fc.record({
+        connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }),
+        handshakeTimeout: anyTimeout,
+        connectTimeout: anyTimeout,
+        idleTimeout: anyTimeout,
+        ftpDataTimeout: anyTimeout,
+      }, plain),
+    },
+    { requiredKeys: ['class', 'listen', 'limits'], ...plain },
+  ),
+}, plain);
+
+const anyExternalServicePorts = fc
+  .uniqueArray(
+    fc.record(
+      {
+        name: fc.option(anyDnsLabel, { nil: undefined }),
+        port: anyPort,
+        targetPort: anyPort,
+        protocol: fc.constantFrom(...protocols),
+        listen: fc.record({ address: anyAddress, port: anyPort }, { requiredKeys: ['port'], ...plain }),
+      },
+      { requiredKeys: ['name', 'port', 'protocol'], ...plain },
+    ),
+    { minLength: 1, maxLength: 4, selector: ({ port }) => port },
+  )
+  .map((ports) => ports.map((port) => ({ ...port, name: port.name ?? defaultPortName(port.protocol, port.port) })))
+  .filter((ports) => new Set(ports.map(({ name }) => name)).size === ports.length);
+
+const serviceDetails = {
+  ports: anyExternalServicePorts,
+  gateway: anyDnsName,
+  serverNames: fc.array(anyHostName, { maxLength: 3 }),
+  subjectAltNames: fc.array(anySpiffeId, { minLength: 1, maxLength: 3 }),
+  agentAddress: anyAddress,
+};
+
+export const anyExternalService: fc.Arbitrary<ExternalService> = fc.record({
+  apiVersion: fc.constant(apiVersion),
+  kind: fc.constant('ExternalService'),
+  metadata: namespacedMetadata,
+  spec: fc.oneof(
+    fc.record({ addresses: fc.array(anyAddress, { minLength: 1, maxLength: 3 }), ...serviceDetails }, { requiredKeys: ['addresses', 'ports'], ...plain }),
+    fc.record({ hosts: fc.array(anyHostName, { minLength: 1, maxLength: 3 }), ...serviceDetails }, { requiredKeys: ['hosts', 'ports'], ...plain }),
+  ),
+}, plain);
+
+const anyServiceTarget = fc.record(
+  { service: anyDnsName, namespace: anyDnsLabel, ports: fc.array(fc.oneof(anyPort, anyDnsLabel), { minLength: 1, maxLength: 3 }) },
+  { requiredKeys: ['service'], ...plain },
+);
+const namespaceSubject = fc.record({ namespace: anyDnsLabel, serviceAccount: anyDnsName }, { requiredKeys: ['namespace'], ...plain });
+const serviceSubject = fc.record({ service: fc.record({ namespace: anyDnsLabel, name: anyDnsName }, { requiredKeys: ['name'], ...plain }) }, plain);
+const selectorSubject = fc.record(
+  { namespaceSelector: fc.record({ matchLabels: fc.dictionary(anyKey, anyText, { minKeys: 1, maxKeys: 3, noNullPrototype: true }) }, plain), serviceAccount: anyDnsName },
+  { requiredKeys: ['namespaceSelector'], ...plain },
+);
+const anyAuthority = fc.tuple(fc.constantFrom('', '*.'), anyHostName, fc.oneof(anyPort.map(String), fc.constant('*'))).map(([wildcard, host, port]) => `${wildcard}${host}:${port}`);
+
+export const anyEgressPolicy: fc.Arbitrary<EgressPolicy> = fc.record({
+  apiVersion: fc.constant(apiVersion),
+  kind: fc.constant('EgressPolicy'),
+  metadata: namespacedMetadata,
+  spec: fc.record(
+    {
+      subjects: fc.array(fc.oneof(namespaceSubject, selectorSubject, serviceSubject), { minLength: 1, maxLength: 4 }),
+      to: fc.array(anyServiceTarget, { minLength: 1, maxLength: 4 }),
+      constraints: fc.record({ connectAuthorities: fc.array(anyAuthority, { minLength: 1, maxLength: 3 }) }, { requiredKeys: [], ...plain }),
+    },
+    { requiredKeys: ['subjects', 'to'], ...plain },
+  ),
+}, plain);
+
+const bindingDetails = { subject: fc.oneof(namespaceSubject, serviceSubject), targets: fc.array(anyServiceTarget, { minLength: 1, maxLength: 3 }) };
+
+export const anySnatBinding: fc.Arbitrary<SnatBinding> = fc.record({
+  apiVersion: fc.constant(apiVersion),
+  kind: fc.constant('SnatBinding'),
+  metadata: namespacedMetadata,
+  spec: fc.oneof(
+    fc.record({ pool: anyDnsName, ...bindingDetails }, { requiredKeys: ['pool', 'subject'], ...plain }),
+    fc.record({ addresses: fc.uniqueArray(anyAddress, { minLength: 1, maxLength: 2, selector: familyOf }), ...bindingDetails }, { requiredKeys: ['addresses', 'subject'], ...plain }),
+  ),
+}, plain);
+
+export const anySnatPool: fc.Arbitrary<SnatPool> = fc.record({
+  apiVersion: fc.constant(apiVersion),
+  kind: fc.constant('SnatPool'),
+  metadata: clusterMetadata,
+  spec: fc.record({
+    addresses: fc.array(anyAddressRange, { minLength: 1, maxLength: 4 }),
+    exclude: fc.array(anyAddress, { maxLength: 3 }),
+    quarantine: anyDuration,
+    sharing: fc.oneof(fc.record({ mode: fc.constant('Exclusive') }, plain), fc.record({ mode: fc.constant('PortBlocks'), blockSize: fc.integer({ min: 16, max: 32_256 }) }, plain)),
+  }, plain),
+}, plain);
+
+export const anyNamespaceObject: fc.Arbitrary<NamespaceObject> = fc.record({ apiVersion: fc.constant('v1'), kind: fc.constant('Namespace'), metadata: clusterMetadata }, plain);
+export const anyKubernetesService: fc.Arbitrary<KubernetesService> = fc.record({ apiVersion: fc.constant('v1'), kind: fc.constant('Service'), metadata: namespacedMetadata }, plain);
+
+export const anyDesiredObject: fc.Arbitrary<DesiredObject> = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anyKubernetesService, anyNamespaceObject, anySnatBinding, anySnatPool);
