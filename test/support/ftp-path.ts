@@ -1,0 +1,58 @@
+/** The whole way of an FTP session on loopback: a plain local port, the agent's relay, mTLS, the gateway's data plane, the server. */
+import net from 'node:net';
+import type { AddressInfo } from 'node:net';
+import type tls from 'node:tls';
+import pino from 'pino';
+import { carryConnection } from '../../src/agent/connection.ts';
+import type { Connection } from '../../src/agent/connection.ts';
+import { createGatewayDialler } from '../../src/agent/gateway-dialler.ts';
+import { agentLimits } from '../../src/agent/limits.ts';
+import type { Grant, ServicePortId } from '../../src/core/plan.ts';
+import type { GatewaySettings } from '../../src/gateway/protocol.ts';
+import { grantTo, loopback, productpage, servicePort, settings, startGateway } from './gateway.ts';
+import type { TestGateway } from './gateway.ts';
+import type { Issued } from './pki.ts';
+
+export interface FtpPath {
+  readonly gateway: TestGateway;
+  /** Where the workload finds the server, on 127.0.0.1. */
+  readonly agentPort: number;
+  /** Speaks to the gateway as the workload's agent does, but by hand. */
+  connect(identity: Issued, port?: number): tls.TLSSocket;
+  readonly stop: () => Promise<void>;
+}
+
+export const snatAddress = '127.0.1.11';
+
+export async function openFtpPath({ serverPort, limits = {}, grants = [grantTo('bookinfo', snatAddress)] }: { serverPort: number; limits?: Partial<GatewaySettings['limits']>; grants?: readonly Grant[] }): Promise<FtpPath> {
+  const gateway = await startGateway({ servicePorts: [servicePort({ protocol: 'FTP', targetPort: serverPort, grants })], limits });
+  const identity = gateway.pki.issue(productpage);
+  const dial = createGatewayDialler({ current: identity, subscribe: () => () => undefined }, { now: Date.now, dialTimeoutMs: 2_000 });
+  const gateways = [{ address: loopback, port: gateway.port }];
+  const upstream = {
+    id: 'egress/partner:main' as ServicePortId,
+    protocol: 'FTP',
+    listen: { address: loopback, port: 0 },
+    gateways,
+    serverName: 'outbound_.3128_._.partner.egress.svc.cluster.local',
+    serverIdentities: [settings.identity],
+  };
+  const connections = new Set<Connection>();
+  const agent = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    const connection = carryConnection(socket, { upstream, gateways, dial, limits: agentLimits, log: pino({ level: 'silent' }) });
+    connections.add(connection);
+    void connection.done.then(() => connections.delete(connection));
+  });
+  await new Promise<void>((resolve) => agent.listen(0, loopback, resolve));
+  return {
+    gateway,
+    agentPort: (agent.address() as AddressInfo).port,
+    connect: (identity, port = gateway.port) => gateway.connect(identity, { port }),
+    async stop() {
+      agent.close();
+      for (const connection of connections) connection.end('gateway-stopping');
+      await Promise.all([...connections].map(({ done }) => done));
+      await gateway.stop();
+    },
+  };
+}
