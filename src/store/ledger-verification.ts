@@ -38,7 +38,7 @@ export async function verifyLedger(directory: string, written?: WrittenLedger): 
   const segments = (await listSegments(directory)).filter(({ firstSequence }) => firstSequence <= (written?.lastSegment.firstSequence ?? Infinity));
   const known = written?.head ?? (await readHead(directory));
   let head: ChainHead | undefined;
-  let place = { file: directory, offset: 0 };
+  let place = { file: directory, offset: 0 }; // of the next line
   let tornBytes = 0;
 
   for (const segment of segments) {
@@ -52,10 +52,10 @@ export async function verifyLedger(directory: string, written?: WrittenLedger): 
           tornBytes = bytes.length;
           break;
         }
-        place = { file: segment.path, offset };
         const step = began ? followRecord(head!, bytes) : followHeader(head, segment, bytes);
         if (!step.ok) return { ...step, ...place, sequence: head === undefined ? segment.firstSequence : head.sequence + 1 };
         head = step.head;
+        place = { file: segment.path, offset: offset + bytes.length + 1 };
         began = true;
       }
     }

@@ -113,7 +113,7 @@ function startLedger(opened: OpenedLedger): Ledger {
   const queue = openCommitQueue<QueuedRecord, number>({
     name: directory,
     write: async (group) => {
-      if (active.file.bytes >= segmentBytesMax) await beginSegment();
+      if (active.file.bytes >= segmentBytesMax && head.sequence >= active.segment.firstSequence) await beginSegment();
       const commit = head.sequence + 1;
       let { hash } = head;
       const lines = group.map(({ json, from }, index) => {

@@ -119,7 +119,7 @@ function startSpool(opened: OpenedSpool): Spool {
   const queue = openCommitQueue<string, number>({
     name: directory,
     write: async (payloads) => {
-      if (growing.file.bytes >= fileBytesMax) await beginFile();
+      if (growing.file.bytes >= fileBytesMax && nextSequence > growing.firstSequence) await beginFile();
       const commit = nextSequence;
       await growing.file.append(Buffer.concat(payloads.map((payload, index) => encodeLine(commit + index, commit, payload))));
       nextSequence += payloads.length;
