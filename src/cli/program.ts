@@ -25,6 +25,7 @@ export function createProgram(context: CliContext): Command {
   const program = new Command('sallyport')
     .description('The egress gate of a service mesh: who may leave, from which address, and who it was.')
     .version(version, '--version', 'print the version')
+    .helpCommand(false)
     .exitOverride()
     .configureOutput({ writeOut: (text) => context.out(text.trimEnd()), writeErr: (text) => context.say(text.trimEnd()) })
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })

@@ -85,7 +85,7 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
       previous: previous.revision,
       dryRun,
       changes: actions,
-      warnings: next.warnings.map((warning) => locateFault(warning, located)),
+      warnings: next.warnings.filter(concerns(located, current.warnings)).map((warning) => locateFault(warning, located)),
       effects: describePlanDiff(diffPlans(previous, next.plan)),
     };
     if (dryRun || (desiredChange.put.length === 0 && desiredChange.remove.length === 0)) return result;
@@ -129,6 +129,14 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
         return await change({ put: [], remove: refs }, refs.map((ref) => ({ ref, action: 'deleted' })), [], dryRun, actor);
       }),
   };
+}
+
+/** Warnings that whoever makes a change should read: about what he gave, and what his change has brought about. */
+function concerns(located: readonly LocatedObject[], known: readonly Fault[]): (warning: Fault) => boolean {
+  const given = new Set(located.map(({ object }) => describeRef(refOf(object))));
+  const textOf = ({ object, message }: Fault) => `${object === undefined ? '' : describeRef(object)} ${message}`;
+  const before = new Set(known.map(textOf));
+  return (warning) => (warning.object !== undefined && given.has(describeRef(warning.object))) || !before.has(textOf(warning));
 }
 
 function isHeld(desired: DesiredState, ref: ObjectRef): boolean {

@@ -76,8 +76,8 @@ export function addCert(program: Command, context: CliContext): void {
           [
             `certificate ${index + 1} of ${certificates.length}`,
             `  ${parsed.ok ? `X509-SVID of ${parsed.svid.spiffeId}` : certificate.ca ? 'CA certificate' : `not an X509-SVID: ${parsed.detail}`}`,
-            `  subject      ${printable(certificate.subject || '(empty)')}`,
-            `  issuer       ${printable(certificate.issuer)}`,
+            `  subject      ${printable(oneLine(certificate.subject) || '(empty)')}`,
+            `  issuer       ${printable(oneLine(certificate.issuer))}`,
             `  serial       ${certificate.serialNumber.toLowerCase()}`,
             `  valid        ${new Date(certificate.validFrom).toISOString()} to ${new Date(certificate.validTo).toISOString()}`,
             `  key          ${certificate.publicKey.asymmetricKeyType ?? 'unknown'} ${certificate.publicKey.asymmetricKeyDetails?.namedCurve ?? certificate.publicKey.asymmetricKeyDetails?.modulusLength ?? ''}`,
@@ -95,6 +95,11 @@ export function addCert(program: Command, context: CliContext): void {
       const { serialNumbers } = await adminClientOf(context, command.opts()).post<RevocationResult>(adminPaths.revocations, request);
       for (const serialNumber of serialNumbers) context.out(serialNumber);
     });
+}
+
+/** Node gives a name a line an attribute, and nothing for a name without any. */
+function oneLine(name: string | undefined): string {
+  return (name ?? '').replaceAll('\n', ', ');
 }
 
 function readCertificates(file: string): string {

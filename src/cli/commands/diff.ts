@@ -15,7 +15,12 @@ export function addDiff(program: Command, context: CliContext): void {
     .action(async (options: { filename: string[]; output?: OutputFormat }, command: Command) => {
       const sources = await readManifests(context, options.filename);
       const result = await adminClientOf(context, command.opts()).post<ApplyResult>(adminPaths.apply, { sources, dryRun: true });
-      printChange(context, { ...result, changes: result.changes.filter(({ action }) => action !== 'unchanged') }, options.output);
-      if (result.changes.some(({ action }) => action !== 'unchanged')) context.setExitStatus(1);
+      const changes = result.changes.filter(({ action }) => action !== 'unchanged');
+      if (changes.length === 0 && options.output === undefined) {
+        context.say('no differences');
+        return;
+      }
+      printChange(context, { ...result, changes }, options.output);
+      if (changes.length > 0) context.setExitStatus(1);
     });
 }

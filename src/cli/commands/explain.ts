@@ -12,14 +12,14 @@ export function addExplain(program: Command, context: CliContext): void {
     .option('-n, --namespace <namespace>', 'namespace of subject and target where they name none')
     .option('--authority <host:port>', 'what a CONNECT through the service would name')
     .addOption(outputOption())
-    .addHelpText('after', '\nEXAMPLES\n  sallyport explain bookinfo/productpage --to bookinfo/bigip-proxy-svc:3128\n  sallyport explain productpage -n bookinfo --to bigip-proxy-svc:3128\n\nEXIT CODES\n  0 allowed   1 denied   3 not found')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport explain bookinfo/productpage --to bookinfo/bigip-proxy-svc:3128\n  sallyport explain productpage -n bookinfo --to bigip-proxy-svc:3128\n\nEXIT CODES\n  0 allowed   1 denied   6 control plane away')
     .action(async (subject: string, options: { to: string; namespace?: string; authority?: string; output?: OutputFormat }, command: Command) => {
       const result = await adminClientOf(context, command.opts()).post<ExplainResult>(adminPaths.explain, {
         subject: subject.includes('/') ? subject : `${options.namespace ?? 'default'}/${subject}`,
         target: options.namespace !== undefined && /^[a-z0-9-]+(:|$)/.test(options.to) ? `${options.namespace}/${options.to}` : options.to,
         ...(options.authority === undefined ? {} : { authority: options.authority }),
       });
-      print(context, options.output, result, () => result.text.join('\n'));
+      print(context, options.output, result, () => [...result.text, ...(result.suggestion === null ? [] : ['', 'this would allow it:', '---', result.suggestion.trimEnd()])].join('\n'));
       if (!result.allowed) context.setExitStatus(1);
     });
 }

@@ -32,7 +32,7 @@ function describe(status: StatusResult): string {
         const states = types.map(({ state }) => state);
         const worst = states.includes('NACKED') ? 'NACKED' : states.includes('STALE') ? 'STALE' : 'SYNCED';
         const last = types.find(({ typeUrl }) => !typeUrl.endsWith('.Secret'))?.acknowledged;
-        return [node, connected ? (connectedSince ?? 'yes') : 'no', worst, last?.slice(0, 12) ?? '-'];
+        return [node, connected ? (connectedSince ?? 'yes') : 'no', connected ? worst : '-', last?.slice(0, 12) ?? '-'];
       }),
     ),
   ].join('\n');

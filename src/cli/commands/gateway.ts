@@ -1,0 +1,36 @@
+import type { Command } from 'commander';
+import { pino } from 'pino';
+import { SallyportError } from '../../core/errors.ts';
+import { runGateway } from '../../gateway/index.ts';
+import { defaultStateDirectory, type CliContext } from '../context.ts';
+import { parseAddressAndPort } from '../endpoint.ts';
+import { addProxyOptions, identityOptionsOf, type ProxyOptions } from '../proxy-options.ts';
+import { untilAborted } from './serve.ts';
+
+interface GatewayCommandOptions extends ProxyOptions {
+  readonly name: string;
+  readonly workers?: string;
+}
+
+export function addGateway(program: Command, context: CliContext): void {
+  addProxyOptions(program.command('gateway'), 'gateway')
+    .summary('run an embedded gateway')
+    .description('Ends mTLS from workloads, decides, and connects onward from the address of the identity. Its EgressGateway object says where it listens; its host must own the SNAT addresses.')
+    .requiredOption('--name <name>', 'the EgressGateway that it is')
+    .option('--workers <count>', 'threads that carry connections (default: one a core)')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport gateway --name egress-1 --trust-bundle bundle.pem --join-token-file token\n\nEXIT CODES\n  0 stopped by a signal   2 bad options')
+    .action(async (options: GatewayCommandOptions) => {
+      const workers = options.workers === undefined ? undefined : Number(options.workers);
+      if (workers !== undefined && !(Number.isInteger(workers) && workers >= 1 && workers <= 256)) throw new SallyportError('usage', `${JSON.stringify(options.workers)} is not a number of threads`, { place: '--workers', hint: 'from 1 to 256' });
+      const gateway = await runGateway({
+        ...identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'gateway')),
+        name: options.name,
+        controlAddress: options.control,
+        ...(workers === undefined ? {} : { workers }),
+        ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
+        log: pino({ name: 'gateway', level: options.logLevel }, pino.destination(2)),
+      });
+      await untilAborted(context.signal);
+      await gateway.stop();
+    });
+}
