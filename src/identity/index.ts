@@ -2,7 +2,7 @@
  * Identity: how a gateway or an agent comes to an X509-SVID and keeps it valid.
  *
  * Lives here: `identity.ts` (the shell that enrols, renews and tells), `renewal.ts` (when, as a reducer), `svid.ts` (whether an answer
- * is believed), `identity-store.ts` and `file-set.ts` (on disk), `join-token.ts`.
+ * is believed), `identity-store.ts` and `file-set.ts` (on disk), `join-token.ts`, `trust-bundle-secret.ts` (new trust anchors by SDS).
  *
  * Invariants:
  * - A join token goes only to a server whose chain leads to the trust bundle and whose SPIFFE ID is the control plane's.
@@ -18,3 +18,4 @@ export type { Identity, IdentityOptions, IdentityStatus } from './identity.ts';
 export { readFileSet, replaceFileSet } from './file-set.ts';
 export type { FileSet } from './file-set.ts';
 export { joinTokenFile } from './join-token.ts';
+export { readTrustBundleSecret, trustBundleSubscription } from './trust-bundle-secret.ts';

@@ -1,0 +1,15 @@
+/** Bounds of an agent. Tests replace them; there is nothing for users to set. */
+export const agentLimits = {
+  /** Of all upstreams together, FTP data connections included. */
+  connectionsMax: 4_096,
+  /** For TCP and TLS to one gateway together. */
+  dialTimeoutMs: 10_000,
+  /** The gateway decides how long a connection may be idle; this only bounds what it forgets. */
+  idleTimeoutMs: 24 * 3_600_000,
+  /** For the workload's FTP data connection to come. */
+  ftpDataTimeoutMs: 60_000,
+  /** Pauses before a listener is tried again. */
+  listenBackoffBaseMs: 250,
+  listenBackoffMaxMs: 10_000,
+};
+export type AgentLimits = typeof agentLimits;

@@ -1,0 +1,112 @@
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { reset } from '../relay/reset.ts';
+import { carryConnection, type Connection, type EndReason } from './connection.ts';
+import type { DialGateway } from './gateway-dialler.ts';
+import type { AgentLimits } from './limits.ts';
+import { openLocalListener, type ListenerState, type LocalListener } from './local-listener.ts';
+import { formatEndpoint, type Upstream } from './upstream.ts';
+
+export interface UpstreamStatus {
+  readonly id: string;
+  readonly protocol: string;
+  readonly listen: string;
+  readonly listener: ListenerState;
+  readonly connections: number;
+}
+
+/** What the agent offers its workload: a listener for each upstream, and the connections through them. */
+export interface UpstreamSet {
+  /**
+   * Makes `upstreams` what is offered. A changed upstream keeps its connections, and its listener where the place is the same;
+   * those of one that has gone are ended.
+   */
+  apply(upstreams: readonly Upstream[]): void;
+  /** Sorted by id. */
+  status(): readonly UpstreamStatus[];
+  /** Offers nothing any more; resolves when every connection has ended. */
+  stop(): Promise<void>;
+}
+
+export interface UpstreamSetOptions {
+  readonly dial: DialGateway;
+  readonly limits: AgentLimits;
+  readonly random: () => number;
+  readonly log: Pick<Logger, 'debug' | 'info' | 'warn'>;
+}
+
+/** One offered upstream; `upstream` is what new connections go by. */
+interface Offered {
+  upstream: Upstream;
+  listener: LocalListener;
+  /** Which gateway the next connection begins with. */
+  turn: number;
+  readonly connections: Set<Connection>;
+}
+
+export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOptions): UpstreamSet {
+  const offered = new Map<string, Offered>();
+  const connections = new Set<Connection>();
+
+  function accept(id: string, socket: Socket): void {
+    const entry = offered.get(id);
+    if (entry === undefined || connections.size >= limits.connectionsMax) {
+      if (entry !== undefined) log.warn({ service: id, connections: connections.size }, 'connection is refused: too many are open');
+      socket.on('error', () => undefined); // the peer may be faster in resetting
+      reset(socket);
+      return;
+    }
+    const { upstream } = entry;
+    const first = entry.turn++ % upstream.gateways.length;
+    const gateways = [...upstream.gateways.slice(first), ...upstream.gateways.slice(0, first)];
+    const connection = carryConnection(socket, { upstream, gateways, dial, limits, log });
+    connections.add(connection);
+    entry.connections.add(connection);
+    void connection.done.then(() => {
+      connections.delete(connection);
+      entry.connections.delete(connection);
+    });
+  }
+
+  function open(upstream: Upstream): LocalListener {
+    return openLocalListener({ endpoint: upstream.listen, onConnection: (socket) => accept(upstream.id, socket), limits, random, log });
+  }
+
+  function withdraw(entry: Offered, reason: EndReason): void {
+    entry.listener.close();
+    offered.delete(entry.upstream.id);
+    for (const connection of entry.connections) connection.end(reason);
+  }
+
+  function apply(upstreams: readonly Upstream[]): void {
+    const wanted = new Map(upstreams.map((upstream) => [upstream.id as string, upstream]));
+    // Everything is closed before anything is opened: two upstreams may have swapped their ports.
+    for (const entry of [...offered.values()]) {
+      const next = wanted.get(entry.upstream.id);
+      if (next === undefined) withdraw(entry, 'policy-revoked');
+      else if (formatEndpoint(next.listen) !== formatEndpoint(entry.upstream.listen)) entry.listener.close();
+    }
+    for (const [id, upstream] of wanted) {
+      const entry = offered.get(id);
+      if (entry === undefined) {
+        offered.set(id, { upstream, listener: open(upstream), turn: Math.floor(random() * upstream.gateways.length), connections: new Set() });
+      } else {
+        const moved = formatEndpoint(upstream.listen) !== formatEndpoint(entry.upstream.listen);
+        entry.upstream = upstream;
+        if (moved) entry.listener = open(upstream);
+      }
+    }
+  }
+
+  return {
+    apply,
+    status: () =>
+      [...offered.values()]
+        .map(({ upstream, listener, connections: { size } }) => ({ id: upstream.id, protocol: upstream.protocol, listen: formatEndpoint(upstream.listen), listener: listener.state, connections: size }))
+        .sort((a, b) => (a.id < b.id ? -1 : 1)),
+    async stop() {
+      for (const entry of [...offered.values()]) withdraw(entry, 'gateway-stopping');
+      await Promise.all([...connections].map(({ done }) => done));
+    },
+  };
+}
