@@ -19,7 +19,6 @@ export const adminPaths = {
   caInit: '/v1alpha1/ca/init',
   caRetire: '/v1alpha1/ca/retire',
   certificates: '/v1alpha1/certificates',
-  diff: '/v1alpha1/diff',
   explain: '/v1alpha1/explain',
   ledger: '/v1alpha1/ledger',
   ledgerVerify: '/v1alpha1/ledger/verify',
