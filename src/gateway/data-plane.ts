@@ -32,7 +32,8 @@ export interface DataPlaneOptions {
   /** Where in each range of source ports this thread begins, from 0 up to 1. */
   readonly portStart: number;
   readonly reusePort: boolean;
-  readonly onListenerFault: (endpoint: Endpoint, error: NodeJS.ErrnoException) => void;
+  /** See listeners.ts. */
+  readonly onListenerFault: (endpoint: Endpoint, error: NodeJS.ErrnoException | undefined) => void;
   readonly now: () => number;
   readonly random: () => number;
   readonly newId: () => string;

@@ -14,8 +14,8 @@ export interface Listeners {
 export interface ListenersOptions {
   /** A fresh connection, half-open, on the listener that was asked for as `endpoint`. */
   readonly onConnection: (socket: net.Socket, endpoint: Endpoint) => void;
-  /** An endpoint cannot be listened on for now; it is tried again. */
-  readonly onFault: (endpoint: Endpoint, error: NodeJS.ErrnoException) => void;
+  /** An endpoint cannot be listened on for now, and is tried again; undefined once that is over. */
+  readonly onFault: (endpoint: Endpoint, error: NodeJS.ErrnoException | undefined) => void;
   /** Several threads listen on the same endpoints, and the kernel spreads connections over them (SO_REUSEPORT). */
   readonly reusePort: boolean;
   readonly random: () => number;
@@ -24,6 +24,7 @@ export interface ListenersOptions {
 interface Listener {
   readonly endpoint: Endpoint;
   readonly server: net.Server;
+  /** Set while the last attempt has failed. */
   retry: NodeJS.Timeout | undefined;
 }
 
@@ -43,7 +44,11 @@ export function createListeners({ onConnection, onFault, reusePort, random }: Li
       const listen = (): void => {
         server.listen({ host: endpoint.address, port: endpoint.port, backlog, reusePort, ipv6Only: true });
       };
-      server.once('listening', resolve);
+      server.once('listening', () => {
+        if (listener.retry !== undefined) onFault(endpoint, undefined);
+        listener.retry = undefined;
+        resolve();
+      });
       server.on('error', (error: NodeJS.ErrnoException) => {
         if (server.listening) return; // a failed accept: that connection is lost, the listener is not
         onFault(endpoint, error);
@@ -55,7 +60,8 @@ export function createListeners({ onConnection, onFault, reusePort, random }: Li
     });
   }
 
-  function shut(key: string, { server, retry }: Listener): void {
+  function shut(key: string, { endpoint, server, retry }: Listener): void {
+    if (retry !== undefined) onFault(endpoint, undefined);
     clearTimeout(retry);
     server.close();
     listeners.delete(key);

@@ -1,21 +1,13 @@
 /** Where a protocol takes over: what the data plane hands to a handler once a peer is verified and allowed, and what it wants back. */
 import type { TLSSocket } from 'node:tls';
+import type { GatewaySettings } from '../api/table-codec.ts';
 import type { ConnectionReason, ConnectionOpened } from '../core/ledger-record.ts';
-import type { Decision, DenyReason, Endpoint, GatewayLimits, PortRange, ServicePort, Target } from '../core/plan.ts';
-import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import type { Decision, DenyReason, Endpoint, PortRange, ServicePort, Target } from '../core/plan.ts';
+import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { DialOutcome } from './dial.ts';
 import type { VerifiedPeer } from './peer.ts';
 
-/** What the control plane sets for a gateway as a whole. */
-export interface GatewaySettings {
-  readonly name: string;
-  readonly trustDomain: TrustDomain;
-  readonly identity: SpiffeId;
-  /** Shared listeners: the service is chosen by SNI. */
-  readonly listen: readonly Endpoint[];
-  readonly ftpPassivePorts: PortRange | null;
-  readonly limits: GatewayLimits;
-}
+export type { GatewaySettings };
 
 export type AllowedDecision = Extract<Decision, { allowed: true }>;
 export type Dialled = Extract<DialOutcome, { ok: true }>;

@@ -95,7 +95,7 @@ export async function startGateway({ servicePorts, limits = {}, now = Date.now, 
     portStart: Math.random(),
     reusePort: false,
     onListenerFault: (_endpoint, error) => {
-      throw error;
+      throw error ?? new Error('a listener that had failed listens');
     },
     now,
     random: Math.random,

@@ -1,0 +1,129 @@
+/** Carries the spool to the control plane's ledger, for as long as the process runs: at least once, in order, one batch at a time. */
+import { create } from '@bufbuild/protobuf';
+import { Client, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
+import type { Logger } from 'pino';
+import { errorOfGrpc, grpcMethodDefinition } from '../api/grpc-service.ts';
+import { SallyportError } from '../core/errors.ts';
+import { LedgerBatchSchema, LedgerService, type LedgerAcknowledgement, type LedgerBatch } from '../proto/sallyport/v1alpha1/ledger_pb.ts';
+import type { Spool } from '../store/index.ts';
+import type { DeltaEndpoint } from '../xds/index.ts';
+
+export interface LedgerShipperOptions {
+  readonly spool: Spool;
+  /** Asked before each attempt; may throw. */
+  readonly connect: () => DeltaEndpoint;
+  readonly random: () => number;
+  readonly log: Pick<Logger, 'info' | 'warn'>;
+}
+
+export interface LedgerShipper {
+  /** Everything up to here is in the ledger. */
+  readonly acknowledged: number;
+  /** Waits up to `deliveryMs` for what is under way while the control plane takes it. */
+  close(deliveryMs: number): Promise<void>;
+}
+
+const batchRecordsMax = 512;
+const acknowledgementTimeoutMs = 30_000;
+const backoffFirstMs = 250;
+const backoffMaxMs = 10_000;
+
+export function startLedgerShipper({ spool, connect, random, log }: LedgerShipperOptions): LedgerShipper {
+  const closing = new AbortController();
+  const { signal } = closing;
+  let acknowledged = 0;
+  let failures = 0;
+  let onAcknowledged = (): void => undefined;
+
+  async function run(): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await ship();
+      } catch (error) {
+        if (isAborted()) return;
+        const delayMs = Math.min(backoffMaxMs, backoffFirstMs * 2 ** failures) * (0.5 + random() / 2);
+        failures = Math.min(failures + 1, 30);
+        log.warn({ err: error, retryInMs: Math.round(delayMs), waiting: spool.lastSequence - acknowledged }, 'ledger records cannot be delivered');
+        await pause(delayMs, signal);
+      }
+    }
+  }
+
+  const isAborted = (): boolean => signal.aborted;
+
+  /** One stream, until it fails. */
+  async function ship(): Promise<void> {
+    await spool.reached(acknowledged + 1, signal); // nothing to say: no stream to hold
+    if (isAborted()) return;
+    const { address, credentials, options } = connect();
+    const client = new Client(address, credentials, options);
+    const { path, requestSerialize, responseDeserialize } = grpcMethodDefinition(LedgerService.method.append);
+    const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+    try {
+      while (!isAborted()) {
+        await spool.reached(acknowledged + 1, signal);
+        const { firstSequence, records } = await spool.pending(acknowledged + 1, batchRecordsMax);
+        if (records.length === 0) continue;
+        acknowledged = await exchange(stream, create(LedgerBatchSchema, { spool: spool.id, firstSequence: BigInt(firstSequence), records: [...records] }), signal);
+        failures = 0;
+        await spool.acknowledge(acknowledged);
+        onAcknowledged();
+      }
+    } finally {
+      stream.on('error', () => undefined); // the cancellation's own
+      stream.cancel();
+      client.close();
+    }
+  }
+
+  const running = run();
+  return {
+    get acknowledged() {
+      return acknowledged;
+    },
+    async close(deliveryMs) {
+      const timer = setTimeout(() => closing.abort(), failures > 0 ? 0 : deliveryMs);
+      const { lastSequence } = spool;
+      onAcknowledged = () => {
+        if (acknowledged >= lastSequence) closing.abort();
+      };
+      onAcknowledged();
+      await running;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Sends a batch and waits for the acknowledgement of its last record, or of as much as the control plane took. */
+function exchange(stream: ClientDuplexStream<LedgerBatch, LedgerAcknowledgement>, batch: LedgerBatch, signal: AbortSignal): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const settle = (act: () => void): void => {
+      clearTimeout(timer);
+      stream.off('data', onData).off('error', onError).off('end', onEnd);
+      signal.removeEventListener('abort', onAbort);
+      act();
+    };
+    const onData = ({ spool, sequence }: LedgerAcknowledgement): void => settle(() => (spool === batch.spool ? resolve(Number(sequence)) : reject(unavailable('the control plane acknowledged another spool'))));
+    const onError = (error: ServiceError): void => settle(() => reject(errorOfGrpc(error, 'delivering ledger records')));
+    const onEnd = (): void => settle(() => reject(unavailable('the control plane ended the stream')));
+    const onAbort = (): void => settle(() => reject(unavailable('the gateway is stopping')));
+    const timer = setTimeout(() => settle(() => reject(new SallyportError('timeout', `the control plane did not acknowledge ledger records within ${acknowledgementTimeoutMs} ms`))), acknowledgementTimeoutMs);
+    stream.on('data', onData).on('error', onError).on('end', onEnd);
+    signal.addEventListener('abort', onAbort);
+    stream.write(batch);
+  });
+}
+
+const unavailable = (message: string): SallyportError => new SallyportError('unavailable', message);
+
+function pause(delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, delayMs);
+    signal.addEventListener('abort', end);
+  });
+}
