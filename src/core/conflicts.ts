@@ -38,7 +38,7 @@ export function serverNameConflicts(servicePorts: readonly ServicePort[], servic
         owners.set(key, servicePort);
         continue;
       }
-      const host = serverName.slice(serverName.lastIndexOf('_') + 1); // host names have no underscore
+      const host = serverName.replace(/^outbound_\.[0-9]+_\._\./, '');
       faults.set(`${owner.id} ${servicePort.id} ${host}`, {
         code: 'server-name-conflict',
         message: `host "${host}" already means ${owner.id} at the same gateway`,
