@@ -57,7 +57,7 @@ function* composeDocuments(source: ManifestSource, positionAt: (offset: number) 
     return;
   }
   const parser = new Parser(lines.addNewLine);
-  const composer = new Composer({ schema: 'core', resolveKnownTags: false, version: '1.2', prettyErrors: false, uniqueKeys: false }); // repeated keys are found below, in linear time
+  const composer = new Composer({ schema: 'core', resolveKnownTags: false, prettyErrors: false, uniqueKeys: false }); // repeated keys are found below, in linear time
   let tokens = 0;
   for (const token of new Lexer().lex(text)) {
     tokens += 1;
