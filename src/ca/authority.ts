@@ -99,13 +99,13 @@ export interface Authority {
   readonly rotate: (event: RotationEvent) => Promise<readonly RotationEffect[]>;
 }
 
-const issuingAtOnce = 16; // what one turn of the event loop may have to do: 16 x 0.15 ms
-const issuingQueued = 4096;
+const issuedPerTurn = 8; // of 0.15 ms each
+const inProgressMax = 4096; // half a second of work
 
 export function createAuthority(options: AuthorityOptions): Authority {
   const { trustDomain, save, now, randomBytes, propagationMs } = options;
   const lifetimes: Lifetimes = { ...defaultLifetimes, ...options.lifetimes };
-  const gate = createGate({ atOnce: issuingAtOnce, queued: issuingQueued });
+  const gate = createGate({ perTurn: issuedPerTurn, inProgress: inProgressMax });
   let slots = options.slots;
   let bundle = trustBundle(slots);
   let active: PreparedIssuer | undefined;

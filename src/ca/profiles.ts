@@ -1,14 +1,15 @@
 /** What our certificates say, as DER (RFC 5280, SPIFFE X509-SVID section 4). certs/README.md shows the same as a table. */
-import { createPublicKey, hash, sign as signCallback, type KeyObject } from 'node:crypto';
+import { createPublicKey, hash, sign, type KeyObject } from 'node:crypto';
+import { promisify } from 'node:util';
 import { clientAuth, extension, extensionIds, generalNameTags, keyUsages, serverAuth, type GeneralName } from '../core/certificate.ts';
 import { DerReader, bitString, boolean, constructed, encode, integer, namedBits, objectIdentifier, octetString, primitive, sequence, tags, time } from '../core/der.ts';
 import { invariant } from '../core/errors.ts';
 import { addressToNumber, familyOf, type IpAddress } from '../core/ip-address.ts';
-import { keyKindOf, signatureAlgorithmOf, type KeyKind } from '../core/public-key.ts';
+import { keyKindOf, signatureAlgorithmOf, type Digest, type KeyKind } from '../core/public-key.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import { emptyName } from './distinguished-name.ts';
 
-/** A private key that signs off the main thread, on libuv's pool. */
+/** A private key that signs without holding up the event loop. */
 export interface Signer {
   /** AlgorithmIdentifier. */
   readonly algorithm: Buffer;
@@ -19,16 +20,12 @@ export function createSigner(privateKey: KeyObject): Signer {
   const key = keyKindOf(privateKey);
   invariant(key.ok, 'a signer has a key of a supported kind');
   const { digest, identifier } = signatureAlgorithmOf(key.kind);
-  return {
-    algorithm: identifier,
-    sign: (bytes) => new Promise((resolve, reject) => {
-      signCallback(digest, bytes, privateKey, (error, signature) => {
-        if (error === null) resolve(signature);
-        else reject(error);
-      });
-    }),
-  };
+  // An EC signature takes 25 us, less than handing it to another thread; an RSA signature takes 0.3 to 2 ms.
+  if (key.kind.type === 'ec') return { algorithm: identifier, sign: (bytes) => Promise.resolve(sign(digest, bytes, privateKey)) };
+  return { algorithm: identifier, sign: (bytes) => signOnPool(digest, bytes, privateKey) };
 }
+
+const signOnPool = promisify(sign as (digest: Digest, bytes: Buffer, key: KeyObject, done: (error: Error | null, signature: Buffer) => void) => void);
 
 /** 20 random bytes as a positive serial number of constant length (RFC 5280 4.1.2.2 allows 20 octets). */
 export function serialNumber(randomBytes: (size: number) => Buffer): Buffer {

@@ -102,7 +102,7 @@ describe('DER', () => {
   });
 
   it('takes two thousand nested elements without descending', () => {
-    let bytes = Buffer.alloc(0);
+    let bytes: Buffer = Buffer.alloc(0);
     for (let depth = 0; depth < 2_000; depth++) bytes = constructed(0, bytes);
     assert.equal(new DerReader(bytes).any().whole.length, bytes.length);
   });
