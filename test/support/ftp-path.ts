@@ -7,7 +7,8 @@ import { carryConnection } from '../../src/agent/connection.ts';
 import type { Connection } from '../../src/agent/connection.ts';
 import { createGatewayDialler } from '../../src/agent/gateway-dialler.ts';
 import { agentLimits } from '../../src/agent/limits.ts';
-import type { Grant, ServicePortId } from '../../src/core/plan.ts';
+import type { AgentUpstream } from '../../src/core/agent-view.ts';
+import type { Grant } from '../../src/core/plan.ts';
 import type { GatewaySettings } from '../../src/gateway/protocol.ts';
 import { grantTo, loopback, productpage, servicePort, settings, startGateway } from './gateway.ts';
 import type { TestGateway } from './gateway.ts';
@@ -25,18 +26,12 @@ export interface FtpPath {
 export const snatAddress = '127.0.1.11';
 
 export async function openFtpPath({ serverPort, limits = {}, grants = [grantTo('bookinfo', snatAddress)] }: { serverPort: number; limits?: Partial<GatewaySettings['limits']>; grants?: readonly Grant[] }): Promise<FtpPath> {
-  const gateway = await startGateway({ servicePorts: [servicePort({ protocol: 'FTP', targetPort: serverPort, grants })], limits });
+  const partner = servicePort({ protocol: 'FTP', targetPort: serverPort, grants });
+  const gateway = await startGateway({ servicePorts: [partner], limits });
   const identity = gateway.pki.issue(productpage);
   const dial = createGatewayDialler({ current: identity, subscribe: () => () => undefined }, { now: Date.now, dialTimeoutMs: 2_000 });
   const gateways = [{ address: loopback, port: gateway.port }];
-  const upstream = {
-    id: 'egress/partner:main' as ServicePortId,
-    protocol: 'FTP',
-    listen: { address: loopback, port: 0 },
-    gateways,
-    serverName: 'outbound_.3128_._.partner.egress.svc.cluster.local',
-    serverIdentities: [settings.identity],
-  };
+  const upstream: AgentUpstream = { ...partner, listen: { address: loopback, port: 0 }, gateways, serverName: partner.serverNames[0]!, serverIdentities: [settings.identity] };
   const connections = new Set<Connection>();
   const agent = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     const connection = carryConnection(socket, { upstream, gateways, dial, limits: agentLimits, log: pino({ level: 'silent' }) });
