@@ -40,7 +40,7 @@ type Waiting<Item, Receipt> =
   | { readonly kind: 'item'; readonly item: Item; readonly bytes: number; readonly resolve: (receipt: Receipt) => void; readonly reject: (error: unknown) => void }
   | { readonly kind: 'work'; readonly work: () => Promise<void>; readonly resolve: () => void; readonly reject: (error: unknown) => void };
 
-export function openCommitQueue<Item, Receipt>({ name, write, groupBytesMax = 1 << 20, groupItemsMax = 512, queueBytesMax = 64 << 20 }: CommitQueueOptions<Item, Receipt>): CommitQueue<Item, Receipt> {
+export function openCommitQueue<Item, Receipt>({ name, write, groupBytesMax = 1 << 20, groupItemsMax = 256, queueBytesMax = 64 << 20 }: CommitQueueOptions<Item, Receipt>): CommitQueue<Item, Receipt> {
   const waiting: Waiting<Item, Receipt>[] = [];
   let waitingBytes = 0;
   let failure: SallyportError | undefined;

@@ -73,7 +73,6 @@ export async function openLedger({ directory, now, segmentBytesMax = 64 << 20, o
     const recovered = segments.length === 0 ? await createSegment(directory, { firstSequence: 1, previous: chainBeginning, created: new Date(now()).toISOString(), spools: new Map() }) : await recoverSegment(segments.pop()!);
     const known = await readHead(directory);
     if (known !== undefined) checkEnd(directory, recovered.head, known);
-    for (const segment of segments) if (!existsSync(segment.indexPath)) await rebuildIndex(segment);
     const file = await openFile(recovered.segment.path, recovered.bytes);
     return startLedger({ directory, now, segmentBytesMax, openFile, segments, active: { ...recovered, file }, releaseLock: () => lock.release() });
   } catch (error) {

@@ -22,6 +22,7 @@ export interface StoredState {
   readonly sections: Map<string, Map<string, unknown>>;
 }
 
+/** Of each part, what is removed goes before what is put. */
 interface StoredTransaction {
   readonly desired?: { readonly put?: readonly unknown[]; readonly remove?: readonly ObjectRef[] };
   readonly assignments?: { readonly put?: readonly Assignment[]; readonly remove?: readonly string[] };
@@ -42,10 +43,7 @@ export function encodeTransaction<Sections>(transaction: Transaction<Sections>, 
 function differenceOf(before: Assignments, after: Assignments): { put: Assignment[]; remove: string[] } {
   const known = new Set(before);
   const kept = new Set(after);
-  const put = after.filter((assignment) => !known.has(assignment));
-  const replaced = new Set(put.map(assignmentKey));
-  const remove = before.filter((assignment) => !kept.has(assignment)).map(assignmentKey).filter((key) => !replaced.has(key));
-  return { put, remove };
+  return { put: after.filter((assignment) => !known.has(assignment)), remove: before.filter((assignment) => !kept.has(assignment)).map(assignmentKey) };
 }
 
 function assignmentKey({ pool, holder, family, address }: Assignment): string {

@@ -13,14 +13,15 @@ export function faultyDisk(): FaultyDisk {
     fail: (code, bytes = 0) => (fault = { code, bytes }),
     openFile: async (path, bytes) => {
       const file = await openDurableFile(path, bytes);
+      let durable = bytes;
       return {
         get bytes() {
-          return file.bytes;
+          return durable;
         },
         append: async (content) => {
-          if (fault === undefined) return file.append(content);
-          await file.append(content.subarray(0, fault.bytes));
-          throw Object.assign(new Error('write failed'), { code: fault.code });
+          await file.append(content.subarray(0, fault?.bytes));
+          if (fault !== undefined) throw Object.assign(new Error('write failed'), { code: fault.code });
+          durable += content.length;
         },
         close: () => file.close(),
       };
