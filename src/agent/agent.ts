@@ -1,4 +1,7 @@
 import type { Logger } from 'pino';
+import { typeUrls } from '../api/type-urls.ts';
+import type { AgentUpstream } from '../core/agent-view.ts';
+import { SallyportError } from '../core/errors.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import type { Endpoint } from '../core/plan.ts';
 import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type IdentityOptions, type IdentityStatus, type WorkloadIdentity } from '../identity/index.ts';
@@ -9,7 +12,7 @@ import { agentLimits, type AgentLimits } from './limits.ts';
 import { writeSvidFiles } from './svid-files.ts';
 import { createUpstreamSet, type UpstreamStatus } from './upstream-set.ts';
 import { createUpstreamStore, type HeldUpstreams } from './upstream-store.ts';
-import { agentUpstreamTypeUrl, readUpstream, type Upstream } from './upstream.ts';
+import { isLoopback, readUpstream } from './upstream.ts';
 
 export interface AgentOptions extends Omit<IdentityOptions, 'identityAddress' | 'log'> {
   /** The control plane's services for those who have a certificate (IdentityService and ADS), `host:port`. */
@@ -47,7 +50,10 @@ export interface Agent {
  * Resolves as soon as it runs, which needs neither control plane nor gateway. Throws SallyportError for options that cannot work.
  */
 export async function runAgent(options: AgentOptions): Promise<Agent> {
-  const { log, now, random } = options;
+  const { log, now, random, listenAddress } = options;
+  if (listenAddress !== undefined && !isLoopback(listenAddress)) {
+    throw new SallyportError('usage', `"${listenAddress}" is not a loopback address`, { hint: 'an agent listens on loopback addresses only: 127.0.0.0/8 or ::1' });
+  }
   const limits = { ...agentLimits, ...options.limits };
   const identity = createIdentity({ ...options, identityAddress: options.controlAddress });
   const upstreams = createUpstreamSet({ dial: createGatewayDialler(identity, { now, dialTimeoutMs: limits.dialTimeoutMs }), limits, random, log });
@@ -63,8 +69,7 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
     writing = writing.then(write).catch((error: unknown) => log.warn({ err: error }, `${what} cannot be written`));
   }
 
-  const placeHere = (upstream: Upstream): Upstream =>
-    options.listenAddress === undefined ? upstream : { ...upstream, listen: { ...upstream.listen, address: options.listenAddress } };
+  const placeHere = (upstream: AgentUpstream): AgentUpstream => (listenAddress === undefined ? upstream : { ...upstream, listen: { ...upstream.listen, address: listenAddress } });
 
   /** Throws where any of them cannot be read, and then changes nothing. */
   function offer(next: HeldUpstreams): void {
@@ -93,8 +98,8 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
     client = createDeltaClient({
       connect: () => identity.controlEndpoint(options.controlAddress),
       node: { id: first.spiffeId, cluster: 'agent', userAgentName: 'sallyport-agent' },
-      subscriptions: [{ typeUrl: agentUpstreamTypeUrl, names: '*' }, trustBundleSubscription],
-      initialVersions: () => new Map([[agentUpstreamTypeUrl, new Map([...(held ?? [])].map(([name, { version }]) => [name, version]))]]),
+      subscriptions: [{ typeUrl: typeUrls.agentUpstream, names: '*' }, trustBundleSubscription],
+      initialVersions: () => new Map([[typeUrls.agentUpstream, new Map([...(held ?? [])].map(([name, { version }]) => [name, version]))]]),
       onUpdate: (update) => takeUpdate(update, first),
       onState: (state, detail) => log.info({ controlPlane: state, ...detail }, 'control plane'),
       random,

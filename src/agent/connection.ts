@@ -1,6 +1,7 @@
 import { createServer, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
+import type { AgentUpstream } from '../core/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
 import { parseAddress, type IpAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
@@ -11,7 +12,6 @@ import { reset } from '../relay/reset.ts';
 import { splice } from '../relay/splice.ts';
 import type { DialGateway } from './gateway-dialler.ts';
 import type { AgentLimits } from './limits.ts';
-import type { Upstream } from './upstream.ts';
 
 /** What becomes of a connection for a reason of the agent's own. */
 export type EndReason = Extract<ConnectionReason, 'policy-revoked' | 'gateway-stopping'>;
@@ -24,7 +24,7 @@ export interface Connection {
 }
 
 export interface ConnectionOptions {
-  readonly upstream: Upstream;
+  readonly upstream: AgentUpstream;
   /** Tried in this order. */
   readonly gateways: readonly Endpoint[];
   readonly dial: DialGateway;

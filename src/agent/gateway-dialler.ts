@@ -1,18 +1,19 @@
 import { connect as connectTcp } from 'node:net';
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { meshSecureContext, serverIdentityCheck } from '../api/mesh-credentials.ts';
+import type { AgentUpstream } from '../core/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { Endpoint } from '../core/plan.ts';
 import type { IdentitySource, WorkloadIdentity } from '../identity/index.ts';
 import { setCarrier } from '../relay/reset.ts';
-import { formatEndpoint, type Upstream } from './upstream.ts';
+import { formatEndpoint } from './upstream.ts';
 
 /**
  * Opens mTLS to one gateway of an upstream: TLS 1.3, with the identity of this moment. Resolves once the gateway has proved
  * to be one of the upstream's server identities, with a stream that passes half-closes on; nothing of the workload is sent before.
  * Throws SallyportError `unavailable` or `timeout`, or the signal's reason.
  */
-export type DialGateway = (upstream: Upstream, gateway: Endpoint, signal: AbortSignal) => Promise<TLSSocket>;
+export type DialGateway = (upstream: AgentUpstream, gateway: Endpoint, signal: AbortSignal) => Promise<TLSSocket>;
 
 const keepAliveMs = 30_000;
 

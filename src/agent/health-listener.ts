@@ -1,7 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { SallyportError } from '../core/errors.ts';
 import type { Endpoint } from '../core/plan.ts';
-import type { AgentStatus } from './agent.ts';
 import { formatEndpoint, isLoopback } from './upstream.ts';
 
 export interface HealthListener {
@@ -13,7 +12,7 @@ export interface HealthListener {
  * Kubernetes' probes: `/livez` says 200 while the process runs, `/readyz` says 200 or 503 with the status as JSON.
  * Throws SallyportError `usage` for an address that is not a loopback address, and `unavailable` where it cannot listen.
  */
-export async function openHealthListener(endpoint: Endpoint, status: () => AgentStatus): Promise<HealthListener> {
+export async function openHealthListener(endpoint: Endpoint, status: () => { readonly ready: boolean }): Promise<HealthListener> {
   if (!isLoopback(endpoint.address)) throw new SallyportError('usage', `"${formatEndpoint(endpoint)}" is not a loopback address`, { hint: 'health is served on loopback addresses only' });
   const server: Server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 1_000 }, (request, response) => {
     const known = request.method === 'GET' || request.method === 'HEAD' ? request.url : undefined;

@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
+import type { AgentUpstream } from '../core/agent-view.ts';
 import { reset } from '../relay/reset.ts';
 import { carryConnection, type Connection, type EndReason } from './connection.ts';
 import type { DialGateway } from './gateway-dialler.ts';
 import type { AgentLimits } from './limits.ts';
 import { openLocalListener, type ListenerState, type LocalListener } from './local-listener.ts';
-import { formatEndpoint, type Upstream } from './upstream.ts';
+import { formatEndpoint } from './upstream.ts';
 
 export interface UpstreamStatus {
   readonly id: string;
@@ -21,7 +22,7 @@ export interface UpstreamSet {
    * Makes `upstreams` what is offered. A changed upstream keeps its connections, and its listener where the place is the same;
    * those of one that has gone are ended.
    */
-  apply(upstreams: readonly Upstream[]): void;
+  apply(upstreams: readonly AgentUpstream[]): void;
   /** Sorted by id. */
   status(): readonly UpstreamStatus[];
   /** Offers nothing any more; resolves when every connection has ended. */
@@ -37,7 +38,7 @@ export interface UpstreamSetOptions {
 
 /** One offered upstream; `upstream` is what new connections go by. */
 interface Offered {
-  upstream: Upstream;
+  upstream: AgentUpstream;
   listener: LocalListener;
   /** Which gateway the next connection begins with. */
   turn: number;
@@ -68,7 +69,7 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
     });
   }
 
-  function open(upstream: Upstream): LocalListener {
+  function open(upstream: AgentUpstream): LocalListener {
     return openLocalListener({ endpoint: upstream.listen, onConnection: (socket) => accept(upstream.id, socket), limits, random, log });
   }
 
@@ -78,7 +79,7 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
     for (const connection of entry.connections) connection.end(reason);
   }
 
-  function apply(upstreams: readonly Upstream[]): void {
+  function apply(upstreams: readonly AgentUpstream[]): void {
     const wanted = new Map(upstreams.map((upstream) => [upstream.id as string, upstream]));
     // Everything is closed before anything is opened: two upstreams may have swapped their ports.
     for (const entry of [...offered.values()]) {

@@ -24,10 +24,9 @@ export async function replaceFileSet(directory: string, files: FileSet): Promise
   for (const [name, content] of Object.entries(files)) await writeDurably(join(directory, generation, name), content);
   await syncDirectory(join(directory, generation));
 
-  await rm(join(directory, `${currentLink}.next`), { force: true });
-  await symlink(generation, join(directory, `${currentLink}.next`));
-  await rename(join(directory, `${currentLink}.next`), join(directory, currentLink));
-  for (const name of Object.keys(files)) await linkThrough(directory, name);
+  // The names first: they lead nowhere until the switch, and then all of them are there at once.
+  for (const name of Object.keys(files)) await link(directory, name, join(currentLink, name));
+  await link(directory, currentLink, generation);
   await syncDirectory(directory);
 
   for (const name of await readdir(directory)) {
@@ -48,14 +47,14 @@ export async function readFileSet<Name extends string>(directory: string, names:
   return Object.fromEntries(contents) as Record<Name, string>;
 }
 
-async function linkThrough(directory: string, name: string): Promise<void> {
+/** Makes `name` a symbolic link to `target`, in place of whatever has that name. */
+async function link(directory: string, name: string, target: string): Promise<void> {
   const path = join(directory, name);
-  const target = join(currentLink, name);
   try {
     if ((await readlink(path)) === target) return;
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code; // EINVAL: a plain file of that name, which the link replaces
-    if (code !== 'ENOENT' && code !== 'EINVAL') throw error;
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== 'ENOENT' && code !== 'EINVAL') throw error; // EINVAL: a plain file
   }
   await rm(`${path}.next`, { force: true });
   await symlink(target, `${path}.next`);

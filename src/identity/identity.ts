@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import { enrol, renew, type ControlPlane } from '../api/enrolment-client.ts';
 import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } from '../api/mesh-credentials.ts';
 import { createCsr } from '../core/csr.ts';
-import { SallyportError } from '../core/errors.ts';
+import { SallyportError, type ErrorCode } from '../core/errors.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import type { SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import type { DeltaEndpoint } from '../xds/index.ts';
@@ -58,6 +58,7 @@ export interface Identity extends IdentitySource {
 }
 
 const callTimeoutMs = 10_000;
+const newTokenHint = 'make a token for this identity: sallyport token create SPIFFE-ID';
 const generateKey = promisify(generateKeyPair);
 
 /** An identity that enrols once with a join token and then renews itself for as long as it runs, whenever the control plane is there. */
@@ -74,8 +75,8 @@ export function createIdentity(options: IdentityOptions): Identity {
   let failure: SallyportError | undefined;
   /** Kept over attempts, so that a control plane can tell a repeated enrolment from a stolen token. */
   let enrolmentKey: KeyObject | undefined;
-  /** A refused token is not sent again: that would look like guessing. */
-  let refusedToken: { readonly token: string; readonly error: SallyportError } | undefined;
+  /** A token that was spent or refused is not sent again, since that would look like guessing. With what to say instead. */
+  let usedToken: { readonly token: string; readonly error: SallyportError } | undefined;
   let wake = (): void => undefined;
   let running: Promise<void> = Promise.resolve();
   let saving: Promise<void> = Promise.resolve();
@@ -109,28 +110,37 @@ export function createIdentity(options: IdentityOptions): Identity {
   async function enrolWithToken(): Promise<AcceptedSvid> {
     const token = await options.joinToken?.();
     if (token === undefined || token === '') {
-      throw new SallyportError('token-invalid', 'there is no valid identity and no join token', { hint: 'create a token for this workload: sallyport token create --help' });
+      throw new SallyportError('token-invalid', 'there is no valid identity and no join token', { hint: newTokenHint });
     }
-    if (token === refusedToken?.token) throw refusedToken.error;
+    if (token === usedToken?.token) throw usedToken.error;
     enrolmentKey ??= (await generateKey('ec', { namedCurve: 'P-256' })).privateKey;
     try {
       const accepted = accept(await enrol(controlAt(options.enrolmentAddress), token, createCsr(enrolmentKey), limits), enrolmentKey);
       enrolmentKey = undefined;
+      usedToken = { token, error: new SallyportError('token-invalid', 'the join token has been used already', { hint: newTokenHint }) };
       return accepted;
     } catch (error) {
-      if (error instanceof SallyportError && error.code === 'token-invalid') refusedToken = { token, error };
+      if (isError(error, 'token-invalid')) usedToken = { token, error };
       throw error;
     }
   }
 
   async function renewWith(identity: WorkloadIdentity): Promise<AcceptedSvid> {
     const { privateKey } = await generateKey('ec', { namedCurve: 'P-256' });
-    return accept(await renew(controlAt(options.identityAddress), identity, createCsr(privateKey), limits), privateKey, identity.spiffeId);
+    try {
+      return accept(await renew(controlAt(options.identityAddress), identity, createCsr(privateKey), limits), privateKey);
+    } catch (error) {
+      if (!isError(error, 'identity-revoked')) throw error;
+      // A revoked identity is not renewed, but a new token lets it in again.
+      return await enrolWithToken().catch((reason: unknown) => {
+        throw isError(reason, 'token-invalid') ? error : reason;
+      });
+    }
   }
 
-  function accept(response: SvidResponse, privateKey: KeyObject, spiffeId?: SpiffeId): AcceptedSvid {
+  function accept(response: SvidResponse, privateKey: KeyObject): AcceptedSvid {
     const material = { chain: response.certificateChain, bundle: response.trustBundle, privateKey };
-    return acceptSvid(material, { trustDomain, nowMs: now(), ...(spiffeId === undefined ? {} : { spiffeId }) });
+    return acceptSvid(material, { trustDomain, nowMs: now(), ...(current === undefined ? {} : { spiffeId: current.spiffeId }) });
   }
 
   async function attempt(): Promise<void> {
@@ -175,7 +185,7 @@ export function createIdentity(options: IdentityOptions): Identity {
       adopt(accepted, accepted.notBeforeMs); // how long ago it came is not known: at the longest, its whole life
       log.info({ spiffeId: accepted.identity.spiffeId, expiresAt: new Date(accepted.identity.expiresAtMs).toISOString() }, 'identity restored from disk');
     } catch (error) {
-      if (!(error instanceof SallyportError && error.code === 'certificate-invalid')) throw error;
+      if (!isError(error, 'certificate-invalid')) throw error;
       log.warn({ err: error, stateDirectory: options.stateDirectory }, 'identity on disk cannot be used; a new join token is needed');
     }
   }
@@ -223,4 +233,8 @@ export function createIdentity(options: IdentityOptions): Identity {
       };
     },
   };
+}
+
+function isError(error: unknown, code: ErrorCode): error is SallyportError {
+  return error instanceof SallyportError && error.code === code;
 }

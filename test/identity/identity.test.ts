@@ -180,6 +180,28 @@ describe('identity', () => {
     assert.deepEqual(server.calls.map(({ caller }) => caller), ['spent', 'fresh']);
   });
 
+  it('enrols again with a new token when its identity has been revoked, as who it was', async () => {
+    const tokens = new Map([['token', workloadId]]);
+    const revoked = new Set<string>();
+    const server = await control({ tokens, revoked });
+    let token = 'token';
+    const source = await identity(server, { joinToken: () => Promise.resolve(token) });
+    const first = await held(source);
+    revoked.add(workloadId);
+    source.renewNow();
+    assert.equal((await failing(source)).code, 'identity-revoked', 'the spent token is not tried');
+    tokens.set('of-another', 'spiffe://cluster.local/ns/reports/sa/batch');
+    token = 'of-another';
+    source.renewNow();
+    await until('a refusal', () => source.status().failure?.code === 'certificate-invalid');
+    assert.equal(source.current, first);
+    tokens.set('fresh', workloadId);
+    token = 'fresh';
+    source.renewNow();
+    await until('a new certificate', () => source.current !== first);
+    assert.deepEqual(server.calls.filter(({ method }) => method === 'enrol').map(({ caller }) => caller), ['token', 'of-another', 'fresh']);
+  });
+
   it('sends its token to nobody but the control plane', async () => {
     const impostor = await control({ serverId: 'spiffe://cluster.local/ns/bookinfo/sa/reviews' });
     const source = await identity(impostor);

@@ -2,8 +2,9 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net';
 import { createServer as createTlsServer, type Server, type TLSSocket } from 'node:tls';
+import { typeUrls } from '../../../src/api/type-urls.ts';
 import { SecretSchema } from '../../../src/proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
-import { AgentUpstreamSchema, type AgentUpstream } from '../../../src/proto/sallyport/v1alpha1/table_pb.ts';
+import { AgentUpstreamSchema } from '../../../src/proto/sallyport/v1alpha1/table_pb.ts';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { createResource, createSnapshot, createSnapshotCache, createXdsServer, type Resource } from '../../../src/xds/index.ts';
 import { startFakeControlPlane, type FakeControlPlane, type FakeControlPlaneOptions } from '../../identity/support/fake-control-plane.ts';
@@ -27,14 +28,16 @@ export async function startFakeMesh(workloadId: string, options: FakeControlPlan
   return {
     ...control,
     publish(upstreams, trustBundlePem = options.ca.rootPem) {
-      const resources: Resource[] = Object.entries(upstreams).map(([name, upstream]) =>
-        createResource({ name, typeUrl: `type.googleapis.com/${AgentUpstreamSchema.typeName}`, value: toBinary(AgentUpstreamSchema, create(AgentUpstreamSchema, upstream)) }),
-      );
+      const resources: Resource[] = Object.entries(upstreams).map(([id, upstream]) => {
+        const [namespace = '', name = '', portName = ''] = id.split(/[/:]/);
+        const message = create(AgentUpstreamSchema, { ...upstream, namespace, name, portName });
+        return createResource({ name: id, typeUrl: typeUrls.agentUpstream, value: toBinary(AgentUpstreamSchema, message) });
+      });
       const secret = create(SecretSchema, {
         name: 'ROOTCA',
         type: { case: 'validationContext', value: { trustedCa: { specifier: { case: 'inlineBytes', value: Buffer.from(trustBundlePem) } } } },
       });
-      resources.push(createResource({ name: 'ROOTCA', typeUrl: `type.googleapis.com/${SecretSchema.typeName}`, value: toBinary(SecretSchema, secret) }));
+      resources.push(createResource({ name: 'ROOTCA', typeUrl: typeUrls.secret, value: toBinary(SecretSchema, secret) }));
       cache.setSnapshot(workloadId, createSnapshot(String((revision += 1)), resources));
     },
     rejection: () => cache.status().flatMap(({ streams }) => streams).flatMap(({ types }) => types).find(({ state }) => state === 'NACKED')?.lastError?.message,
@@ -90,9 +93,7 @@ export async function startFakeGateway(ca: OpensslCa, serve: (socket: TLSSocket)
   };
 }
 
-export type UpstreamInit = Partial<Omit<AgentUpstream, '$typeName' | 'listen' | 'gateways'>>;
-
-/** The message of an upstream, as a control plane would send it. */
+/** The message of an upstream, as a control plane would send it; `publish` fills in its name. */
 export function upstreamMessage(listenPort: number, gatewayPorts: readonly number[], { serverIdentities = [gatewayId], protocol = 'TCP', serverName = 'outbound_.9000_._.echo.bookinfo.svc.cluster.local', listenAddress = '127.0.0.1' }: { serverIdentities?: string[]; protocol?: string; serverName?: string; listenAddress?: string } = {}): MessageInitShape<typeof AgentUpstreamSchema> {
-  return { namespace: 'bookinfo', name: 'echo', portName: 'tcp', protocol, serverName, serverIdentities, listen: { address: listenAddress, port: listenPort }, gateways: gatewayPorts.map((port) => ({ address: '127.0.0.1', port })) };
+  return { protocol, serverName, serverIdentities, listen: { address: listenAddress, port: listenPort }, gateways: gatewayPorts.map((port) => ({ address: '127.0.0.1', port })) };
 }

@@ -32,13 +32,15 @@ export interface FakeControlPlaneOptions {
   readonly serverId?: string;
   readonly enrolmentPort?: number;
   readonly identityPort?: number;
+  /** Identities whose certificates are revoked. */
+  readonly revoked?: Set<string>;
   /** Spoils an answer. */
   readonly alter?: (answer: Answer) => Answer;
   /** Adds further services to the mTLS port. */
   readonly extend?: (server: Server) => void;
 }
 
-export async function startFakeControlPlane({ ca, tokens = new Map(), serverId = controlId, enrolmentPort = 0, identityPort = 0, alter = (answer) => answer, extend }: FakeControlPlaneOptions): Promise<FakeControlPlane> {
+export async function startFakeControlPlane({ ca, tokens = new Map(), revoked = new Set(), serverId = controlId, enrolmentPort = 0, identityPort = 0, alter = (answer) => answer, extend }: FakeControlPlaneOptions): Promise<FakeControlPlane> {
   const calls: { method: 'enrol' | 'renew'; caller: string }[] = [];
   const serverCertificate = await ca.issue(serverId);
   const keyPairs = [{ cert_chain: Buffer.from(serverCertificate.certificateChainPem), private_key: Buffer.from(serverCertificate.privateKeyPem) }];
@@ -60,6 +62,7 @@ export async function startFakeControlPlane({ ca, tokens = new Map(), serverId =
     renew: unaryHandler(IdentityService.method.renew, async ({ csr }, call) => {
       const caller = callerOf(call);
       calls.push({ method: 'renew', caller });
+      if (revoked.has(caller)) throw new SallyportError('identity-revoked', 'certificate is revoked');
       return answer(csr, caller);
     }),
   });
