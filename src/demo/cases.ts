@@ -177,7 +177,7 @@ export const demoCases: readonly DemoCase[] = [
       const endedAfterMs = Math.max(0, (await ended) - deletedAt);
       ftp.end();
       const whole = world.ftpServer.read('/slow.bin')!.length;
-      return { decision: 'denied', sourceAddress: '127.0.1.11', ok: endedAfterMs < 1_000 && received < whole, story: `the transfer ended ${endedAfterMs} ms after the deletion, ${received} of ${whole} bytes through` };
+      return { decision: 'denied', sourceAddress: '127.0.1.11', ok: endedAfterMs < 1_000 && received < whole, story: `the transfer ended ${endedAfterMs === 0 ? 'before the command returned' : `${endedAfterMs} ms after the command returned`}, ${received} of ${whole} bytes through` };
     },
   },
   {

@@ -1,6 +1,6 @@
 /** The demo's world, running: external services in this process, everything of Sallyport as processes of its own. */
 import { rmSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -88,7 +88,19 @@ export async function startWorld(note: (text: string) => void): Promise<World> {
       '--probe-listen',
       `127.0.0.1:${probe}`,
     ]);
-    await ready(`the agent of ${workload}`, probe);
+    await ready(workload, probe);
+  }
+
+  async function ready(name: string, port: number): Promise<void> {
+    try {
+      await waitFor(name, readyWithinMs, async () => {
+        const response = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+        return response?.ok === true ? true : undefined;
+      });
+    } catch (error) {
+      note(`the log of ${name} ends with:\n${(await readFile(join(directory, `${name}.log`), 'utf8')).split('\n').slice(-8).join('\n')}`);
+      throw error;
+    }
   }
 
   const token = async (spiffeId: string) => (await cli(['token', 'create', spiffeId])).stdout.trim();
@@ -146,12 +158,6 @@ export async function startWorld(note: (text: string) => void): Promise<World> {
   }
 }
 
-async function ready(what: string, port: number): Promise<void> {
-  await waitFor(what, readyWithinMs, async () => {
-    const response = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
-    return response?.ok === true ? true : undefined;
-  });
-}
 
 async function startOrigin(): Promise<Server> {
   const server = createServer((_request, response) => response.end(originText));
