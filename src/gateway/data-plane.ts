@@ -111,6 +111,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   }
 
   function serve(client: TLSSocket, peer: VerifiedPeer, clientEndpoint: string, { servicePort, grant }: AllowedDecision, settings: GatewaySettings): void {
+    const { localAddress } = client; // a closed connection has none, and a listener without an address would be open to all
     const clientGone = new AbortController();
     client.once('close', () => clientGone.abort());
     const session = options.handlers[servicePort.protocol]({
@@ -123,7 +124,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       now,
       ledger: ledgerOf({ client: clientEndpoint, spiffeId: peer.spiffeId, service: servicePort.id, policies: grant.policies }),
       dial: (targets = servicePort.targets) => dial({ snat: grant.snat, targets, connectTimeoutMs: settings.limits.connectTimeoutMs, signal: clientGone.signal }),
-      listenForPeers: (ports, events) => listenForPeers({ front, address: client.localAddress!, ports, events, random }),
+      listenForPeers: async (ports, events) => (localAddress === undefined ? undefined : listenForPeers({ front, address: localAddress, ports, events, random })),
     });
     const connection: LiveConnection = { servicePort, grant, peer, session };
     live.add(connection);

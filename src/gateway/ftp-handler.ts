@@ -1,4 +1,3 @@
-import { invariant } from '../core/errors.ts';
 import { parseAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import { closeStream, runFtpSession } from '../relay/ftp-session.ts';
@@ -16,6 +15,12 @@ export const handleFtp: ProtocolHandler = (context) => {
 
   async function serve(): Promise<void> {
     const { client, ledger, settings } = context;
+    const clientFacingAddress = parseAddress(client.localAddress ?? '');
+    if (clientFacingAddress === undefined) {
+      ledger.denied('client-closed', 'the client closed the connection before the server was reached'); // just now: it has no address any more
+      reset(client);
+      return;
+    }
     const dialled = await context.dial();
     if (!dialled.ok) {
       ledger.denied(ended ?? dialled.reason, dialled.detail);
@@ -24,8 +29,6 @@ export const handleFtp: ProtocolHandler = (context) => {
       return;
     }
     const record = ledger.opened(dialled, { channel: 'ftp-control' });
-    const clientFacingAddress = parseAddress(client.localAddress ?? '');
-    invariant(clientFacingAddress !== undefined, 'a connection that was admitted has a local address');
     const channels = createFtpDataChannels(context, dialled.remote.address);
     const session = runFtpSession({
       client,
