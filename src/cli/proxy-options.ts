@@ -2,7 +2,6 @@
 import type { Command } from 'commander';
 import { SallyportError } from '../core/errors.ts';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId } from '../core/spiffe-id.ts';
-import { joinTokenFile } from '../identity/index.ts';
 import { readFile } from './context.ts';
 
 export interface ProxyOptions {
@@ -28,7 +27,7 @@ export function addProxyOptions(command: Command, part: string): Command {
     .option('--log-level <level>', 'trace, debug, info, warn, error', 'info');
 }
 
-export function identityOptionsOf(options: ProxyOptions, stateDirectory: string) {
+export async function identityOptionsOf(options: ProxyOptions, stateDirectory: string) {
   const trustDomain = parseTrustDomain(options.trustDomain);
   if (!trustDomain.ok) throw new SallyportError('usage', trustDomain.reason, { place: '--trust-domain' });
   let controlIdentity: SpiffeId | undefined;
@@ -37,6 +36,7 @@ export function identityOptionsOf(options: ProxyOptions, stateDirectory: string)
     if (!parsed.ok) throw new SallyportError('usage', parsed.reason, { place: '--control-identity' });
     controlIdentity = parsed.id;
   }
+  const { joinTokenFile } = await import('../identity/index.ts');
   return {
     trustDomain: trustDomain.trustDomain,
     enrolmentAddress: options.control,

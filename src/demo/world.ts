@@ -43,7 +43,7 @@ export async function startWorld(note: (text: string) => void): Promise<World> {
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-demo-'));
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
   const environment = { SALLYPORT_STATE: directory };
-  const processes = createProcesses(directory, { ...process.env, ...environment });
+  const processes = createProcesses(directory, { ...process.env, ...environment, NODE_COMPILE_CACHE: join(directory, 'compile-cache') });
   const forwardProxy = await startForwardProxy();
   const ftpServer = await startFtpServer({
     files: { '/statement.txt': Buffer.from('the statement of the month\r\n'.repeat(2_000)), '/slow.bin': Buffer.alloc(64 * 1024 * 1024, 'slow') },

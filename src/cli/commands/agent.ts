@@ -1,9 +1,8 @@
 import type { Command } from 'commander';
-import { pino } from 'pino';
-import { runAgent } from '../../agent/index.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
 import { defaultStateDirectory, type CliContext } from '../context.ts';
+import { createLog } from '../log.ts';
 import { parseAddressAndPort } from '../endpoint.ts';
 import { addProxyOptions, identityOptionsOf, type ProxyOptions } from '../proxy-options.ts';
 import { untilAborted } from './serve.ts';
@@ -23,13 +22,14 @@ export function addAgent(program: Command, context: CliContext): void {
     .action(async (options: AgentCommandOptions) => {
       const listenAddress = options.listenAddress === undefined ? undefined : parseAddress(options.listenAddress);
       if (options.listenAddress !== undefined && listenAddress === undefined) throw new SallyportError('usage', `${JSON.stringify(options.listenAddress)} is not an address`, { place: '--listen-address' });
+      const { runAgent } = await import('../../agent/index.ts');
       const agent = await runAgent({
-        ...identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'agent')),
+        ...(await identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'agent'))),
         controlAddress: options.control,
         ...(options.writeSvid === undefined ? {} : { svidDirectory: options.writeSvid }),
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
         ...(listenAddress === undefined ? {} : { listenAddress }),
-        log: pino({ name: 'agent', level: options.logLevel }, pino.destination(2)),
+        log: await createLog('agent', options.logLevel),
       });
       await untilAborted(context.signal);
       await agent.stop();

@@ -2,7 +2,6 @@ import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { adminPaths, type CertificateRequest, type CertificateResult, type RevocationResult } from '../../api/admin.ts';
-import { exportPkcs12 } from '../../ca/index.ts';
 import { createCsr } from '../../core/csr.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
@@ -51,6 +50,7 @@ export function addCert(program: Command, context: CliContext): void {
       const result = await adminClientOf(context, command.opts()).post<CertificateResult>(adminPaths.certificates, request);
       const files: (readonly [string, string | Buffer])[] = [[`${options.out}.bundle.pem`, result.trustBundlePem]];
       if (options.pkcs12 === true) {
+        const { exportPkcs12 } = await import('../../ca/index.ts');
         const passphrase = readFile(options.passphraseFile!).replace(/\r?\n$/, '');
         files.push([`${options.out}.p12`, await exportPkcs12({ privateKey, chainDer: certificatesOf(result.certificateChainPem).map(({ raw }) => raw), passphrase, friendlyName: spiffeId })]);
       } else {

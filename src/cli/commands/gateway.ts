@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
-import { pino } from 'pino';
 import { SallyportError } from '../../core/errors.ts';
-import { runGateway } from '../../gateway/index.ts';
 import { defaultStateDirectory, type CliContext } from '../context.ts';
+import { createLog } from '../log.ts';
 import { parseAddressAndPort } from '../endpoint.ts';
 import { addProxyOptions, identityOptionsOf, type ProxyOptions } from '../proxy-options.ts';
 import { untilAborted } from './serve.ts';
@@ -22,13 +21,14 @@ export function addGateway(program: Command, context: CliContext): void {
     .action(async (options: GatewayCommandOptions) => {
       const workers = options.workers === undefined ? undefined : Number(options.workers);
       if (workers !== undefined && !(Number.isInteger(workers) && workers >= 1 && workers <= 256)) throw new SallyportError('usage', `${JSON.stringify(options.workers)} is not a number of threads`, { place: '--workers', hint: 'from 1 to 256' });
+      const { runGateway } = await import('../../gateway/index.ts');
       const gateway = await runGateway({
-        ...identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'gateway')),
+        ...(await identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'gateway'))),
         name: options.name,
         controlAddress: options.control,
         ...(workers === undefined ? {} : { workers }),
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
-        log: pino({ name: 'gateway', level: options.logLevel }, pino.destination(2)),
+        log: await createLog('gateway', options.logLevel),
       });
       await untilAborted(context.signal);
       await gateway.stop();

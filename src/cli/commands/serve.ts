@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { pino } from 'pino';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../core/spiffe-id.ts';
-import { startControl } from '../../control/index.ts';
 import { defaultStateDirectory, readFile, type CliContext } from '../context.ts';
+import { createLog } from '../log.ts';
 import { parseEndpoint } from '../endpoint.ts';
 import { version } from './version.ts';
 
@@ -46,6 +45,8 @@ export function addServe(program: Command, context: CliContext): void {
         const parsed = parseSpiffeId(id);
         if (!parsed.ok) throw new SallyportError('usage', parsed.reason, { place: '--admin' });
       }
+      // Loaded only here: what a command does not need should not make it slow to start.
+      const { startControl } = await import('../../control/index.ts');
       const directory = options.state ?? defaultStateDirectory(context.env, 'control');
       const control = await startControl({
         directory,
@@ -58,7 +59,7 @@ export function addServe(program: Command, context: CliContext): void {
         ...(options.caPassphraseFile === undefined ? {} : { caPassphrase: readFile(options.caPassphraseFile).replace(/\r?\n$/, '') }),
         caPropagationMs,
         version,
-        log: pino({ name: 'control', level: options.logLevel }, pino.destination(2)),
+        log: await createLog('control', options.logLevel),
         now: Date.now,
       });
       await untilAborted(context.signal);

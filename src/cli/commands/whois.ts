@@ -11,7 +11,7 @@ export function addWhois(program: Command, context: CliContext): void {
     .summary('who was behind an address and port at a time')
     .argument('<address:port>', 'source address and port as the external service or firewall saw it; IPv6 in brackets')
     .argument('[time]', 'RFC 3339, for example 2026-11-21T07:30:00Z; default: now')
-    .option('--tolerance <span>', 'how coarse the time is: a firewall log that counts in seconds needs 1s', '0s')
+    .option('--tolerance <span>', 'how coarse the time is: a firewall log that counts in seconds needs 1s', '1s')
     .addOption(outputOption())
     .addHelpText('after', '\nEXAMPLES\n  sallyport whois 10.4.0.11:40132 2026-11-21T07:30:00Z\n\nEXIT CODES\n  0 known   1 nobody held it then   6 control plane away')
     .action(async (endpoint: string, timeText: string | undefined, options: { tolerance: string; output?: OutputFormat }, command: Command) => {
