@@ -24,7 +24,7 @@ export interface GatewayOptions extends Omit<IdentityOptions, 'identityAddress' 
   /** Threads that carry connections; by default one for each core, and with 0 none beside the main thread. */
   readonly workers?: number;
   /** Where to serve `/livez`, `/readyz` and `/metrics`, if anywhere: a loopback address. */
-  readonly probes?: Endpoint;
+  readonly health?: Endpoint;
   readonly log: Logger;
 }
 
@@ -42,8 +42,8 @@ export interface Gateway {
   status(): GatewayStatus;
   /** Asks for a new certificate at once. */
   renewNow(): void;
-  /** Where probes are served; null where they are not. */
-  readonly probePort: number | null;
+  /** Where health and metrics are served; null where they are not. */
+  readonly healthPort: number | null;
   /** Takes no new connection, waits up to `drainMs` for those that live, ends the rest, and keeps their records. */
   stop(drainMs?: number): Promise<void>;
 }
@@ -187,7 +187,7 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
     if (phase === 'serving') plane.setMaterial(current);
   });
   const spoolTimer = setInterval(checkSpool, spoolCheckMs);
-  const probes = options.probes === undefined ? undefined : await openProbeListener(options.probes, { status, metrics });
+  const probes = options.health === undefined ? undefined : await openProbeListener(options.health, { status, metrics });
 
   async function stop(drainMs = drainDefaultMs): Promise<void> {
     phase = 'stopped';
@@ -208,7 +208,7 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     status,
     renewNow: () => identity.renewNow(),
-    probePort: probes?.port ?? null,
+    healthPort: probes?.port ?? null,
     stop,
   };
 }

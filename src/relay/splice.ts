@@ -56,7 +56,8 @@ export function splice<Reason extends string = never>(a: Duplex, b: Duplex, { id
       idle.refresh();
       from.resume();
     });
-    from.on('end', () => to.end());
+    if (from.readableEnded) to.end(); // a half-close without a byte before it, while the other end was being dialled
+    else from.once('end', () => to.end());
     from.on('error', () => end(broken));
     from.once('close', () => closed(broken, from.readableEnded && from.writableFinished));
   }

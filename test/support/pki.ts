@@ -89,8 +89,9 @@ function makeAuthority(name: string, issuer?: Authority): Authority {
 
 /** Two of them do not trust each other. */
 export function makePki(): Pki {
-  const root = makeAuthority('test root');
-  const intermediate = makeAuthority('test intermediate', root);
+  const id = randomBytes(4).toString('hex');
+  const root = makeAuthority(`test root ${id}`);
+  const intermediate = makeAuthority(`test intermediate ${id}`, root);
 
   return {
     rootPem: root.pem,

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { splice, type Splice } from '../../src/relay/splice.ts';
+import { until } from '../support/gateway.ts';
+
+/** Two connections on loopback, `client`-`a` and `b`-`server`, with a splice of a and b between them. */
+interface Spliced {
+  readonly client: net.Socket;
+  readonly server: net.Socket;
+  readonly a: net.Socket;
+  readonly b: net.Socket;
+  readonly splice: Splice<'policy-revoked'>;
+}
+
+describe('a splice', () => {
+  const opened: net.Socket[] = [];
+  const servers: net.Server[] = [];
+
+  async function connection(): Promise<readonly [net.Socket, net.Socket]> {
+    const server = net.createServer({ allowHalfOpen: true });
+    servers.push(server);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const near = net.connect({ port: (server.address() as net.AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
+    const [[far]] = (await Promise.all([once(server, 'connection'), once(near, 'connect')])) as unknown as [[net.Socket]];
+    for (const socket of [near, far]) socket.on('error', () => undefined);
+    opened.push(near, far);
+    return [near, far];
+  }
+
+  async function open(idleTimeoutMs = 10_000): Promise<Spliced> {
+    const [client, a] = await connection();
+    const [b, server] = await connection();
+    return { client, server, a, b, splice: splice<'policy-revoked'>(a, b, { idleTimeoutMs }) };
+  }
+
+  afterEach(() => {
+    for (const socket of opened.splice(0)) socket.destroy();
+    for (const server of servers.splice(0)) server.close();
+  });
+
+  it('passes bytes both ways and counts them', async () => {
+    const { client, server, splice: spliced } = await open();
+    client.end('hello');
+    assert.equal(String((await once(server, 'data'))[0]), 'hello');
+    server.end('good day');
+    assert.equal(String((await once(client, 'data'))[0]), 'good day');
+    assert.deepEqual(await spliced.done, { reason: 'finished', bytesAtoB: 5, bytesBtoA: 8 });
+  });
+
+  it('passes a half-close on, and the answer after it', async () => {
+    const { client, server, splice: spliced } = await open();
+    server.resume();
+    client.resume();
+    client.end();
+    await once(server, 'end');
+    server.write('late');
+    assert.equal(String((await once(client, 'data'))[0]), 'late');
+    server.end();
+    assert.equal((await spliced.done).reason, 'finished');
+  });
+
+  it('passes on a half-close that came before it began', async () => {
+    const [client, a] = await connection();
+    const [b, server] = await connection();
+    client.end();
+    await once(a, 'end');
+    const spliced = splice(a, b, { idleTimeoutMs: 10_000 });
+    server.resume();
+    client.resume();
+    await once(server, 'end');
+    server.end();
+    assert.equal((await spliced.done).reason, 'finished');
+  });
+
+  it('passes a reset on as a reset, in both directions', async () => {
+    for (const broken of ['client', 'server'] as const) {
+      const ends = await open();
+      const [from, to] = broken === 'client' ? [ends.client, ends.server] : [ends.server, ends.client];
+      to.resume();
+      const failed = once(to, 'error'); // a plain end would be `end`, without an error
+      from.resetAndDestroy();
+      const [error] = (await failed) as [NodeJS.ErrnoException];
+      assert.equal(error.code, 'ECONNRESET');
+      assert.equal((await ends.splice.done).reason, broken === 'client' ? 'a-broken' : 'b-broken');
+    }
+  });
+
+  it('holds a bounded amount for a slow reader, and goes on when it reads', async () => {
+    const { client, server, a, b, splice: spliced } = await open();
+    server.pause();
+    const total = 32 << 20;
+    const chunk = Buffer.alloc(1 << 16, 'x');
+    let written = 0;
+    let drained = true;
+    client.on('drain', () => (drained = true));
+    let quietSinceMs = performance.now();
+    await until(() => {
+      while (drained && written < total) {
+        drained = client.write(chunk);
+        written += chunk.length;
+        quietSinceMs = performance.now();
+      }
+      return performance.now() - quietSinceMs > 200;
+    });
+    assert.ok(written < total, 'the writer was never slowed');
+    assert.ok(b.writableLength + a.readableLength < 1 << 20, `${b.writableLength + a.readableLength} bytes are held`);
+    let received = 0;
+    server.on('data', (bytes: Buffer) => (received += bytes.length));
+    server.resume();
+    client.end();
+    await once(server, 'end');
+    assert.equal(received, written);
+    server.end();
+    client.resume();
+    assert.equal((await spliced.done).bytesAtoB, written);
+  });
+
+  it('ends when nothing moves for the idle timeout, and not while something does', async () => {
+    const { client, server, splice: spliced } = await open(150);
+    client.resume();
+    server.resume();
+    const startedAtMs = performance.now();
+    const pulse = setInterval(() => client.write('.'), 40);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    clearInterval(pulse);
+    const { reason } = await spliced.done;
+    assert.equal(reason, 'idle-timeout');
+    assert.ok(performance.now() - startedAtMs >= 400 + 100);
+  });
+
+  it('ends both ends with a reset when it is told to', async () => {
+    const { client, server, splice: spliced } = await open();
+    const failed = Promise.all([once(client, 'error'), once(server, 'error')]);
+    for (const socket of [client, server]) socket.resume();
+    spliced.destroy('policy-revoked');
+    await failed;
+    assert.equal((await spliced.done).reason, 'policy-revoked');
+  });
+
+  it('is over at once where an end is gone already', async () => {
+    const [client, a] = await connection();
+    const [b, server] = await connection();
+    server.resume();
+    a.destroy();
+    client.destroy();
+    const { reason } = await splice(a, b, { idleTimeoutMs: 10_000 }).done;
+    assert.equal(reason, 'a-broken');
+    await until(() => server.closed || server.destroyed || server.readableEnded);
+  });
+});
