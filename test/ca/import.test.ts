@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { randomBytes, type KeyObject } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { createAuthority, createCaRequest, createDemoPki, importIssuer, noSlots, trustAnchorOf, type CaMaterial, type IssuerCheck } from '../../src/ca/index.ts';
@@ -118,10 +118,17 @@ describe('importing a CA', () => {
     });
   }
 
+  it('takes a certificate that is signed with RSASSA-PSS and SHA-2, and not with SHA-1', async () => {
+    for (const [digest, expected] of [['-sha256', []], ['-sha512', []], ['-sha1', ['signature-weak']]] as const) {
+      sign('x', intermediate, { options: ['-sigopt', 'rsa_padding_mode:pss', digest] });
+      assert.deepEqual(codes(await take({ pem: pemOf('x.key', 'x.pem', 'root.pem') })), expected);
+    }
+  });
+
   it('accepts a trust domain that name constraints permit, by host or by domain', async () => {
     sign('x', { ...intermediate, nameConstraints: 'critical,permitted;URI:cluster.local,permitted;URI:.mesh.example' });
     for (const domain of ['cluster.local', 'a.mesh.example'] as TrustDomain[]) assert.deepEqual(codes(await take({ pem: pemOf('x.key', 'x.pem', 'root.pem') }, { domain })), []);
-    assert.deepEqual(codes(await take({ pem: pemOf('x.key', 'x.pem', 'root.pem') }, { domain: 'mesh.example' as TrustDomain })), ['name-constraints']);
+    for (const domain of ['mesh.example', 'a.cluster.local', 'evilcluster.local', 'evilmesh.example'] as TrustDomain[]) assert.deepEqual(codes(await take({ pem: pemOf('x.key', 'x.pem', 'root.pem') }, { domain })), ['name-constraints']);
   });
 
   it('keeps server certificates within the DNS and IP constraints of the CA, as openssl would', async () => {
