@@ -6,6 +6,7 @@ import { addressSpaceOf, capacityOf, familiesOf, freePorts, freeSources, placeIn
 import type { Assignment, Assignments, Holder } from './assignments.ts';
 import { describeRef, refOf, type DesiredState } from './desired-state.ts';
 import type { Fault, ObjectRef } from './errors.ts';
+import { sortFaults } from './fault-order.ts';
 import { holderOf, ownerOf } from './holder.ts';
 import { addressToNumber, familyOf, type IpAddress, type IpFamily } from './ip-address.ts';
 import type { SnatBinding, SnatPool } from './objects/index.ts';
@@ -49,6 +50,9 @@ type Occupancy = Readonly<Record<IpFamily, Map<bigint, Assignment[]>>>;
  * `now` is in milliseconds since the epoch.
  */
 export function allocate(desired: DesiredState, assignments: Assignments, now: number): Allocation {
+  const before = settled.get(assignments);
+  if (before?.bindings === desired.SnatBinding && before.pools === desired.SnatPool && now < before.untilMs) return { assignments, faults: [] };
+
   const faults = overlapFaults(desired.SnatPool.values());
   const spaces = new Map([...desired.SnatPool].map(([name, pool]) => [name, addressSpaceOf(pool)]));
   const slots = slotsOf(desired, spaces, faults);
@@ -64,13 +68,22 @@ export function allocate(desired: DesiredState, assignments: Assignments, now: n
   }
 
   if (unmet.length > 0) {
+    unmet.sort(bySlot);
     const occupancy = occupancyOf(records);
     for (const slot of unmet) if (slot.address !== null) records.push(...placeNamed(slot, slot.address, occupancy, spaces, faults));
     records.push(...placeAny(share(unmet.filter((slot) => slot.address === null), records), occupancy, spaces, faults));
   }
   const unchanged = records.length === assignments.length && records.every((record, index) => record === assignments[index]);
-  return { assignments: unchanged ? assignments : records.sort(byAssignment), faults };
+  const result = unchanged ? assignments : records.sort(byAssignment);
+  if (faults.length === 0) {
+    const ends = result.flatMap((record) => (record.releasedAt === null ? [] : [quarantineEnd(record, record.releasedAt, spaces)]));
+    settled.set(result, { bindings: desired.SnatBinding, pools: desired.SnatPool, untilMs: ends.reduce((first, end) => Math.min(first, end), Infinity) });
+  }
+  return { assignments: result, faults: sortFaults(faults) };
 }
+
+/** Assignments that are just what these bindings and pools want: allocating again gives them again, until the next quarantine ends. */
+const settled = new WeakMap<Assignments, { readonly bindings: DesiredState['SnatBinding']; readonly pools: DesiredState['SnatPool']; readonly untilMs: number }>();
 
 function byAssignment(a: Assignment, b: Assignment): number {
   return byText(a.pool, b.pool) || byText(a.holder, b.holder) || byText(a.family, b.family) || byText(a.address, b.address);
@@ -78,6 +91,10 @@ function byAssignment(a: Assignment, b: Assignment): number {
 
 function marked({ pool, holder, family, address, ports, releasedAt }: Assignment, fixed: boolean): Assignment {
   return { pool, holder, family, address, ports, releasedAt, ...(fixed && { fixed }) };
+}
+
+function bySlot(a: Slot, b: Slot): number {
+  return byText(a.holder, b.holder) || byText(a.space.pool, b.space.pool) || byText(a.family, b.family) || byText(a.address ?? '', b.address ?? '');
 }
 
 const numbers = new WeakMap<Assignment, bigint>();
@@ -99,7 +116,7 @@ function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace
     if (known === undefined) slots.set(key, { ...slot, wishes: [wish] });
     else known.wishes.push(wish);
   };
-  for (const binding of [...desired.SnatBinding].sort(([a], [b]) => byText(a, b)).map(([, object]) => object)) {
+  for (const binding of desired.SnatBinding.values()) {
     const object = refOf(binding);
     const holder = holderOf(ownerOf(binding));
     if (binding.spec.pool !== undefined) {
@@ -110,7 +127,7 @@ function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace
     }
     for (const { address, space, path } of namedAddresses(binding, spaces, faults)) want({ holder, space, family: familyOf(address), address }, { object, path });
   }
-  return [...slots].sort(([a], [b]) => byText(a, b)).map(([, slot]) => slot);
+  return [...slots.values()];
 }
 
 function namedAddresses(binding: SnatBinding, spaces: ReadonlyMap<string, AddressSpace>, faults: Fault[]) {
@@ -260,7 +277,7 @@ function poolExhausted(hungry: readonly Slot[], records: readonly Assignment[], 
     code: 'pool-exhausted',
     message: `snat pool "${space.pool}" has no free ${familyName[family]} address for ${boundedList(hungry.map((slot) => slot.holder))}; all ${capacityOf(space, family)} are taken: ${boundedList(holders.map((record) => holding(record, spaces)))}`,
     hint: `add addresses to SnatPool ${space.pool}, share them by port blocks, or remove bindings that are no longer needed`,
-    ...wishes[0]!,
+    ...wishes.toSorted((a, b) => byText(describeRef(a.object), describeRef(b.object)))[0]!,
   };
 }
 

@@ -7,7 +7,7 @@ import type { SnatBinding } from './objects/index.ts';
 import { boundedList, byText, sortedUnique } from './order.ts';
 import type { ServicePortId, SnatSource } from './plan.ts';
 import { accountsBehind } from './subjects.ts';
-import { resolveTargets, servicePortId, serviceKeyOf } from './targets.ts';
+import { resolveTargets, servicePortId } from './targets.ts';
 
 /** What a binding is for: `*` for everything, a service key, or the id of a service port. */
 type Scope = string;
@@ -18,6 +18,11 @@ export interface ResolvedBinding {
   readonly key: string;
   readonly object: ObjectRef;
   readonly owner: BindingOwner;
+  /** `namespace/name` of a Kubernetes Service or service account. */
+  readonly ownerKey: string;
+  readonly holder: Holder;
+  /** Services that the targets name. */
+  readonly serviceKeys: readonly string[];
   /** Of a Kubernetes Service: the service accounts behind it. */
   readonly accounts: readonly string[];
   readonly scopes: readonly Scope[];
@@ -31,27 +36,30 @@ type Lookups = Pick<DesiredState, 'ExternalService' | 'Service'>;
 /** Live assignments by who holds them. */
 export type Holdings = ReadonlyMap<Holder, readonly Assignment[]>;
 
-/** Everything that `resolveBinding` reads. */
-export function inputsOfBinding(binding: SnatBinding, desired: Lookups, holdings: Holdings): unknown[] {
-  const owner = ownerOf(binding);
-  const inputs: unknown[] = [binding, ...(holdings.get(holderOf(owner)) ?? [])];
-  if (owner.kind === 'service') inputs.push(desired.Service.get(keyOf(owner)));
-  for (const target of binding.spec.targets ?? []) inputs.push(desired.ExternalService.get(serviceKeyOf(target, binding.metadata.namespace)));
-  return inputs;
+/** What `resolveBinding` looked up, as it is now. */
+export function readByBinding({ owner, ownerKey, holder, serviceKeys }: ResolvedBinding, desired: Lookups, holdings: Holdings): unknown[] {
+  const read: unknown[] = [...(holdings.get(holder) ?? [])];
+  if (owner.kind === 'service') read.push(desired.Service.get(ownerKey));
+  for (const key of serviceKeys) read.push(desired.ExternalService.get(key));
+  return read;
 }
 
 export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings: Holdings): ResolvedBinding {
   const object = refOf(binding);
   const owner = ownerOf(binding);
+  const holder = holderOf(owner);
   const { accounts, warnings } = owner.kind === 'service' ? accountsBehind(keyOf(owner), desired.Service, { object, path: ['spec', 'subject', 'service'] }) : { accounts: [], warnings: [] };
   const { targets, faults } = resolveTargets(binding.spec.targets ?? [], desired.ExternalService, { object, path: ['spec', 'targets'], kind: 'binding' });
   return {
     key: keyOf(object),
     object,
     owner,
+    ownerKey: owner.kind === 'namespace' ? owner.namespace : keyOf(owner),
+    holder,
+    serviceKeys: targets.map(({ serviceKey }) => serviceKey),
     accounts,
     scopes: binding.spec.targets === undefined ? [everything] : sortedUnique(targets.flatMap(({ serviceKey, portNames }) => portNames?.map((name) => servicePortId(serviceKey, name)) ?? [serviceKey])),
-    snat: sourceOf(binding, holdings.get(holderOf(owner)) ?? []),
+    snat: sourceOf(binding, holdings.get(holder) ?? []),
     faults,
     warnings,
   };

@@ -1,24 +1,29 @@
 /**
  * compile(desired state, address assignments) -> plan. Pure and deterministic; the order of the input never shows.
  *
- * Stages, each with memory (see memo.ts), so that a change costs what it touches:
+ * In stages, each with memory (see memo.ts), so that a change costs what it touches:
+ *
  *   gateways, policies, bindings   names looked up, object by object
- *   namespaces                     the bindings of a namespace put in order
- *   services                       each service's ports with their grants
- *   conflicts                      what only shows between service ports
+ *   namespaces                     the bindings of a namespace, in order of precedence
+ *   audiences                      the policies that name a service, with the bindings of whom they let in
+ *   services                       the ports of a service with their grants
+ *
+ * Last comes what only shows between service ports (conflicts.ts).
  */
-import type { Assignments } from './assignments.ts';
-import { inputsOfBinding, orderBindings, resolveBinding, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
-import { agentListenerConflicts, gatewayConflicts, listenerConflicts, serverNameConflicts, sortFaults } from './conflicts.ts';
+import type { Assignment, Assignments, Holder } from './assignments.ts';
+import { orderBindings, readByBinding, resolveBinding, type Holdings, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
+import { agentListenerConflicts, gatewayConflicts, listenerConflicts, serverNameConflicts } from './conflicts.ts';
 import type { DesiredState } from './desired-state.ts';
 import type { Fault } from './errors.ts';
+import { sortFaults } from './fault-order.ts';
 import { gatewayFor, resolveGateway, type ResolvedGateway } from './gateways.ts';
-import { runStage, type Stage } from './memo.ts';
+import { groupValues, runStage, type Groups, type Stage, type Values } from './memo.ts';
+import type { EgressGateway, EgressPolicy, ExternalService, SnatBinding } from './objects/index.ts';
 import { byText } from './order.ts';
 import type { Plan, ServicePort } from './plan.ts';
-import { inputsOfPolicy, resolvePolicy, type ResolvedPolicy } from './policies.ts';
+import { readByPolicy, resolvePolicy, type ResolvedPolicy } from './policies.ts';
 import { hashOfServicePort, revisionOf } from './revision.ts';
-import { compileService, type CompiledService } from './service-ports.ts';
+import { compileService, type Audience, type CompiledService } from './service-ports.ts';
 import type { TrustDomain } from './spiffe-id.ts';
 
 export interface CompileContext {
@@ -34,12 +39,16 @@ export interface CompileState {
   readonly trustDomain: TrustDomain;
   readonly clusterDomain: string;
   readonly plan: Plan;
-  readonly gateways: Stage<ResolvedGateway>;
-  readonly policies: Stage<ResolvedPolicy>;
-  readonly bindings: Stage<ResolvedBinding>;
-  readonly namespaces: Stage<NamespaceBindings>;
-  readonly services: Stage<CompiledService>;
-  readonly agentListeners: Stage<readonly Fault[]>;
+  readonly assignments: Assignments;
+  readonly holdings: Holdings;
+  readonly gateways: Stage<EgressGateway, ResolvedGateway>;
+  readonly policies: Stage<EgressPolicy, ResolvedPolicy>;
+  readonly bindings: Stage<SnatBinding, ResolvedBinding>;
+  readonly bindingsByNamespace: Groups<ResolvedBinding>;
+  readonly namespaces: Stage<readonly ResolvedBinding[], NamespaceBindings>;
+  readonly policiesByService: Groups<ResolvedPolicy>;
+  readonly audiences: Stage<readonly ResolvedPolicy[], Audience>;
+  readonly services: Stage<ExternalService, CompiledService>;
 }
 
 export type Compilation =
@@ -53,67 +62,68 @@ export type Compilation =
  */
 export function compile(desired: DesiredState, assignments: Assignments, { trustDomain, clusterDomain = 'cluster.local', previous }: CompileContext): Compilation {
   const last = previous?.trustDomain === trustDomain && previous.clusterDomain === clusterDomain ? previous : undefined;
+  const { EgressGateway, EgressPolicy, ExternalService, Namespace, Service, SnatBinding } = desired;
+  const holdings = last?.assignments === assignments ? last.holdings : holdingsOf(assignments);
 
-  const gateways = runStage<ResolvedGateway>(last?.gateways, [desired.EgressGateway], (remember) => {
-    for (const [name, gateway] of desired.EgressGateway) remember(name, [gateway], () => resolveGateway(gateway, trustDomain));
+  const gateways = runStage(last?.gateways, EgressGateway, [], {
+    make: (gateway) => resolveGateway(gateway, trustDomain),
+    find: () => [],
   });
-  const policies = runStage<ResolvedPolicy>(last?.policies, [desired.EgressPolicy, desired.ExternalService, desired.Namespace, desired.Service], (remember) => {
-    for (const [key, policy] of desired.EgressPolicy) remember(key, inputsOfPolicy(policy, desired), () => resolvePolicy(policy, desired));
+  const policies = runStage(last?.policies, EgressPolicy, [ExternalService, Namespace, Service], {
+    make: (policy) => resolvePolicy(policy, desired),
+    find: (policy) => readByPolicy(policy, desired),
   });
-  const bindings = runStage<ResolvedBinding>(last?.bindings, [desired.SnatBinding, desired.ExternalService, desired.Service, assignments], (remember) => {
-    const holdings = Map.groupBy(assignments.filter(({ releasedAt }) => releasedAt === null), ({ holder }) => holder);
-    for (const [key, binding] of desired.SnatBinding) remember(key, inputsOfBinding(binding, desired, holdings), () => resolveBinding(binding, desired, holdings));
+  const bindings = runStage(last?.bindings, SnatBinding, [ExternalService, Service, holdings], {
+    make: (binding) => resolveBinding(binding, desired, holdings),
+    find: (binding) => readByBinding(binding, desired, holdings),
   });
-  const namespaces = runStage<NamespaceBindings>(last?.namespaces, [bindings], (remember) => {
-    for (const [namespace, mine] of Map.groupBy(valuesOf(bindings), ({ owner }) => owner.namespace)) remember(namespace, mine, () => orderBindings(mine));
+  const bindingsByNamespace = groupValues(last?.bindingsByNamespace, bindings, ({ owner }) => [owner.namespace]);
+  const namespaces = runStage(last?.namespaces, bindingsByNamespace.byKey, [], {
+    make: orderBindings,
+    find: () => [],
   });
-  const services = runStage<CompiledService>(last?.services, [desired.ExternalService, gateways, policies, namespaces], (remember) => {
-    const bindingsOf = (namespace: string) => namespaces.memos.get(namespace)?.value;
-    const naming = policiesByService(valuesOf(policies));
-    for (const [key, service] of desired.ExternalService) {
-      const gateway = gatewayFor(service.spec.gateway, desired.EgressGateway, (name) => gateways.memos.get(name)!.value.planned);
-      const mine = naming.get(key) ?? [];
-      const inputs = [service, gateway, ...mine, ...mine.flatMap((policy) => policy.namespaces.map(bindingsOf))];
-      remember(key, inputs, () => keepServicePorts(compileService(service, { trustDomain, clusterDomain, gateway, gatewayNames: desired.EgressGateway.keys(), policies: mine, bindingsOf }), last?.services.memos.get(key)?.value));
-    }
+  const policiesByService = groupValues(last?.policiesByService, policies, ({ targets }) => targets.keys());
+  const audiences = runStage(last?.audiences, policiesByService.byKey, [namespaces.memos], {
+    make: (naming): Audience => ({ policies: naming, bindings: new Map(naming.flatMap((policy) => policy.namespaces.map((namespace) => [namespace, namespaces.memos.get(namespace)?.value]))) }),
+    find: ({ bindings: known }) => Array.from(known.keys(), (namespace) => namespaces.memos.get(namespace)?.value),
+  });
+  const gatewayOf = (service: ExternalService) => gatewayFor(service.spec.gateway, EgressGateway, (name) => gateways.memos.get(name)!.value.planned);
+  const audienceOf = (key: string) => audiences.memos.get(key)?.value;
+  const services = runStage(last?.services, ExternalService, [EgressGateway, audiences.memos], {
+    make: (service, key, before) => keepServicePorts(compileService(service, { trustDomain, clusterDomain, gateway: gatewayOf(service), gatewayNames: EgressGateway.keys(), audience: audienceOf(key) }), before),
+    find: (_, service, key) => [gatewayOf(service), audienceOf(key)],
   });
 
-  const planned = valuesOf(gateways).map((gateway) => gateway.planned).sort((a, b) => byText(a.name, b.name));
-  const servicePorts = valuesOf(services).flatMap((service) => service.servicePorts).sort((a, b) => byText(a.id, b.id));
-  const agentListeners = runStage<readonly Fault[]>(last?.agentListeners, [services], (remember) => {
-    for (const [listener, sharing] of Map.groupBy(servicePorts, ({ agentListen: { address, port } }) => `${address} ${port}`)) remember(listener, sharing, () => agentListenerConflicts(sharing));
-  });
+  const plannedGateways = Array.from(gateways.memos.values(), ({ value }) => value.planned).sort((a, b) => byText(a.name, b.name));
+  const servicePorts = Array.from(services.memos.values(), ({ value }) => value.servicePorts).flat().sort((a, b) => byText(a.id, b.id));
 
-  const faults = [
-    ...[gateways, policies, bindings, namespaces, services].flatMap((stage) => valuesOf<{ readonly faults: readonly Fault[] }>(stage)).flatMap((value) => value.faults),
-    ...valuesOf(agentListeners).flat(),
-    ...gatewayConflicts(planned),
-    ...serverNameConflicts(servicePorts, desired.ExternalService),
-    ...listenerConflicts(servicePorts, planned, desired.ExternalService),
-  ];
+  const faults = [gateways.made, policies.made, bindings.made, namespaces.made, services.made].flatMap((made) => made.flatMap((value) => value.faults)); // what is not new had none
+  if (gateways.memos !== last?.gateways.memos || services.memos !== last.services.memos) {
+    faults.push(...gatewayConflicts(plannedGateways), ...serverNameConflicts(servicePorts, ExternalService), ...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts));
+  }
   if (faults.length > 0) return { ok: false, faults: sortFaults(faults) };
 
-  const content = { trustDomain, gateways: planned, servicePorts };
+  const content = { trustDomain, gateways: plannedGateways, servicePorts };
   const revision = revisionOf(content);
   const plan = last?.plan.revision === revision ? last.plan : { revision, ...content };
-  const warnings = [policies, bindings, services].flatMap((stage) => valuesOf<{ readonly warnings: readonly Fault[] }>(stage)).flatMap((value) => value.warnings);
-  return { ok: true, plan, warnings: sortFaults(warnings), state: { trustDomain, clusterDomain, plan, gateways, policies, bindings, namespaces, services, agentListeners } };
+  const warnings = sortFaults([...warningsOf(policies), ...warningsOf(bindings), ...warningsOf(services)]);
+  const state = { trustDomain, clusterDomain, plan, assignments, holdings, gateways, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
+  return { ok: true, plan, warnings, state };
 }
 
-function valuesOf<V>(stage: Stage<V>): V[] {
-  return Array.from(stage.memos.values(), ({ value }) => value);
+function* warningsOf(stage: Values<{ readonly warnings: readonly Fault[] }>): Generator<Fault> {
+  for (const { value } of stage.memos.values()) yield* value.warnings;
 }
 
-function policiesByService(policies: readonly ResolvedPolicy[]): ReadonlyMap<string, readonly ResolvedPolicy[]> {
-  const services = new Map<string, ResolvedPolicy[]>();
-  for (const policy of policies) {
-    for (const key of policy.targets.keys()) {
-      const known = services.get(key);
-      if (known === undefined) services.set(key, [policy]);
-      else known.push(policy);
-    }
+function holdingsOf(assignments: Assignments): Holdings {
+  const holdings = new Map<Holder, Assignment[]>();
+  for (const record of assignments) {
+    if (record.releasedAt !== null) continue;
+    const others = holdings.get(record.holder);
+    if (others === undefined) holdings.set(record.holder, [record]);
+    else others.push(record);
   }
-  return services;
+  return holdings;
 }
 
 /** Keeps the objects of last time where their content is the same, so that whoever watches sees that nothing changed. */

@@ -1,5 +1,5 @@
 /** What only shows when service ports stand side by side: names, listeners and identities that two of them claim. */
-import { describeRef, keyOf, type DesiredState } from './desired-state.ts';
+import { keyOf, type DesiredState } from './desired-state.ts';
 import type { Fault, ObjectRef } from './errors.ts';
 import type { Endpoint, PlannedGateway, ServicePort } from './plan.ts';
 
@@ -90,8 +90,14 @@ function sameListener(a: Endpoint, b: Endpoint): boolean {
   return a.address === b.address || wild(a) || wild(b);
 }
 
-/** Two services that an agent would offer on one address and port, to somebody who may use both. `servicePorts` share one `agentListen`. */
+/** Two services that an agent would offer on one address and port, to somebody who may use both. */
 export function agentListenerConflicts(servicePorts: readonly ServicePort[]): Fault[] {
+  const listeners = Map.groupBy(servicePorts, ({ agentListen: { address, port } }) => `${address} ${port}`);
+  return [...listeners.values()].filter(({ length }) => length > 1).flatMap(rivalsAtAgents);
+}
+
+/** The service ports share one agent listener. */
+function rivalsAtAgents(servicePorts: readonly ServicePort[]): Fault[] {
   const faults = new Map<string, Fault>();
   const offered = new Map<string, { readonly wide: ServicePort[]; readonly accounts: Map<string, ServicePort[]> }>();
   for (const servicePort of servicePorts) {
@@ -119,10 +125,4 @@ export function agentListenerConflicts(servicePorts: readonly ServicePort[]): Fa
     }
   }
   return [...faults.values()];
-}
-
-/** Every fault once, in an order that does not depend on the input's. */
-export function sortFaults(faults: readonly Fault[]): Fault[] {
-  const keyed = faults.map((fault) => ({ fault, key: `${fault.object === undefined ? '' : describeRef(fault.object)} ${JSON.stringify(fault.path ?? [])} ${fault.code} ${fault.message}` }));
-  return [...new Map(keyed.map(({ key, fault }) => [key, fault]))].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, fault]) => fault);
 }

@@ -4,7 +4,7 @@ import { byText, sortedUnique } from './order.ts';
 import type { Grant, ServicePort, Subject } from './plan.ts';
 import type { ResolvedPolicy } from './policies.ts';
 
-export type BindingsOf = (namespace: string) => NamespaceBindings | undefined;
+type BindingsOf = (namespace: string) => NamespaceBindings | undefined;
 
 interface NamespacePolicies {
   /** Those that speak of the whole namespace. */

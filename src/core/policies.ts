@@ -5,7 +5,7 @@ import type { EgressPolicy } from './objects/index.ts';
 import { sortedUnique } from './order.ts';
 import type { Subject } from './plan.ts';
 import { resolveSubject } from './subjects.ts';
-import { resolveTargets, serviceKeyOf } from './targets.ts';
+import { resolveTargets } from './targets.ts';
 
 export interface ResolvedPolicy {
   /** `namespace/name`. */
@@ -15,6 +15,10 @@ export interface ResolvedPolicy {
   readonly namespaces: readonly string[];
   /** By service key, the names of the ports; null for every port of the service. */
   readonly targets: ReadonlyMap<string, ReadonlySet<string> | null>;
+  /** Keys of those that subjects name, known or not. */
+  readonly kubernetesServices: readonly string[];
+  /** Whether a subject selects namespaces by label. */
+  readonly selects: boolean;
   /** Null: any. */
   readonly connectAuthorities: readonly string[] | null;
   readonly faults: readonly Fault[];
@@ -23,16 +27,12 @@ export interface ResolvedPolicy {
 
 type Lookups = Pick<DesiredState, 'ExternalService' | 'Namespace' | 'Service'>;
 
-/** Everything that `resolvePolicy` reads. */
-export function inputsOfPolicy(policy: EgressPolicy, desired: Lookups): unknown[] {
-  const { namespace } = policy.metadata;
-  const inputs: unknown[] = [policy];
-  for (const target of policy.spec.to) inputs.push(desired.ExternalService.get(serviceKeyOf(target, namespace)));
-  for (const subject of policy.spec.subjects) {
-    if ('service' in subject) inputs.push(desired.Service.get(keyOf({ namespace: subject.service.namespace ?? namespace, name: subject.service.name })));
-    if ('namespaceSelector' in subject) inputs.push(desired.Namespace);
-  }
-  return inputs;
+/** What `resolvePolicy` looked up, as it is now. */
+export function readByPolicy({ targets, kubernetesServices, selects }: ResolvedPolicy, desired: Lookups): unknown[] {
+  const read: unknown[] = selects ? [desired.Namespace] : [];
+  for (const key of targets.keys()) read.push(desired.ExternalService.get(key));
+  for (const key of kubernetesServices) read.push(desired.Service.get(key));
+  return read;
 }
 
 export function resolvePolicy(policy: EgressPolicy, desired: Lookups): ResolvedPolicy {
@@ -63,6 +63,8 @@ export function resolvePolicy(policy: EgressPolicy, desired: Lookups): ResolvedP
     subjects,
     namespaces: sortedUnique(subjects.map(({ namespace }) => namespace)),
     targets: ports,
+    kubernetesServices: policy.spec.subjects.flatMap((subject) => ('service' in subject ? [keyOf({ namespace: subject.service.namespace ?? object.namespace, name: subject.service.name })] : [])),
+    selects: policy.spec.subjects.some((subject) => 'namespaceSelector' in subject),
     connectAuthorities,
     faults: connectAuthorities !== null && !constrains && faults.length === 0 ? [misplaced] : faults,
     warnings: resolved.flatMap((each) => each.warnings),

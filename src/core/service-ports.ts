@@ -1,8 +1,9 @@
 /** One external service compiled: a `ServicePort` for each of its ports. */
+import type { NamespaceBindings } from './bindings.ts';
 import { describeRef, keyOf, refOf } from './desired-state.ts';
 import type { Fault } from './errors.ts';
 import type { GatewayChoice } from './gateways.ts';
-import { grantsOf, type BindingsOf } from './grants.ts';
+import { grantsOf } from './grants.ts';
 import { familyOf, parseAddress } from './ip-address.ts';
 import type { ExternalService } from './objects/index.ts';
 import { boundedList, sortedUnique } from './order.ts';
@@ -19,9 +20,16 @@ export interface ServiceContext {
   readonly gateway: GatewayChoice;
   /** For the wording of faults. */
   readonly gatewayNames: Iterable<string>;
+  /** Undefined where no policy names the service. */
+  readonly audience: Audience | undefined;
+}
+
+/** Everything that decides who may use a service, and as whom. */
+export interface Audience {
   /** Every policy that names the service. */
   readonly policies: readonly ResolvedPolicy[];
-  readonly bindingsOf: BindingsOf;
+  /** Of every namespace that these policies speak of. */
+  readonly bindings: ReadonlyMap<string, NamespaceBindings | undefined>;
 }
 
 export interface CompiledService {
@@ -31,7 +39,7 @@ export interface CompiledService {
 }
 
 export function compileService(service: ExternalService, context: ServiceContext): CompiledService {
-  const { gateway, policies, bindingsOf } = context;
+  const { gateway, audience } = context;
   const serviceKey = keyOf(service.metadata);
   const served = typeof gateway === 'string' ? null : gateway;
   const serverIdentities: readonly SpiffeId[] = service.spec.subjectAltNames ?? (served === null ? [] : [served.identity]);
@@ -39,7 +47,7 @@ export function compileService(service: ExternalService, context: ServiceContext
   const faults: Fault[] = [];
   const servicePorts = service.spec.ports.map((port): ServicePort => {
     const id = servicePortId(serviceKey, port.name);
-    const naming = policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true);
+    const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
     return {
       id,
       service: { namespace: service.metadata.namespace, name: service.metadata.name },
@@ -53,7 +61,7 @@ export function compileService(service: ExternalService, context: ServiceContext
       targets: targetsOf(service, port.targetPort ?? port.port),
       serverIdentities,
       agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: port.port },
-      grants: grantsOf({ id, protocol: port.protocol }, naming, bindingsOf),
+      grants: grantsOf({ id, protocol: port.protocol }, naming, (namespace) => audience?.bindings.get(namespace)),
     };
   });
   faults.push(...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts));

@@ -93,7 +93,7 @@ describe('compilation, whatever is applied', () => {
         let previous: CompileState | undefined;
         for (const [step, { put, removeAt }] of changes.entries()) {
           const removable = Object.values(desired).flatMap((map) => [...map.values()]).filter(({ kind }) => kind !== 'SnatPool');
-          const remove = removeAt.map((index) => refOf(removable[index % removable.length]!));
+          const remove = removable.length === 0 ? [] : removeAt.map((index) => refOf(removable[index % removable.length]!));
           const next = applyChange(desired, { put, remove } satisfies DesiredChange);
           const allocation = allocate(next, assignments, step);
           const full = compile(next, allocation.assignments, { trustDomain });
