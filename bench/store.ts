@@ -60,8 +60,8 @@ async function benchState(directory: string): Promise<object> {
   const oneByOneMs = await timedMs(async () => {
     for (let index = 0; index < 1_000; index++) await put(index);
   });
-  const inFlight = 1_000;
-  const rounds = 100;
+  const inFlight = 250;
+  const rounds = 400;
   const together = await watched(() =>
     timedMs(async () => {
       for (let round = 0; round < rounds; round++) await Promise.all(Array.from({ length: inFlight }, (_, index) => put(round * inFlight + index)));
@@ -109,7 +109,7 @@ function recordOf(index: number): ConnectionOpened | ConnectionClosed {
 async function benchLedger(directory: string): Promise<object> {
   const openIt = () => openLedger({ directory, now: Date.now });
   let ledger = await openIt();
-  const inFlight = 2_000;
+  const inFlight = 250;
   const appended = await watched(() =>
     timedMs(async () => {
       for (let index = 0; index < ledgerRecords; index += inFlight) await Promise.all(Array.from({ length: inFlight }, (_, each) => ledger.append(recordOf(index + each))));
