@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import type { DesiredObject } from '../../src/core/objects/index.ts';
 import type { Plan, ServicePort } from '../../src/core/plan.ts';
 import { binding, build, externalService, gateway, kubernetesService, namespace, placesOf, planOf, policy, pool, state, warningsOf } from './world.ts';
@@ -258,5 +259,18 @@ describe('the revision', () => {
   });
   it('does not change with what is not in the plan', () => {
     assert.equal(planOf(...objects, bound('zoo'), namespace('x')).revision, planOf(...objects).revision);
+  });
+});
+
+describe('the reference of faults', () => {
+  const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const codesIn = (heading: string) => [...(new RegExp(`^## ${heading}$(.*?)(?=^## |$(?![^]))`, 'ms').exec(read('docs/reference/faults.md'))?.[1] ?? '').matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, code]) => code!);
+  const raisedBy = (...files: string[]) => [
+    ...new Set(files.flatMap((file) => [...read(`src/core/${file}.ts`).matchAll(/code: (?:quarantined \? '([a-z-]+)' : )?'([a-z-]+)'|code: `\$\{kind\}-([a-z-]+)`/g)].flatMap(([, first, second, suffix]) => (suffix === undefined ? [first, second] : [`policy-${suffix}`, `binding-${suffix}`])))),
+  ].filter((code) => code !== undefined);
+
+  it('explains every code of allocation, and no other', () => assert.deepEqual(codesIn('Allocation'), raisedBy('allocate').sort()));
+  it('explains every code of compilation, and no other', () => {
+    assert.deepEqual(codesIn('Compilation').sort(), raisedBy('bindings', 'conflicts', 'gateways', 'policies', 'service-ports', 'subjects', 'targets').sort());
   });
 });
