@@ -4,7 +4,7 @@ import { deliver, isBehind } from './delivery.ts';
 import type { Delivery } from './delivery.ts';
 import { changeByDelta, changeBySotw } from './subscription.ts';
 import type { Subscription } from './subscription.ts';
-import { accept, awaitsAnswer, moveTo, NEW_TYPE, reject, subscribe } from './type-state.ts';
+import { accept, moveTo, NEW_TYPE, reject, subscribe } from './type-state.ts';
 import type { DeliveryMode, TypeState } from './type-state.ts';
 import { stageOf } from './type-order.ts';
 import type { TypeOrder } from './type-order.ts';
@@ -164,7 +164,7 @@ function respond(state: StreamState, atMs: number, effects: readonly StreamEffec
   let wakeAtMs = Infinity;
   for (const typeUrl of sendingOrder(state)) {
     const type = state.types.get(typeUrl)!;
-    if (awaitsAnswer(type)) continue;
+    if (type.outstanding !== undefined) continue;
     const delivery = deliver(type, modeOf(state, typeUrl, type.subscription), mustKeepRemovals(state, typeUrl));
     if (delivery === undefined) continue;
     const opensAtMs = opensAt(state, typeUrl);
@@ -210,10 +210,10 @@ function opensAt({ types, settings }: StreamState, typeUrl: string): number {
   const stage = stageOf(settings.typeOrder, typeUrl);
   let opensAtMs = -Infinity;
   if (stage === undefined) return opensAtMs;
-  for (const [other, type] of types) {
+  for (const [other, { outstanding }] of types) {
     const otherStage = stageOf(settings.typeOrder, other);
-    if (otherStage === undefined || otherStage >= stage || !awaitsAnswer(type)) continue;
-    opensAtMs = Math.max(opensAtMs, type.outstanding!.sentAtMs + settings.orderWaitMs);
+    if (outstanding === undefined || otherStage === undefined || otherStage >= stage) continue;
+    opensAtMs = Math.max(opensAtMs, outstanding.sentAtMs + settings.orderWaitMs);
   }
   return opensAtMs;
 }
@@ -226,7 +226,7 @@ function mustKeepRemovals(state: StreamState, typeUrl: string): boolean {
   for (const [other, type] of state.types) {
     const otherStage = stageOf(typeOrder, other);
     if (otherStage === undefined || otherStage <= stage) continue;
-    if (awaitsAnswer(type) || type.rejected.length > 0 || isBehind(type, modeOf(state, other, type.subscription))) return true;
+    if (type.outstanding !== undefined || type.rejected.length > 0 || isBehind(type, modeOf(state, other, type.subscription))) return true;
   }
   return false;
 }
@@ -246,7 +246,7 @@ export interface TypeStatus {
 export function statusOf(state: StreamState, typeUrl: string): TypeStatus | undefined {
   const type = state.types.get(typeUrl);
   if (type === undefined) return undefined;
-  const isSynced = state.snapshot !== undefined && !awaitsAnswer(type) && !isBehind(type, modeOf(state, typeUrl, type.subscription));
+  const isSynced = state.snapshot !== undefined && type.outstanding === undefined && !isBehind(type, modeOf(state, typeUrl, type.subscription));
   return {
     typeUrl,
     state: type.rejection !== undefined ? 'NACKED' : isSynced ? 'SYNCED' : 'STALE',

@@ -44,6 +44,11 @@ export interface TypeState {
   readonly answerDue: boolean;
   readonly outstanding: Outstanding | undefined;
   /**
+   * The names in responses that were unanswered when the client had dropped everything of the type. It may leave them so
+   * (grpc/grpc-java#11232), but it may also take what they hold, should it subscribe again before they arrive.
+   */
+  readonly abandoned: ReadonlySet<string>;
+  /**
    * The names of each response that was rejected, disjoint. Nothing of it is sent again until it changes, or until another
    * resource of the same response is accepted or no longer wanted: then the fault was elsewhere, or has been mended.
    */
@@ -53,6 +58,7 @@ export interface TypeState {
   readonly rejection: Rejection | undefined;
 }
 
+const NO_NAMES: ReadonlySet<string> = new Set();
 const NOTHING_REJECTED = { rejected: [], rejection: undefined } as const;
 
 export const NEW_TYPE: TypeState = {
@@ -61,51 +67,52 @@ export const NEW_TYPE: TypeState = {
   due: new Map(),
   answerDue: false,
   outstanding: undefined,
+  abandoned: NO_NAMES,
   ...NOTHING_REJECTED,
   versionSent: undefined,
   versionAcked: undefined,
 };
 
-/**
- * Whether the next response has to wait for an answer to the last. A client that wants nothing of the type any more may leave
- * its last response unanswered (grpc/grpc-java#11232), also when it subscribes again.
- */
-export function awaitsAnswer({ outstanding, subscription }: TypeState): boolean {
-  return outstanding !== undefined && !isEmpty(subscription);
-}
-
 /** Applies a change of subscription. `initialVersions` is what the client holds from an earlier stream: it is not sent again. */
 export function subscribe(before: TypeState, change: SubscriptionChange, mode: DeliveryMode, initialVersions: Readonly<Record<string, string>>): TypeState {
   const { subscription } = change;
   if (subscription === before.subscription) return before;
-  const { current } = before;
-  const due = new Map(before.due);
-  // What is on its way may be taken by the client under the old subscription or under the new one.
-  const inFlight = new Set(before.outstanding?.names);
-  const mayHold = (name: string): boolean => inFlight.has(name) || (covers(before.subscription, name) && current.has(name));
-  // What the client asks for it is sent, also when it should have it: it may have forgotten (xds_protocol, "Subscribing to Resources").
-  const asked = change.askedForAll ? [...current.keys(), ...inFlight] : change.asked;
-  for (const name of asked) owe(due, current, name, (due.get(name) ?? 'nothing') !== 'nothing' || mayHold(name) ? 'unknown' : 'nothing');
-  for (const name of change.dropped) {
-    // The client cannot know whether the wildcard has it too, so it must be told (xds_protocol, "Unsubscribing from Resources").
-    if (subscription.wildcard) owe(due, current, name, 'unknown');
-  }
-  const held = Object.entries(initialVersions);
-  for (const [name, version] of held) if (covers(subscription, name)) owe(due, current, name, { version });
-  for (const name of due.keys()) if (!covers(subscription, name)) due.delete(name);
+  // What is on its way the client may take under the old subscription or under the new one.
+  const inFlight = new Set([...before.abandoned, ...(before.outstanding?.names ?? [])]);
+  const due = dueAfter(before, change, inFlight, initialVersions);
+  if (isEmpty(subscription)) return { ...before, subscription, due, answerDue: false, outstanding: undefined, abandoned: inFlight, ...NOTHING_REJECTED };
+
   // Who no longer wants a part of what he has rejected may want the rest.
   const isPartlyDropped = (group: ReadonlySet<string>): boolean => ![...group].every((name) => covers(subscription, name));
-  // Only a list without it tells that a resource does not exist, or no longer does.
-  const isListDue = mode === 'whole' && (change.asked.length > 0 || before.rejection !== undefined);
-  const hasAnswer = subscription.wildcard || (mode === 'whole' && !isEmpty(subscription));
+  const isAnswerDue =
+    before.answerDue ||
+    (change.askedForAll && Object.keys(initialVersions).length === 0) ||
+    // Only a list without it tells that a resource does not exist, or no longer does.
+    (mode === 'whole' && (change.asked.length > 0 || before.rejection !== undefined));
   return {
     ...before,
-    ...(isEmpty(subscription) ? NOTHING_REJECTED : release(before, due, current, isPartlyDropped, (name) => covers(subscription, name))),
+    ...release(before, due, before.current, isPartlyDropped, (name) => covers(subscription, name)),
     subscription,
     due,
-    outstanding: isEmpty(before.subscription) ? undefined : before.outstanding,
-    answerDue: hasAnswer && (before.answerDue || isListDue || (change.askedForAll && held.length === 0)),
+    answerDue: isAnswerDue && (subscription.wildcard || mode === 'whole'),
   };
+}
+
+/** What is due once a subscription has changed. */
+function dueAfter(before: TypeState, change: SubscriptionChange, inFlight: ReadonlySet<string>, initialVersions: Readonly<Record<string, string>>): Map<string, Holding> {
+  const { subscription } = change;
+  const { current } = before;
+  const due = new Map(before.due);
+  const mayHold = (name: string): boolean => inFlight.has(name) || (covers(before.subscription, name) && current.has(name));
+  // What the client asks for it is sent, also when it should have it: it may have forgotten (xds_protocol, "Subscribing to Resources").
+  for (const name of change.askedForAll ? [...current.keys(), ...inFlight] : change.asked) {
+    owe(due, current, name, (due.get(name) ?? 'nothing') !== 'nothing' || mayHold(name) ? 'unknown' : 'nothing');
+  }
+  // A client that still has the wildcard cannot know whether that has the name too ("Unsubscribing from Resources").
+  if (subscription.wildcard) for (const name of change.dropped) owe(due, current, name, 'unknown');
+  for (const [name, version] of Object.entries(initialVersions)) owe(due, current, name, { version });
+  for (const name of due.keys()) if (!covers(subscription, name)) due.delete(name);
+  return due;
 }
 
 /**
@@ -118,8 +125,7 @@ export function moveTo(before: TypeState, current: ResourceMap, mode: DeliveryMo
   const due = new Map(before.due);
   for (const name of names) {
     if (!covers(before.subscription, name)) continue;
-    const isRejected = before.rejected.some((group) => group.has(name));
-    owe(due, current, name, due.get(name) ?? (isRejected ? 'unknown' : (before.current.get(name) ?? 'nothing')));
+    owe(due, current, name, due.get(name) ?? before.current.get(name) ?? 'nothing');
   }
   const isPartlyGone = (group: ReadonlySet<string>): boolean => mode === 'named' && ![...group].every((name) => current.has(name));
   return { ...before, current, due, ...release(before, due, current, isPartlyGone, (name) => current.has(name)) };
@@ -131,7 +137,7 @@ export function accept(before: TypeState, outstanding: Outstanding): TypeState {
   const due = new Map(before.due);
   const released = release(before, due, before.current, (group) => overlap(group, accepted), (name) => !accepted.has(name));
   const rejection = released.rejected.length === 0 ? undefined : released.rejection;
-  return { ...before, ...released, rejection, due, outstanding: undefined, versionAcked: outstanding.version };
+  return { ...before, ...released, rejection, due, outstanding: undefined, abandoned: NO_NAMES, versionAcked: outstanding.version };
 }
 
 /**
@@ -147,7 +153,7 @@ export function reject(before: TypeState, outstanding: Outstanding, mode: Delive
   const group = new Set([...names, ...touched.flatMap((other) => [...other])]);
   const due = new Map(before.due);
   for (const name of group) if (due.has(name) || isPartlyDropped) owe(due, before.current, name, 'unknown');
-  const after = { ...before, due, outstanding: undefined };
+  const after = { ...before, due, outstanding: undefined, abandoned: NO_NAMES };
   if (isPartlyDropped) return { ...after, answerDue: before.answerDue || mode === 'whole', rejected: others, rejection: others.length === 0 ? undefined : before.rejection };
   return { ...after, rejected: group.size === 0 ? others : [...others, group], rejection: { version: outstanding.version, message, atMs } };
 }

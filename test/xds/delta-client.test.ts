@@ -114,6 +114,7 @@ describe('the Delta client, over gRPC', () => {
     const failures = () => client.states.filter(([state]) => state === 'disconnected').map(([, detail]) => detail);
     await until(() => failures().length >= 5, 'five failures');
     assert.deepEqual(failures().slice(0, 5).map(({ retryInMs }) => retryInMs), [6, 12, 24, 30, 30]);
+    assert.deepEqual(client.states.slice(0, 10).map(([state]) => state), Array.from({ length: 5 }, () => ['connecting', 'disconnected']).flat());
     assert.ok(failures().every(({ grpcStatus }) => grpcStatus === status.UNAVAILABLE));
   });
 

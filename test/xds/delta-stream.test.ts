@@ -241,8 +241,10 @@ describe('a Delta stream', () => {
       const stream = play('delta', basket);
       stream.delta({ subscribe: ['apple'] });
       stream.delta({ unsubscribe: ['apple'] });
-      stream.snapshot(fruit('r2', {}));
-      assert.deepEqual(stream.delta({ subscribe: ['apple'] })?.says, ['-apple']);
+      stream.snapshot(fruit('r2', { pear: '2' }));
+      stream.delta({ subscribe: ['pear'] });
+      assert.equal(stream.delta({ subscribe: ['apple'] }), undefined);
+      assert.deepEqual(stream.delta({ responseNonce: '2' })?.says, ['-apple']);
     });
   });
 

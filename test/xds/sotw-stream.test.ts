@@ -49,6 +49,39 @@ describe('a SotW stream', () => {
     assert.deepEqual(stream.snapshot(fruit('r2', { apple: '1', plum: '1' }))?.says, ['apple@1', 'plum@1']);
   });
 
+  describe('of a full-state type', () => {
+    const start = (named: Readonly<Record<string, string>>) => play('sotw', fruit('r1', named), { fullStateTypes: [FRUIT] });
+
+    it('answers with nothing where nothing that is named exists', () => {
+      assert.deepEqual(start({}).sotw(['plum'])?.says, []);
+    });
+
+    it('lists what is left once the client drops a part of what it has rejected', () => {
+      const stream = start({ apple: 'rotten' });
+      stream.sotw(['apple', 'plum'], nack(stream.sotw(['apple', 'plum'])!.nonce));
+      assert.deepEqual(stream.sotw(['plum'])?.says, []);
+    });
+
+    it('counts what it repeats of an earlier rejection as rejected with the rest', () => {
+      const stream = start({ apple: 'rotten' });
+      stream.sotw(['apple', 'pear'], nack(stream.sotw(['apple', 'pear'])!.nonce));
+      const both = stream.snapshot(fruit('r2', { apple: 'rotten', pear: '1' }))!;
+      assert.deepEqual(both.says, ['apple@rotten', 'pear@1']);
+      assert.equal(stream.sotw(['apple', 'pear'], nack(both.nonce)), undefined);
+      assert.deepEqual(stream.state().types.get(FRUIT)?.rejected, [new Set(['apple', 'pear'])]);
+      assert.deepEqual(stream.sotw(['pear'])?.says, ['pear@1']);
+    });
+  });
+
+  it('takes a rejected resource that is gone for no fault any more, where it cannot say so', () => {
+    const stream = play('sotw', fruit('r1', { apple: 'rotten', pear: '1' }));
+    stream.sotw(['apple', 'pear'], nack(stream.sotw(['apple', 'pear'])!.nonce));
+    const rest = stream.snapshot(fruit('r2', { pear: '1' }))!;
+    assert.deepEqual(rest.says, ['pear@1']);
+    stream.sotw(['apple', 'pear'], ack(rest.nonce));
+    assert.equal(stream.status().state, 'SYNCED');
+  });
+
   it('sends again what is unsubscribed and subscribed again (go-control-plane#583, #585)', () => {
     const stream = play('sotw', basket);
     const first = stream.sotw(['apple', 'pear'])!;
