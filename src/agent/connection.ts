@@ -85,6 +85,7 @@ export function carryConnection(local: Socket, { upstream, gateways, dial, limit
     }
     const transfers = new Set<Promise<void>>();
     const offerData = async (serverPort: number): Promise<DataOffer> => {
+      if (transfers.size >= limits.ftpTransfersMax) throw new SallyportError('unavailable', `${transfers.size} transfers of the session are running, which is the limit`);
       const offer = await openDataOffer({
         listen: (claims) => listenForData(clientFacingAddress, clientAddress, claims, (socket) => carryStream(socket, [{ address: serverAddress, port: serverPort }])),
         timeoutMs: limits.ftpDataTimeoutMs,

@@ -1,7 +1,9 @@
 /** Bounds of an agent. Tests replace them; there is nothing for users to set. */
 export const agentLimits = {
-  /** Of all upstreams together, FTP data connections included. */
+  /** Of all upstreams together, without FTP data connections. */
   connectionsMax: 4_096,
+  /** FTP data connections of one session, awaited or running. A client has one; the rest is room for those that are just ending. */
+  ftpTransfersMax: 8,
   /** For TCP and TLS to one gateway together. */
   dialTimeoutMs: 10_000,
   /** The gateway decides how long a connection may be idle; this only bounds what it forgets. */

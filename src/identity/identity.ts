@@ -98,10 +98,25 @@ export function createIdentity(options: IdentityOptions): Identity {
     for (const listener of listeners) listener(identity);
   }
 
-  /** In order, off the path of whoever waits for the identity. A disk that is full costs the next restart, not this run. */
-  function save(identity: WorkloadIdentity): void {
-    if (store === undefined) return;
-    saving = saving.then(() => store.save(identity)).catch((error: unknown) => log.warn({ err: error, spiffeId: identity.spiffeId }, 'identity cannot be saved'));
+  /** Resolves when it is durable, or cannot be: a disk that is full costs the next restart, not this run. One after the other. */
+  function save(identity: WorkloadIdentity): Promise<void> {
+    if (store !== undefined) {
+      saving = saving.then(() => store.save(identity)).catch((error: unknown) => log.warn({ err: error, spiffeId: identity.spiffeId }, 'identity cannot be saved'));
+    }
+    return saving;
+  }
+
+  /**
+   * Saves a new identity before anybody uses it: once it is seen, a kill must not lose what a join token was spent for. Trust
+   * anchors that came by SDS since `anchorsBefore` are kept, for the answer may be older.
+   */
+  async function saveFirst({ identity, notBeforeMs }: AcceptedSvid, anchorsBefore: string | undefined): Promise<AcceptedSvid> {
+    for (;;) {
+      const anchors = current?.trustBundlePem;
+      const newest = anchors === undefined || anchors === anchorsBefore ? identity : { ...identity, trustBundlePem: anchors };
+      await save(newest);
+      if (current?.trustBundlePem === anchors) return { identity: newest, notBeforeMs };
+    }
   }
 
   const controlAt = (address: string): ControlPlane => ({ address, identity: controlIdentity, trustBundlePem: current?.trustBundlePem ?? givenTrustBundlePem });
@@ -145,10 +160,10 @@ export function createIdentity(options: IdentityOptions): Identity {
 
   async function attempt(): Promise<void> {
     const held = 'expiresAtMs' in renewal ? current : undefined;
+    const anchorsBefore = current?.trustBundlePem;
     try {
-      const accepted = held === undefined ? await enrolWithToken() : await renewWith(held);
+      const accepted = await saveFirst(held === undefined ? await enrolWithToken() : await renewWith(held), anchorsBefore);
       adopt(accepted, now());
-      save(accepted.identity);
       log.info({ spiffeId: accepted.identity.spiffeId, expiresAt: new Date(accepted.identity.expiresAtMs).toISOString() }, held === undefined ? 'identity enrolled' : 'identity renewed');
     } catch (error) {
       if (stopping.signal.aborted) return;
@@ -216,7 +231,7 @@ export function createIdentity(options: IdentityOptions): Identity {
       const trustBundlePem = acceptTrustBundle(pem);
       if (current === undefined || current.trustBundlePem === trustBundlePem) return;
       publish({ ...current, trustBundlePem });
-      save(current);
+      void save(current);
       log.info({ spiffeId: current.spiffeId }, 'trust bundle replaced');
     },
     controlEndpoint(address) {

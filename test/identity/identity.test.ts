@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -250,6 +251,34 @@ describe('identity', () => {
     assert.throws(() => source.setTrustBundle('nothing'), { code: 'certificate-invalid' });
     await source.stop();
     assert.equal(await readFile(join(directory, 'bundle.pem'), 'utf8'), seen[0]);
+  });
+
+  it('is on disk before anybody can use it', async () => {
+    const server = await control();
+    const source = await identity(server, { stateDirectory: directory });
+    const saved: string[] = [];
+    source.subscribe(() => void saved.push(readFileSync(join(directory, 'key.pem'), 'utf8')));
+    await held(source);
+    source.renewNow();
+    await until('a renewal', () => saved.length >= 1);
+    assert.equal(saved.at(-1), source.current?.privateKeyPem);
+  });
+
+  it('keeps trust anchors that come by SDS while a renewal is under way', async () => {
+    const started: Identity[] = [];
+    const server = await control({
+      alter: (answer) => {
+        for (const source of started) source.setTrustBundle(`${ca.rootPem}${otherCa.rootPem}`);
+        return answer;
+      },
+    });
+    const source = await identity(server, { stateDirectory: directory });
+    const first = await held(source);
+    started.push(source);
+    source.renewNow();
+    await until('a renewal', () => source.current?.privateKeyPem !== first.privateKeyPem);
+    assert.equal(certificatesOfPem(source.current?.trustBundlePem ?? '').length, 2);
+    assert.equal(certificatesOfPem(await readFile(join(directory, 'bundle.pem'), 'utf8')).length, 2);
   });
 
   it('never logs a key or a token', async () => {
