@@ -26,7 +26,7 @@ async function writeUntilKilled(kind: string, directory: string): Promise<number
   return Math.max(...printed.split('\n').slice(0, -1).map(Number)); // a last line without its end may be part of a number
 }
 
-const kills = 40;
+const kills = 35;
 
 describe(`a writer killed with SIGKILL at ${3 * kills} random moments`, function () {
   this.timeout(60_000);
