@@ -27,7 +27,7 @@ export interface HeldType {
 
 /** Starts the record of one subscription with the versions already held, for example from an earlier run; others' names are left out. */
 export function holdType(subscription: DeltaSubscription, versions: ReadonlyMap<string, string> = new Map()): HeldType {
-  const names = subscription.names === '*' ? '*' : new Set(subscription.names);
+  const names = subscription.names.includes('*') ? '*' : new Set(subscription.names);
   return { typeUrl: subscription.typeUrl, names, versions: new Map([...versions].filter(([name]) => covers(names, name))) };
 }
 

@@ -49,7 +49,15 @@ const METHODS: readonly { readonly name: string; readonly variant: Variant }[] =
  * variants of the aggregated protocol.
  *
  * A response goes out as soon as a snapshot differs from what the client holds, one at a time; later changes merge into the
- * next. A rejected response leaves the client as it is and is not repeated until its content changes.
+ * next. A rejected response leaves the client as it is and is not repeated until its content changes. Requests beyond the
+ * limits, and malformed ones, end the stream that they came on and no other.
+ *
+ *     const cache = createSnapshotCache();
+ *     const xds = createXdsServer({ cache, authenticate: nodeOfCertificate, now: Date.now, log });
+ *     const server = new grpc.Server({ 'grpc.keepalive_time_ms': 30_000 });
+ *     server.addService(xds.service, xds.handlers);
+ *     server.bindAsync('0.0.0.0:18000', credentials, onBound);
+ *     cache.setSnapshot('edge-1', createSnapshot('v1', [createResource({ name: 'web', typeUrl: envoyTypes.cluster, value })]));
  */
 export function createXdsServer(options: XdsServerOptions): XdsServer {
   const limits = { ...xdsServerLimits, ...options.limits };
