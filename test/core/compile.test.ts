@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { applyChange } from '../../src/core/desired-state.ts';
 import type { DesiredObject } from '../../src/core/objects/index.ts';
 import type { Plan, ServicePort } from '../../src/core/plan.ts';
 import { binding, build, externalService, gateway, kubernetesService, namespace, placesOf, planOf, policy, pool, state, warningsOf } from './world.ts';
@@ -89,6 +90,11 @@ describe('grants', () => {
 
   const cases: { name: string; objects: DesiredObject[]; grants: string[] }[] = [
     { name: 'a namespace', objects: [opens('shop', 'bank'), bound('shop')], grants: ['shop by shop/p from 10.0.0.0 shop/b'] },
+    {
+      name: 'every port of a service that a policy names whole, though it names a port of it too',
+      objects: [policy('shop/p', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }, { service: 'bank', ports: [1] }] }), externalService('shop/bank', { ports: [{ port: 443 }, { port: 1 }] })],
+      grants: ['shop by shop/p from nowhere -'],
+    },
     { name: 'nothing to nobody', objects: [bound('shop')], grants: [] },
     { name: 'what has no binding, without an address', objects: [opens('shop', 'bank')], grants: ['shop by shop/p from nowhere -'] },
     {
@@ -244,6 +250,36 @@ describe('compilation warnings', () => {
       assert.deepEqual(placesOf(warningsOf(compiled)), warnings);
       if (hints !== undefined) assert.match(warningsOf(compiled)[0]!.hint ?? '', hints);
       assert.ok(compiled.ok && compiled.plan.servicePorts.every(({ grants }) => grants.length === 0));
+    });
+  }
+});
+
+describe('compiling a change', () => {
+  const bank = externalService('shop/bank');
+  const web = policy('shop/p', { subjects: [{ service: { name: 'web' } }, { namespace: 'shop' }, { namespaceSelector: { matchLabels: { tier: 'web' } } }], to: [{ service: 'bank' }] });
+  const webBinding = binding('shop/web', { subject: { service: { name: 'web' } }, pool: 'eu' });
+  const targeted = binding('shop/t', { subject: { namespace: 'shop' }, pool: 'eu', targets: [{ service: 'bank', ports: [443] }] });
+  const base = [gw, eu, bank, web, webBinding, targeted, bound('desk'), kubernetesService('shop/web', 'till'), namespace('desk', { tier: 'db' })];
+
+  const changes: { name: string; change: DesiredObject }[] = [
+    { name: 'a pool that gains a family', change: pool('eu', ['10.0.0.0/24', '2001:db8::/64']) },
+    { name: 'the accounts behind a Kubernetes Service', change: kubernetesService('shop/web', 'till,desk') },
+    { name: 'the labels of a namespace', change: namespace('desk', { tier: 'web' }) },
+    { name: 'the gateway', change: gateway('gw', { identity: 'spiffe://cluster.local/ns/net/sa/gw' }) },
+    { name: 'the name of a port that a binding names by number', change: externalService('shop/bank', { ports: [{ name: 'api', port: 443 }] }) },
+    { name: 'a binding', change: binding('desk/b', { subject: { namespace: 'desk' }, addresses: ['10.0.0.99'] }) },
+  ];
+  for (const { name, change } of changes) {
+    it(`sees ${name}, as compiling everything does`, () => {
+      const desired = state(...base);
+      const before = build(desired);
+      assert.ok(before.compiled.ok);
+      const next = applyChange(desired, { put: [change], remove: [] });
+      const incremental = build(next, before.assignments, { previous: before.compiled.state });
+      const full = build(next, before.assignments);
+      assert.ok(incremental.compiled.ok && full.compiled.ok, JSON.stringify(full.faults));
+      assert.deepEqual(incremental.compiled.plan, full.compiled.plan);
+      if (change.kind !== 'SnatBinding') assert.notEqual(full.compiled.plan.revision, before.compiled.plan.revision);
     });
   }
 });
