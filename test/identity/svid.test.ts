@@ -48,6 +48,7 @@ describe('an answered svid', () => {
     { it: 'a chain of another CA', material: () => ({ ...good, bundle: certificatesOfPem(otherCa.rootPem) }), message: /does not lead/ },
     { it: 'a chain with a gap', material: () => ({ ...good, chain: [good.chain[0]!] }), message: /does not lead/ },
     { it: 'a chain of which a part is another CA', material: () => ({ ...good, chain: [good.chain[0]!, certificatesOfPem(otherCa.rootPem)[0]!] }), message: /does not lead/ },
+    { it: 'a signature that does not verify', material: () => ({ ...good, chain: [forged(good.chain[0]!), good.chain[1]!] }), message: /does not lead/ },
     { it: 'another key', material: () => ({ ...good, privateKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey }), message: /public key/ },
     { it: 'a CA certificate as leaf', material: () => ({ ...good, chain: good.chain.slice(1) }), message: /CA certificate/ },
     { it: 'two identities', material: () => twoUris, message: /2 URIs/ },
@@ -62,3 +63,10 @@ describe('an answered svid', () => {
     });
   }
 });
+
+/** The certificate with the last bit of its signature turned. */
+function forged(certificate: Uint8Array): Uint8Array {
+  const copy = Buffer.from(certificate);
+  copy[copy.length - 1]! ^= 1;
+  return copy;
+}
