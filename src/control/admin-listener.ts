@@ -27,6 +27,13 @@ export async function listenOnUnixSocket(path: string, listener: RequestListener
   return server;
 }
 
+/** Listens in plain HTTP: for what anybody on that address may read. */
+export async function listenOnPlainHttp(endpoint: { readonly host: string; readonly port: number }, listener: RequestListener): Promise<Server> {
+  const server = createHttpServer(timeouts, listener);
+  await listening(server, () => server.listen(endpoint));
+  return server;
+}
+
 export interface AdminTls {
   readonly certificateChainPem: string;
   readonly privateKeyPem: string;

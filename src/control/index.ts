@@ -16,7 +16,7 @@ import { certificatesToPem } from '../core/pem.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import { openLedger, openStateStore } from '../store/index.ts';
 import { createSnapshotCache, createXdsServer } from '../xds/index.ts';
-import { authorizeAdministrator, listenOnMutualTls, listenOnUnixSocket, tlsOptions } from './admin-listener.ts';
+import { authorizeAdministrator, listenOnMutualTls, listenOnPlainHttp, listenOnUnixSocket, tlsOptions } from './admin-listener.ts';
 import { createAdminRoutes } from './admin-routes.ts';
 import { createCaKeeper } from './ca-keeper.ts';
 import { issueControlIdentity, type ControlIdentity } from './control-identity.ts';
@@ -41,6 +41,8 @@ export interface ControlOptions {
   readonly socketPath: string;
   /** The admin API over mTLS; null for none. */
   readonly admin: { readonly host: string; readonly port: number } | null;
+  /** `/livez`, `/readyz` and `/metrics` for probes and Prometheus, in plain HTTP; null for none beside the admin API. */
+  readonly probe: { readonly host: string; readonly port: number } | null;
   /** SPIFFE IDs that may use the admin API over mTLS. */
   readonly administrators: ReadonlySet<string>;
   /** Encrypts the CA's keys on disk. */
@@ -75,7 +77,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 }
 
 async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
-  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, administrators, caPassphrase, caPropagationMs, version, log, now } = options;
+  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, caPassphrase, caPropagationMs, version, log, now } = options;
   const startedAt = new Date(now()).toISOString();
   const store = await openStateStore<ControlSections>({
     directory: join(directory, 'state'),
@@ -211,9 +213,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     [`GET ${adminPaths.livez}`]: () => ({ text: 'ok\n', contentType: 'text/plain' }),
     [`GET ${adminPaths.readyz}`]: () => (identity === undefined ? { text: 'no CA\n', contentType: 'text/plain', status: 503 } : { text: 'ok\n', contentType: 'text/plain' }),
     [`GET ${adminPaths.metrics}`]: async () => ({ text: await metrics.render(), contentType: metrics.contentType }),
-    [`GET ${adminPaths.status}`]: () => ({ json: status() }),
   };
-  const routes = createAdminRoutes({ planner, store, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes });
+  const statusRoute: Readonly<Record<string, HttpRoute>> = { [`GET ${adminPaths.status}`]: () => ({ json: status() }) };
+  const routes = createAdminRoutes({ planner, store, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes: { ...probes, ...statusRoute } });
+  if (probe !== null) opened.defer(closing(await listenOnPlainHttp(probe, createHttpRouter({ routes: probes, bodyBytesMax: 0, log, authorize: () => 'probe' }))));
   opened.defer(closing(await listenOnUnixSocket(socketPath, createHttpRouter({ routes, bodyBytesMax, log, authorize: () => `unix:${process.getuid?.() ?? 0}` }))));
   await takeCa();
 

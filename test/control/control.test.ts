@@ -10,6 +10,7 @@ import { createCsr } from '../../src/core/csr.ts';
 import { SallyportError } from '../../src/core/errors.ts';
 import { certificatesToPem, toPem } from '../../src/core/pem.ts';
 import { parseX509Svid } from '../../src/core/x509-svid.ts';
+import { findFreePorts } from '../../src/demo/processes.ts';
 import { startTestControl, type TestControl } from '../support/control.ts';
 
 const productpage = 'spiffe://cluster.local/ns/bookinfo/sa/productpage';
@@ -71,6 +72,21 @@ describe('control plane', () => {
 
     it('keeps its admin socket to its owner', () => {
       assert.equal(statSync(join(server.directory, 'admin.sock')).mode & 0o777, 0o600);
+    });
+  });
+
+  describe('probes', () => {
+    it('say on a port of their own whether it lives and is ready, and count', async () => {
+      await server.close();
+      const [port] = await findFreePorts(1);
+      server = await startTestControl({ probe: { host: '127.0.0.1', port: port! } });
+      const get = async (path: string) => await fetch(`http://127.0.0.1:${port!}${path}`);
+      assert.equal((await get('/livez')).status, 200);
+      assert.equal((await get('/readyz')).status, 503);
+      await server.admin.post(adminPaths.caInit, {});
+      assert.equal((await get('/readyz')).status, 200);
+      assert.match(await (await get('/metrics')).text(), /^sallyport_control_certificates_issued_total\{attestation="operator"\} 1$/m);
+      assert.equal((await get(adminPaths.status)).status, 404);
     });
   });
 

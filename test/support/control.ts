@@ -25,7 +25,7 @@ export interface TestControl {
   close(): Promise<void>;
 }
 
-export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'administrators' | 'caPassphrase'>> {
+export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase'>> {
   readonly directory?: string;
   readonly port?: number;
 }
@@ -40,6 +40,7 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     mesh: { host: '127.0.0.1', port: options.port ?? 0 },
     socketPath,
     admin: options.admin ?? null,
+    probe: options.probe ?? null,
     administrators: options.administrators ?? new Set(),
     caPropagationMs: options.caPropagationMs ?? 0,
     ...(options.caPassphrase === undefined ? {} : { caPassphrase: options.caPassphrase }),

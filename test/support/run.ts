@@ -25,6 +25,13 @@ function preparePeers(): void {
   }
 }
 
+/** Mocha lets a rejection that nobody waits for pass; here it fails the run, since it would end a process in production. */
+const unhandled: unknown[] = [];
+process.on('unhandledRejection', (reason) => {
+  unhandled.push(reason);
+  process.stderr.write(`unhandled rejection: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}\n`);
+});
+
 async function runTests(patterns: readonly string[]): Promise<number> {
   const files = patterns.flatMap((pattern) => globSync(pattern)).sort();
   if (files.length === 0) throw new Error(`no test file matches ${patterns.join(' ')}`);
@@ -34,8 +41,9 @@ async function runTests(patterns: readonly string[]): Promise<number> {
   return await new Promise((resolve) => {
     const runner = mocha.run((failures) => {
       const { passes = 0, pending = 0 } = runner.stats ?? {};
-      process.stdout.write(`${passes} passed, ${failures} failed, ${pending} skipped\n`);
-      resolve(failures > 0 || (inCi && pending > 0) ? 1 : 0);
+      const failed = failures + unhandled.length;
+      process.stdout.write(`${passes} passed, ${failed} failed, ${pending} skipped\n`);
+      resolve(failed > 0 || (inCi && pending > 0) ? 1 : 0);
     });
   });
 }

@@ -16,6 +16,7 @@ interface ServeOptions {
   readonly listen: string;
   readonly adminListen?: string;
   readonly admin?: readonly string[];
+  readonly probeListen?: string;
   readonly caPassphraseFile?: string;
   readonly caPropagation: string;
   readonly logLevel: string;
@@ -32,11 +33,13 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--listen <address:port>', 'for workloads and gateways: enrolment, xDS, ledger', '127.0.0.1:15012')
     .option('--admin-listen <address:port>', 'the admin API over mTLS too')
     .option('--admin <spiffe-id...>', 'who may use it there')
+    .option('--probe-listen <address:port>', '/livez, /readyz and /metrics in plain HTTP')
     .option('--ca-passphrase-file <file>', "encrypts the CA's keys on disk")
     .option('--ca-propagation <span>', 'how long a new CA is published before it may sign', '10m')
     .option('--log-level <level>', 'trace, debug, info, warn, error', 'info')
     .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
     .action(async (options: ServeOptions) => {
+      const interrupted = context.interruption();
       const trustDomain = parseTrustDomain(options.trustDomain);
       if (!trustDomain.ok) throw new SallyportError('usage', trustDomain.reason);
       const caPropagationMs = parseDuration(options.caPropagation);
@@ -55,14 +58,15 @@ export function addServe(program: Command, context: CliContext): void {
         mesh: parseEndpoint(options.listen, '--listen'),
         socketPath: options.socket ?? context.env['SALLYPORT_SOCKET'] ?? join(directory, 'admin.sock'),
         admin: options.adminListen === undefined ? null : parseEndpoint(options.adminListen, '--admin-listen'),
+        probe: options.probeListen === undefined ? null : parseEndpoint(options.probeListen, '--probe-listen'),
         administrators: new Set(options.admin),
-        ...(options.caPassphraseFile === undefined ? {} : { caPassphrase: readFile(options.caPassphraseFile).replace(/\r?\n$/, '') }),
+        ...(options.caPassphraseFile === undefined ? {} : { caPassphrase: readPassphrase(options.caPassphraseFile) }),
         caPropagationMs,
         version,
         log: await createLog('control', options.logLevel),
         now: Date.now,
       });
-      await untilAborted(context.signal);
+      await untilAborted(interrupted);
       await control.close();
     });
 }
