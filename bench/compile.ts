@@ -59,12 +59,10 @@ function run(desired: DesiredState, assignments: Assignments, previous?: Compile
 const rows: { what: string; figure: string; limit: string }[] = [];
 const report = (what: string, value: number, unit: string, limit = '') => rows.push({ what, figure: `${value.toPrecision(3)} ${unit}`, limit });
 
-/** CPU time of this thread, which a busy machine does not stretch. */
 function millisecondsOf<T>(work: () => T): [number, T] {
-  const start = process.threadCpuUsage();
+  const start = performance.now();
   const result = work();
-  const { user, system } = process.threadCpuUsage(start);
-  return [(user + system) / 1000, result];
+  return [performance.now() - start, result];
 }
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
@@ -114,6 +112,7 @@ for (const [what, change] of changes) {
     allMs.push(total);
   }
   report(`compile after a change of ${what} (median of 60)`, median(compileMs), 'ms', '< 10 ms');
+  report('  fastest of 60', Math.min(...compileMs), 'ms');
   report('  slowest of 60', Math.max(...compileMs), 'ms');
   report('  with applying, allocating and comparing (median)', median(allMs), 'ms');
 }

@@ -7,7 +7,7 @@ import type { Assignment, Assignments, Holder } from './assignments.ts';
 import { describeRef, refOf, type DesiredState } from './desired-state.ts';
 import type { Fault, ObjectRef } from './errors.ts';
 import { sortFaults } from './fault-order.ts';
-import { holderOf, ownerOf } from './holder.ts';
+import { holderOfBinding } from './holder.ts';
 import { addressToNumber, familyOf, type IpAddress, type IpFamily } from './ip-address.ts';
 import type { SnatBinding, SnatPool } from './objects/index.ts';
 import { boundedList, byText } from './order.ts';
@@ -109,16 +109,17 @@ function numberOf(record: Assignment): bigint {
 // What bindings want
 
 function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace>, faults: Fault[]): Slot[] {
-  const slots = new Map<string, Slot>();
+  const slots = new Map<Holder, Slot[]>();
   const want = (slot: Omit<Slot, 'wishes'>, wish: Wish) => {
-    const key = `${slot.holder} ${slot.address ?? `${slot.space.pool} ${slot.family}`}`;
-    const known = slots.get(key);
-    if (known === undefined) slots.set(key, { ...slot, wishes: [wish] });
-    else known.wishes.push(wish);
+    const mine = slots.get(slot.holder);
+    const known = mine?.find(({ space, family, address }) => space === slot.space && family === slot.family && address === slot.address);
+    if (known !== undefined) known.wishes.push(wish);
+    else if (mine !== undefined) mine.push({ ...slot, wishes: [wish] });
+    else slots.set(slot.holder, [{ ...slot, wishes: [wish] }]);
   };
   for (const binding of desired.SnatBinding.values()) {
     const object = refOf(binding);
-    const holder = holderOf(ownerOf(binding));
+    const holder = holderOfBinding(binding);
     if (binding.spec.pool !== undefined) {
       const path = ['spec', 'pool'];
       const space = spaces.get(binding.spec.pool);
@@ -127,7 +128,7 @@ function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace
     }
     for (const { address, space, path } of namedAddresses(binding, spaces, faults)) want({ holder, space, family: familyOf(address), address }, { object, path });
   }
-  return [...slots.values()];
+  return [...slots.values()].flat();
 }
 
 function namedAddresses(binding: SnatBinding, spaces: ReadonlyMap<string, AddressSpace>, faults: Fault[]) {

@@ -2,7 +2,7 @@
 import type { Assignment, Holder } from './assignments.ts';
 import { describeRef, keyOf, refOf, type DesiredState } from './desired-state.ts';
 import type { Fault, ObjectRef } from './errors.ts';
-import { holderOf, ownerOf, type BindingOwner } from './holder.ts';
+import { holderOfBinding, ownerOf, type BindingOwner } from './holder.ts';
 import type { SnatBinding } from './objects/index.ts';
 import { boundedList, byText, sortedUnique } from './order.ts';
 import type { ServicePortId, SnatSource } from './plan.ts';
@@ -38,7 +38,8 @@ export type Holdings = ReadonlyMap<Holder, readonly Assignment[]>;
 
 /** What `resolveBinding` looked up, as it is now. */
 export function readByBinding({ owner, ownerKey, holder, serviceKeys }: ResolvedBinding, desired: Lookups, holdings: Holdings): unknown[] {
-  const read: unknown[] = [...(holdings.get(holder) ?? [])];
+  const read: unknown[] = [];
+  for (const record of holdings.get(holder) ?? []) read.push(record);
   if (owner.kind === 'service') read.push(desired.Service.get(ownerKey));
   for (const key of serviceKeys) read.push(desired.ExternalService.get(key));
   return read;
@@ -47,7 +48,7 @@ export function readByBinding({ owner, ownerKey, holder, serviceKeys }: Resolved
 export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings: Holdings): ResolvedBinding {
   const object = refOf(binding);
   const owner = ownerOf(binding);
-  const holder = holderOf(owner);
+  const holder = holderOfBinding(binding);
   const { accounts, warnings } = owner.kind === 'service' ? accountsBehind(keyOf(owner), desired.Service, { object, path: ['spec', 'subject', 'service'] }) : { accounts: [], warnings: [] };
   const { targets, faults } = resolveTargets(binding.spec.targets ?? [], desired.ExternalService, { object, path: ['spec', 'targets'], kind: 'binding' });
   return {

@@ -85,7 +85,11 @@ export function compile(desired: DesiredState, assignments: Assignments, { trust
   const policiesByService = groupValues(last?.policiesByService, policies, ({ targets }) => targets.keys());
   const audiences = runStage(last?.audiences, policiesByService.byKey, [namespaces.memos], {
     make: (naming): Audience => ({ policies: naming, bindings: new Map(naming.flatMap((policy) => policy.namespaces.map((namespace) => [namespace, namespaces.memos.get(namespace)?.value]))) }),
-    find: ({ bindings: known }) => Array.from(known.keys(), (namespace) => namespaces.memos.get(namespace)?.value),
+    find: ({ bindings: known }) => {
+      const found: unknown[] = [];
+      for (const namespace of known.keys()) found.push(namespaces.memos.get(namespace)?.value);
+      return found;
+    },
   });
   const gatewayOf = (service: ExternalService) => gatewayFor(service.spec.gateway, EgressGateway, (name) => gateways.memos.get(name)!.value.planned);
   const audienceOf = (key: string) => audiences.memos.get(key)?.value;
@@ -111,8 +115,10 @@ export function compile(desired: DesiredState, assignments: Assignments, { trust
   return { ok: true, plan, warnings, state };
 }
 
-function* warningsOf(stage: Values<{ readonly warnings: readonly Fault[] }>): Generator<Fault> {
-  for (const { value } of stage.memos.values()) yield* value.warnings;
+function warningsOf(stage: Values<{ readonly warnings: readonly Fault[] }>): Fault[] {
+  const all: Fault[] = [];
+  for (const { value } of stage.memos.values()) if (value.warnings.length > 0) all.push(...value.warnings);
+  return all;
 }
 
 function holdingsOf(assignments: Assignments): Holdings {

@@ -28,14 +28,15 @@ export function gatewayConflicts(gateways: readonly PlannedGateway[]): Fault[] {
 
 /** A server name chooses one service port at a gateway. One fault a host, though each host stands for several server names. */
 export function serverNameConflicts(servicePorts: readonly ServicePort[], services: Services): Fault[] {
-  const owners = new Map<string, ServicePort>();
+  const gateways = new Map<string, Map<string, ServicePort>>();
   const faults = new Map<string, Fault>();
   for (const servicePort of servicePorts) {
+    let owners = gateways.get(servicePort.gateway);
+    if (owners === undefined) gateways.set(servicePort.gateway, (owners = new Map<string, ServicePort>()));
     for (const serverName of servicePort.serverNames) {
-      const key = `${servicePort.gateway} ${serverName}`;
-      const owner = owners.get(key);
+      const owner = owners.get(serverName);
       if (owner === undefined) {
-        owners.set(key, servicePort);
+        owners.set(serverName, servicePort);
         continue;
       }
       const host = serverName.replace(/^outbound_\.[0-9]+_\._\./, '');

@@ -25,3 +25,12 @@ export function holderOf(owner: BindingOwner): Holder {
       return `sa/${owner.namespace}/${owner.name}` as Holder;
   }
 }
+
+const holders = new WeakMap<SnatBinding, Holder>();
+
+/** Who holds the addresses of a binding; named once an object, since every allocation asks for all. */
+export function holderOfBinding(binding: SnatBinding): Holder {
+  let holder = holders.get(binding);
+  if (holder === undefined) holders.set(binding, (holder = holderOf(ownerOf(binding))));
+  return holder;
+}
