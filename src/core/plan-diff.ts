@@ -36,7 +36,10 @@ export interface PlanDiff {
   readonly servicePorts: readonly ServicePortChange[];
 }
 
-/** Compares two plans. Costs what differs, and a look at each service port. */
+/**
+ * Compares two plans by what they do: plans of different revisions that decide and serve the same have no difference, as
+ * where a service account got a grant of its own that equals its namespace's. Costs what differs, and a look at each service port.
+ */
 export function diffPlans(before: Plan, after: Plan): PlanDiff {
   return {
     before: before.revision,
@@ -53,7 +56,9 @@ function servicePortChange(before: ServicePort | undefined, after: ServicePort |
   const present = (after ?? before)!;
   if (before !== undefined && after !== undefined && (before === after || hashOfServicePort(before) === hashOfServicePort(after))) return [];
   const fields = before !== undefined && after !== undefined ? differingFields(before, after).filter((field) => field !== 'grants') : [];
-  return [{ change: changeOf(before, after), id: present.id, fields, grants: grantChanges(before?.grants ?? [], after?.grants ?? []) }];
+  const change = changeOf(before, after);
+  const grants = grantChanges(before?.grants ?? [], after?.grants ?? []);
+  return change === 'changed' && fields.length === 0 && grants.length === 0 ? [] : [{ change, id: present.id, fields, grants }];
 }
 
 function grantChanges(before: readonly Grant[], after: readonly Grant[]): GrantChange[] {
