@@ -72,6 +72,7 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
   let client: DeltaClient | undefined;
   let shipper: LedgerShipper | undefined;
   let accepting = true;
+  let listening = false;
   const faults = new Set<string>();
 
   function takeRecords(records: readonly LedgerRecord[]): void {
@@ -106,7 +107,10 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
     if (phase !== 'waiting' || identity.current === undefined || !isComplete(held)) return;
     phase = 'serving';
     const change = wholeTable(held);
-    void plane.start(identity.current, change).then(() => log.info({ revision: held.revision, listen: change.settings?.listen.map(formatEndpoint), servicePorts: change.servicePorts?.length }, 'serving'));
+    void plane.start(identity.current, change).then(() => {
+      listening = true;
+      log.info({ revision: held.revision, listen: change.settings?.listen.map(formatEndpoint), servicePorts: change.servicePorts?.length }, 'serving');
+    });
   }
 
   function takeUpdate(update: DeltaUpdate): void {
@@ -170,13 +174,13 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
   function status(): GatewayStatus {
     const identityStatus = identity.status();
     const valid = identityStatus.phase === 'valid' || identityStatus.phase === 'renewing';
-    const listening = phase === 'serving' && faults.size === 0;
+    const open = listening && phase === 'serving' && faults.size === 0;
     return {
-      ready: valid && listening && spool.state === 'ready',
+      ready: valid && open && spool.state === 'ready',
       identity: identityStatus,
       controlPlane: client?.connected === true ? 'connected' : 'disconnected',
       revision: isComplete(held) ? held.revision : null,
-      listening,
+      listening: open,
       ledger: { state: spool.state, waiting: waitingRecords() },
     };
   }

@@ -51,7 +51,7 @@ export function startLedgerShipper({ spool, connect, random, log }: LedgerShippe
 
   const isAborted = (): boolean => signal.aborted;
 
-  /** One stream, until it fails. */
+  /** One stream, until it fails or the gateway stops. */
   async function ship(): Promise<void> {
     await spool.reached(acknowledged + 1, signal); // nothing to say: no stream to hold
     if (isAborted()) return;
@@ -59,18 +59,21 @@ export function startLedgerShipper({ spool, connect, random, log }: LedgerShippe
     const client = new Client(address, credentials, options);
     const { path, requestSerialize, responseDeserialize } = grpcMethodDefinition(LedgerService.method.append);
     const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
+    const over = endOf(stream);
+    const either = AbortSignal.any([signal, over]);
     try {
-      while (!isAborted()) {
-        await spool.reached(acknowledged + 1, signal);
+      for (;;) {
+        await spool.reached(acknowledged + 1, either);
+        either.throwIfAborted();
         const { firstSequence, records } = await spool.pending(acknowledged + 1, batchRecordsMax);
         if (records.length === 0) continue;
-        acknowledged = await exchange(stream, create(LedgerBatchSchema, { spool: spool.id, firstSequence: BigInt(firstSequence), records: [...records] }), signal);
+        const batch = create(LedgerBatchSchema, { spool: spool.id, firstSequence: BigInt(firstSequence), records: [...records] });
+        acknowledged = await exchange(stream, batch, either);
         failures = 0;
         await spool.acknowledge(acknowledged);
         onAcknowledged();
       }
     } finally {
-      stream.on('error', () => undefined); // the cancellation's own
       stream.cancel();
       client.close();
     }
@@ -94,27 +97,40 @@ export function startLedgerShipper({ spool, connect, random, log }: LedgerShippe
   };
 }
 
+/** Fires when the stream is over, whenever that is, with the reason. */
+function endOf(stream: ClientDuplexStream<LedgerBatch, LedgerAcknowledgement>): AbortSignal {
+  const over = new AbortController();
+  stream.on('error', (error: ServiceError) => over.abort(errorOfGrpc(error, 'delivering ledger records')));
+  stream.on('end', () => over.abort(new SallyportError('unavailable', 'the control plane ended the stream of ledger records')));
+  stream.resume(); // else its end is not seen
+  return over.signal;
+}
+
 /** Sends a batch and waits for the acknowledgement of its last record, or of as much as the control plane took. */
 function exchange(stream: ClientDuplexStream<LedgerBatch, LedgerAcknowledgement>, batch: LedgerBatch, signal: AbortSignal): Promise<number> {
   return new Promise((resolve, reject) => {
-    const settle = (act: () => void): void => {
+    const settle = (): void => {
       clearTimeout(timer);
-      stream.off('data', onData).off('error', onError).off('end', onEnd);
+      stream.off('data', onData);
       signal.removeEventListener('abort', onAbort);
-      act();
     };
-    const onData = ({ spool, sequence }: LedgerAcknowledgement): void => settle(() => (spool === batch.spool ? resolve(Number(sequence)) : reject(unavailable('the control plane acknowledged another spool'))));
-    const onError = (error: ServiceError): void => settle(() => reject(errorOfGrpc(error, 'delivering ledger records')));
-    const onEnd = (): void => settle(() => reject(unavailable('the control plane ended the stream')));
-    const onAbort = (): void => settle(() => reject(unavailable('the gateway is stopping')));
-    const timer = setTimeout(() => settle(() => reject(new SallyportError('timeout', `the control plane did not acknowledge ledger records within ${acknowledgementTimeoutMs} ms`))), acknowledgementTimeoutMs);
-    stream.on('data', onData).on('error', onError).on('end', onEnd);
+    const fail = (error: unknown): void => {
+      settle();
+      reject(error instanceof Error ? error : new Error('aborted', { cause: error }));
+    };
+    const onData = ({ spool, sequence }: LedgerAcknowledgement): void => {
+      if (spool !== batch.spool) return;
+      settle();
+      resolve(Number(sequence));
+    };
+    const onAbort = (): void => fail(signal.reason);
+    const timer = setTimeout(() => fail(new SallyportError('timeout', `the control plane did not acknowledge ledger records within ${acknowledgementTimeoutMs} ms`)), acknowledgementTimeoutMs);
+    stream.on('data', onData);
     signal.addEventListener('abort', onAbort);
-    stream.write(batch);
+    if (signal.aborted) onAbort(); // while the batch was being read: no event follows
+    else stream.write(batch);
   });
 }
-
-const unavailable = (message: string): SallyportError => new SallyportError('unavailable', message);
 
 function pause(delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
@@ -220,30 +220,30 @@ describe('HTTP CONNECT', () => {
   describe('with real curl and tinyproxy', () => {
     let curl: string;
     let directory: string;
-    let tinyproxy: ChildProcess;
-    let website: http.Server;
     let gatePort: number;
     let sitePort: number;
+    const closers: (() => unknown)[] = [];
 
     before(async function () {
       curl = requirePeer(this, 'curl');
       const program = requirePeer(this, 'tinyproxy');
       directory = await mkdtemp(join(tmpdir(), 'sallyport-'));
-      website = http.createServer((_request, response) => response.end('the website')).listen(0, loopback);
+      closers.push(() => rm(directory, { recursive: true }));
+      const website = http.createServer((_request, response) => response.end('the website')).listen(0, loopback);
+      closers.push(() => website.close());
       await once(website, 'listening');
       sitePort = (website.address() as net.AddressInfo).port;
       const proxyPort = await freePort();
       await writeFile(join(directory, 'tinyproxy.conf'), `Port ${proxyPort}\nListen 127.0.0.1\nAllow 127.0.0.0/8\nConnectPort ${sitePort}\nLogLevel Connect\nLogFile "${join(directory, 'log')}"\nTimeout 30\n`);
-      tinyproxy = spawn(program, ['-d', '-c', join(directory, 'tinyproxy.conf')], { stdio: 'ignore' });
+      const tinyproxy = spawn(program, ['-d', '-c', join(directory, 'tinyproxy.conf')], { stdio: 'ignore' });
+      closers.push(() => tinyproxy.kill());
       await reachable(proxyPort);
       const own = { ...servicePort({ name: 'real', protocol: 'HTTPConnect', targetPort: proxyPort, grants: [limited(`127.0.0.1:${sitePort}`), grantTo('reports', '127.0.1.12')] }), listen: { address: '127.0.0.3' as IpAddress, port: 0 } };
       await gateway.dataPlane.update({ revision, servicePorts: [own] });
       gatePort = gateway.dataPlane.addressOf(own.listen)!.port;
     });
     after(async () => {
-      tinyproxy?.kill();
-      website?.close();
-      if (directory !== undefined) await rm(directory, { recursive: true });
+      for (const end of closers.splice(0).reverse()) await end();
     });
 
     /** curl speaks mTLS to the gateway as to a proxy, as a mesh sidecar would on its behalf. */
