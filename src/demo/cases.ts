@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { fetchThroughProxy, logIn, openAsSidecar, type FtpClient } from './clients.ts';
 import { waitFor } from './processes.ts';
-import { archivePolicyName, identities, serviceHosts, type Workload } from './story.ts';
+import { archivePolicyName, gatewayName, identities, serviceHosts, type Workload } from './story.ts';
 import type { World } from './world.ts';
 
 export interface CaseResult {
@@ -151,7 +151,7 @@ export const demoCases: readonly DemoCase[] = [
     target: 'proxy',
     expected: 'allowed',
     async play(world) {
-      await Promise.all([world.processes.kill('control'), world.processes.kill('gateway')]);
+      await Promise.all([world.kill('control'), world.kill(gatewayName)]);
       await world.startControl();
       await world.startGateway();
       return await throughProxy(world, 'productpage', '127.0.1.11');
@@ -171,10 +171,11 @@ export const demoCases: readonly DemoCase[] = [
       let received = 0;
       data.socket.on('data', (chunk: Buffer) => (received += chunk.length));
       await waitFor('the first bytes of the transfer', 5_000, () => (received > 0 ? true : undefined));
-      const ended = new Promise<number>((resolve) => data.socket.once('close', () => resolve(Date.now())));
+      let endedAt: number | undefined;
+      data.socket.once('close', () => (endedAt = Date.now()));
       await world.cli(['delete', 'egresspolicy', archivePolicyName, '-n', 'bookinfo']);
       const deletedAt = Date.now();
-      const endedAfterMs = Math.max(0, (await ended) - deletedAt);
+      const endedAfterMs = Math.max(0, (await waitFor('the end of the transfer', 5_000, () => endedAt)) - deletedAt);
       ftp.end();
       const whole = world.ftpServer.read('/slow.bin')!.length;
       return { decision: 'denied', sourceAddress: '127.0.1.11', ok: endedAfterMs < 1_000 && received < whole, story: `the transfer ended ${endedAfterMs === 0 ? 'before the command returned' : `${endedAfterMs} ms after the command returned`}, ${received} of ${whole} bytes through` };
@@ -196,18 +197,22 @@ export const demoCases: readonly DemoCase[] = [
   },
 ];
 
+/** Plays a case and says how it went, whatever happens in it. */
+export async function playCase(world: World, { name, workload, target, expected, play }: DemoCase): Promise<CaseResult> {
+  const about = { name, identity: identities[workload], target: serviceHosts[target] };
+  try {
+    const outcome = await play(world);
+    return { ...about, ...outcome, ok: outcome.ok && outcome.decision === expected };
+  } catch (error) {
+    // What was denied must be shown to have been denied, and what was allowed to have been allowed: an error shows neither.
+    return { ...about, decision: expected === 'allowed' ? 'denied' : 'allowed', sourceAddress: null, ok: false, story: error instanceof Error ? error.message : String(error) };
+  }
+}
+
 /** A CONNECT through the workload's agent; the proxy must have seen exactly the expected address. */
 async function throughProxy(world: World, workload: Workload, expected: string): Promise<Outcome> {
   const before = world.forwardProxy.seen.length;
-  const body = await waitFor(`the ${workload} agent to reach the proxy`, 10_000, async () => {
-    try {
-      return await fetchThroughProxy(await world.openAtAgent(workload)(world.ports.proxyAtAgent), world.originPort);
-    } catch (error) {
-      // Only while gateway and agent find each other again after a restart; the limit above ends it.
-      world.note(`not yet: ${String(error)}`);
-      return undefined;
-    }
-  });
+  const body = await fetchThroughProxy(await world.openAtAgent(workload)(world.ports.proxyAtAgent), world.originPort);
   const seen = world.forwardProxy.seen.slice(before).at(-1)?.address ?? null;
   return { decision: 'allowed', sourceAddress: seen, ok: seen === expected && body === world.originText, story: `the page came back; the proxy saw ${seen ?? 'nobody'}` };
 }

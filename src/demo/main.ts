@@ -1,23 +1,11 @@
 /** `npm run demo`: the main job end to end on loopback, narrated; `-- --json` for programs, `-- --keep` to play on. */
 import { parseArgs } from 'node:util';
-import { demoCases, type CaseResult, type DemoCase } from './cases.ts';
-import { identities, serviceHosts, workloads } from './story.ts';
+import { demoCases, playCase, type CaseResult, type DemoCase } from './cases.ts';
+import { workloads } from './story.ts';
 import { startWorld, type World } from './world.ts';
 
 const { values } = parseArgs({ options: { json: { type: 'boolean', default: false }, keep: { type: 'boolean', default: false }, verbose: { type: 'boolean', default: false } } });
 const tell = (text: string) => void (values.json ? process.stderr : process.stdout).write(`${text}\n`);
-
-async function play(world: World, demoCase: DemoCase): Promise<CaseResult> {
-  const { name, workload, target, expected } = demoCase;
-  const about = { name, identity: identities[workload], target: serviceHosts[target] };
-  try {
-    const outcome = await demoCase.play(world);
-    return { ...about, ...outcome, ok: outcome.ok && outcome.decision === expected };
-  } catch (error) {
-    // What was denied must be shown to have been denied, and what was allowed to have been allowed: an error shows neither.
-    return { ...about, decision: expected === 'allowed' ? 'denied' : 'allowed', sourceAddress: null, ok: false, story: error instanceof Error ? error.message : String(error) };
-  }
-}
 
 function narrate({ title }: DemoCase, result: CaseResult): void {
   tell(`\n${result.ok ? 'ok  ' : 'FAIL'} ${result.name}: ${title}`);
@@ -47,7 +35,7 @@ const world = await startWorld((text) => tell(`-- ${text}`));
 
 const results: CaseResult[] = [];
 for (const demoCase of demoCases) {
-  const result = await play(world, demoCase);
+  const result = await playCase(world, demoCase);
   results.push(result);
   narrate(demoCase, result);
 }

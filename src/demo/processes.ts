@@ -15,21 +15,19 @@ export interface CommandResult {
 
 export interface Processes {
   /** Starts a command that goes on; its output goes to a log file in the directory. */
-  start(name: string, args: readonly string[]): void;
+  readonly start: (name: string, args: readonly string[]) => void;
   /** SIGKILL, and until it is gone. */
-  kill(name: string): Promise<void>;
+  readonly kill: (name: string) => Promise<void>;
   /** Runs a command to its end. */
-  run(args: readonly string[], stdin?: string): Promise<CommandResult>;
+  readonly run: (args: readonly string[], stdin?: string) => Promise<CommandResult>;
   /** Ends all that still run. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
+  /** SIGKILL to all of them, without waiting: for a process that ends itself. */
+  readonly killAll: () => void;
 }
 
 export function createProcesses(directory: string, env: NodeJS.ProcessEnv): Processes {
   const running = new Map<string, ChildProcess>();
-  // However this process ends, what it started ends with it.
-  process.on('exit', () => {
-    for (const child of running.values()) child.kill('SIGKILL');
-  });
 
   async function end(name: string, signal: NodeJS.Signals): Promise<void> {
     const child = running.get(name);
@@ -64,6 +62,9 @@ export function createProcesses(directory: string, env: NodeJS.ProcessEnv): Proc
       }),
     async stop() {
       await Promise.all([...running.keys()].map((name) => end(name, 'SIGTERM')));
+    },
+    killAll() {
+      for (const child of running.values()) child.kill('SIGKILL');
     },
   };
 }

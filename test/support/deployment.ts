@@ -1,0 +1,148 @@
+/** A whole Sallyport for tests, from real processes: a control plane, one gateway with two threads, and an agent for each workload. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { SpiffeId } from '../../src/core/spiffe-id.ts';
+import { openAsSidecar, openPlain, type Dialogue } from '../../src/demo/clients.ts';
+import { createDeployment, type Deployment } from '../../src/demo/deployment.ts';
+import { findFreePorts } from '../../src/demo/processes.ts';
+
+export const workloadIdentities = {
+  productpage: 'spiffe://cluster.local/ns/bookinfo/sa/productpage' as SpiffeId,
+  batch: 'spiffe://cluster.local/ns/reports/sa/batch' as SpiffeId,
+  nettools: 'spiffe://cluster.local/ns/sm-apigw-a/sa/nettools' as SpiffeId,
+} as const;
+export type Workload = keyof typeof workloadIdentities;
+const namespaces = { productpage: 'bookinfo', batch: 'reports', nettools: 'sm-apigw-a' } as const satisfies Record<Workload, string>;
+const workloads = Object.keys(workloadIdentities) as readonly Workload[];
+
+export const gateway = 'egress-1';
+const gatewayIdentity = `spiffe://cluster.local/ns/sallyport-system/sa/${gateway}`;
+
+/** The pool begins with these; bookinfo and reports are bound to one each, sm-apigw-a is bound to the third. */
+export const snatAddresses = { productpage: '127.0.1.11', batch: '127.0.1.12', nettools: '127.0.1.13' } as const satisfies Record<Workload, string>;
+
+export interface TestDeployment extends Deployment {
+  /** Where sidecars reach the gateway, on 127.0.0.1. */
+  readonly gatewayPort: number;
+  readonly agentAddress: (workload: Workload) => string;
+  /** A plain connection of a workload to its own agent. */
+  readonly openAtAgent: (workload: Workload, port: number) => Promise<Dialogue>;
+  /** An mTLS connection to the gateway as a sidecar makes it, with the SVID that the agent wrote. */
+  readonly openAsSidecar: (workload: Workload, serverName: string) => Promise<Dialogue>;
+  readonly apply: (manifests: string) => Promise<void>;
+  readonly launchWorkload: (workload: Workload) => void;
+  readonly launchTheGateway: () => void;
+}
+
+export interface TestDeploymentOptions {
+  readonly manifests: string;
+  /** Whose agents run. Default: all. */
+  readonly agents?: readonly Workload[];
+  readonly serveOptions?: readonly string[];
+  /** Makes the CA. Default: `sallyport ca init`. */
+  readonly makeCa?: (deployment: Deployment) => Promise<unknown>;
+}
+
+let compileCache: string | undefined;
+
+/** One for all deployments of this process: the first command of the first one is the only slow one. */
+function sharedCompileCache(): string {
+  if (compileCache === undefined) {
+    const directory = mkdtempSync(join(tmpdir(), 'sallyport-compile-cache-'));
+    process.once('exit', () => rmSync(directory, { recursive: true, force: true, maxRetries: 10 }));
+    compileCache = directory;
+  }
+  return compileCache;
+}
+
+/**
+ * Control plane with CA, gateway object, pool, bindings and `manifests`; everybody is admitted, nothing but the control plane runs.
+ * @see startTestDeployment
+ */
+export async function prepareTestDeployment({ manifests, serveOptions = [], makeCa = (deployment) => deployment.cli(['ca', 'init']) }: TestDeploymentOptions): Promise<TestDeployment> {
+  const directory = await mkdtemp(join(tmpdir(), 'sallyport-e2e-'));
+  const deployment = await createDeployment({ directory, serveOptions, compileCache: sharedCompileCache() });
+  const [gatewayPort] = (await findFreePorts(1)) as [number];
+  const agentAddress = (workload: Workload) => `127.0.2.${workloads.indexOf(workload) + 1}`;
+  const test: TestDeployment = {
+    ...deployment,
+    gatewayPort,
+    agentAddress,
+    openAtAgent: (workload, port) => openPlain(port, agentAddress(workload)),
+    openAsSidecar: (workload, serverName) => openAsSidecar(deployment.svidDirectory(workload), gatewayPort, serverName),
+    async apply(text) {
+      await deployment.cli(['apply', '-f', '-'], text);
+    },
+    launchWorkload: (workload) => deployment.launchAgent(workload, agentAddress(workload)),
+    launchTheGateway: () => deployment.launchGateway(gateway, ['--workers', '2']),
+  };
+  try {
+    await deployment.startControl();
+    await makeCa(deployment);
+    await test.apply(`${baseManifests(gatewayPort)}\n---\n${manifests}`);
+    await deployment.admit({ [gateway]: gatewayIdentity, ...workloadIdentities });
+    return test;
+  } catch (error) {
+    await deployment.close();
+    throw error;
+  }
+}
+
+/** The same, with gateway and agents running and ready. */
+export async function startTestDeployment(options: TestDeploymentOptions): Promise<TestDeployment> {
+  const deployment = await prepareTestDeployment(options);
+  const { agents = workloads } = options;
+  try {
+    deployment.launchTheGateway();
+    for (const workload of agents) deployment.launchWorkload(workload);
+    await Promise.all([gateway, ...agents].map(deployment.ready));
+    return deployment;
+  } catch (error) {
+    await deployment.close();
+    throw error;
+  }
+}
+
+function baseManifests(gatewayPort: number): string {
+  const bindings = workloads.map(
+    (workload) => `
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatBinding
+metadata: {name: own-address, namespace: ${namespaces[workload]}}
+spec: {subject: {namespace: ${namespaces[workload]}}, addresses: [${snatAddresses[workload]}]}`,
+  );
+  return [
+    `
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressGateway
+metadata: {name: ${gateway}}
+spec: {class: sallyport, listen: [{address: 127.0.0.1, port: ${gatewayPort}}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatPool
+metadata: {name: pool}
+spec: {addresses: [127.0.1.11-127.0.1.20]}`,
+    ...bindings,
+  ].join('\n---');
+}
+
+/** A service of namespace `bookinfo` on 127.0.0.1, and for each of `allowed` a policy NAME-WORKLOAD that lets it there. */
+export function serviceManifests({ name, protocol = 'TCP', port, targetPort, allowed }: { readonly name: string; readonly protocol?: string; readonly port: number; readonly targetPort: number; readonly allowed: readonly Workload[] }): string {
+  const policies = allowed.map(
+    (workload) => `
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: ${name}-${workload}, namespace: bookinfo}
+spec: {subjects: [{namespace: ${namespaces[workload]}}], to: [{service: ${name}}]}`,
+  );
+  return [
+    `
+apiVersion: sallyport.dev/v1alpha1
+kind: ExternalService
+metadata: {name: ${name}, namespace: bookinfo}
+spec: {addresses: [127.0.0.1], ports: [{name: main, port: ${port}, targetPort: ${targetPort}, protocol: ${protocol}}]}`,
+    ...policies,
+  ].join('\n---');
+}
