@@ -1,5 +1,5 @@
 /** What every command is given: where to print, where the control plane is, and the options that all of them share. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { Option, type Command } from 'commander';
@@ -13,11 +13,10 @@ export interface CliContext {
   out(line: string): void;
   /** Talk. */
   say(line: string): void;
-  readonly isTerminal: boolean;
   /** The exit status of a command that answered "no" or found differences. */
   setExitStatus(status: number): void;
-  /** Aborted by SIGINT and SIGTERM. */
-  readonly signal: AbortSignal;
+  /** Aborted by SIGINT and SIGTERM from the first call on; a command that does not ask ends by them, as programs do. */
+  interruption(): AbortSignal;
 }
 
 /** Where `serve`, `gateway` and `agent` keep what must survive them. */
@@ -67,11 +66,35 @@ export function adminClientOf(context: CliContext, options: ServerOptions): Admi
   });
 }
 
-/** Reads a text file, or says which one could not be read and why. */
-export function readFile(path: string): string {
+/** Reads a file, or says which one could not be read and why. */
+export function readBytes(path: string): Buffer {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path);
   } catch (cause) {
-    throw new SallyportError('file-unreadable', `${JSON.stringify(path)} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'error'})`, { place: path, cause });
+    throw new SallyportError('file-unreadable', `${JSON.stringify(path)} cannot be read (${errorCodeOf(cause)})`, { place: path, cause });
   }
+}
+
+export function readFile(path: string): string {
+  return readBytes(path).toString('utf8');
+}
+
+/** The first line of a file that holds nothing else. */
+export function readPassphrase(path: string): string {
+  return readFile(path).replace(/\r?\n$/, '');
+}
+
+/** Writes a file that only its owner may read. One that is there already is replaced, not written into: it may be open to others. */
+export function writeFile(path: string, content: string | Buffer): void {
+  try {
+    rmSync(path, { force: true });
+    writeFileSync(path, content, { mode: 0o600, flag: 'wx' });
+  } catch (cause) {
+    throw new SallyportError('usage', `${JSON.stringify(path)} cannot be written (${errorCodeOf(cause)})`, { place: path, cause });
+  }
+}
+
+/** `ENOENT` and the like. */
+export function errorCodeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'error';
 }

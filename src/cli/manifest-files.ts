@@ -1,50 +1,70 @@
 /** Reads what `-f` names: files, folders (every .yaml, .yml and .json, in name order, subfolders too) and `-` for stdin. */
-import { readdirSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import type { ManifestSource } from '../api/admin.ts';
 import { SallyportError } from '../core/errors.ts';
-import { readFile, type CliContext } from './context.ts';
+import { fileBytesMax } from '../core/manifest-faults.ts';
+import { errorCodeOf, type CliContext } from './context.ts';
 
 const extensions = new Set(['.yaml', '.yml', '.json']);
-/** The same bound as for a file of a manifest reader's input: what is larger is refused before it is read whole. */
-const stdinBytesMax = 16 * 1024 * 1024;
+/** One more than a manifest may have: enough for its reader to see that it is too large, and to name that among all other faults. */
+const bytesReadMax = fileBytesMax + 1;
 
 export async function readManifests(context: CliContext, paths: readonly string[]): Promise<readonly ManifestSource[]> {
-  if (paths.length === 0) throw new SallyportError('usage', 'no manifest is named', { hint: 'name a file, a folder or "-" with -f' });
   const sources: ManifestSource[] = [];
   for (const path of paths) {
-    if (path === '-') sources.push({ file: '(standard input)', text: await readStdin(context) });
-    else for (const file of filesOf(path)) sources.push({ file, text: readFile(file) });
+    if (path === '-') sources.push({ file: '(standard input)', text: await readStart(context.stdin) });
+    else for (const file of orUnreadable(path, () => filesAt(path))) sources.push({ file, text: orUnreadable(file, () => readStartOfFile(file)) });
   }
   return sources;
 }
 
-async function readStdin(context: CliContext): Promise<string> {
+async function readStart(input: AsyncIterable<Buffer>): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of context.stdin) {
-    bytes += chunk.length;
-    if (bytes > stdinBytesMax) throw new SallyportError('request-too-large', `standard input is larger than ${stdinBytesMax} bytes`);
+  for await (const chunk of input) {
     chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes >= bytesReadMax) break;
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks).toString('utf8', 0, bytesReadMax);
 }
 
-function filesOf(path: string): readonly string[] {
-  let isDirectory: boolean;
+function readStartOfFile(path: string): string {
+  const file = openSync(path, 'r');
   try {
-    const stats = statSync(path);
-    isDirectory = stats.isDirectory();
-    if (!isDirectory && stats.size > stdinBytesMax) throw new SallyportError('request-too-large', `${JSON.stringify(path)} is larger than ${stdinBytesMax} bytes`, { place: path });
-  } catch (cause) {
-    if (cause instanceof SallyportError) throw cause;
-    throw new SallyportError('file-unreadable', `${JSON.stringify(path)} cannot be read (${(cause as NodeJS.ErrnoException).code ?? 'error'})`, { place: path, cause });
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    // In chunks, since a pipe or a /dev/fd/N of the shell does not know its size.
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(Math.min(1 << 20, bytesReadMax - bytes));
+      const got = readSync(file, chunk);
+      if (got === 0) break;
+      chunks.push(chunk.subarray(0, got));
+      bytes += got;
+      if (bytes === bytesReadMax) break;
+    }
+    return Buffer.concat(chunks).toString('utf8');
+  } finally {
+    closeSync(file);
   }
-  if (!isDirectory) return [path];
-  const files = readdirSync(path, { recursive: true, encoding: 'utf8' })
-    .filter((name) => extensions.has(extname(name)))
-    .sort()
-    .map((name) => join(path, name));
+}
+
+function filesAt(path: string): readonly string[] {
+  if (!statSync(path).isDirectory()) return [path];
+  const files = readdirSync(path, { recursive: true, withFileTypes: true })
+    .filter((entry) => !entry.isDirectory() && extensions.has(extname(entry.name)))
+    .map(({ parentPath, name }) => join(parentPath, name))
+    .sort();
   if (files.length === 0) throw new SallyportError('file-unreadable', `${JSON.stringify(path)} holds no .yaml, .yml or .json file`, { place: path });
   return files;
+}
+
+function orUnreadable<Result>(path: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof SallyportError) throw cause;
+    throw new SallyportError('file-unreadable', `${JSON.stringify(path)} cannot be read (${errorCodeOf(cause)})`, { place: path, cause });
+  }
 }

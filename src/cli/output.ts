@@ -10,8 +10,9 @@ export function outputOption(formats: readonly OutputFormat[] = ['json', 'yaml']
   return new Option('-o, --output <format>', 'output format').choices(formats);
 }
 
-/** kubectl's kind of table: upper-case headings, two spaces or more between columns, no lines. */
-export function formatTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+/** kubectl's kind of table: upper-case headings, two spaces or more between columns, no lines. Cells are made printable. */
+export function formatTable(headings: readonly string[], texts: readonly (readonly string[])[]): string {
+  const rows = texts.map((row) => row.map(printable));
   const widths = headings.map((heading, column) => Math.max(heading.length, ...rows.map((row) => (row[column] ?? '').length)));
   return [headings, ...rows].map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]! + 2))).join('').trimEnd()).join('\n');
 }
@@ -23,8 +24,21 @@ export function print(context: CliContext, format: OutputFormat | undefined, val
   else context.out(table());
 }
 
-/** Text from outside, made safe for a terminal: control characters (and with them escape sequences) are shown, not sent. */
+/** Text from outside, made fit for one line: control characters, line ends and what turns the direction of writing are shown, not sent. */
 export function printable(text: string): string {
-   
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  // eslint-disable-next-line no-control-regex -- they are what is looked for
+  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escapeCharacter);
+}
+
+/**
+ * Any output, made safe for a terminal: control characters, and with them escape sequences, are shown but for line ends and
+ * tabs. JSON and YAML keep their meaning, since they hold such characters only in quotes, where the escape says the same.
+ */
+export function harmless(text: string): string {
+  // eslint-disable-next-line no-control-regex -- they are what is looked for
+  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, escapeCharacter);
+}
+
+function escapeCharacter(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }

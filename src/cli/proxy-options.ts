@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { SallyportError } from '../core/errors.ts';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId } from '../core/spiffe-id.ts';
 import { readFile } from './context.ts';
+import { logLevelOption } from './log.ts';
 
 export interface ProxyOptions {
   readonly control: string;
@@ -24,7 +25,7 @@ export function addProxyOptions(command: Command, part: string): Command {
     .option('--join-token-file <file>', 'a token to enrol with; needed once, and again only when the identity has expired')
     .option('--state <directory>', `where the identity survives (default: $SALLYPORT_STATE/${part}, /var/lib/sallyport/${part} for root)`)
     .option('--probe-listen <address:port>', 'loopback address for /livez and /readyz')
-    .option('--log-level <level>', 'trace, debug, info, warn, error', 'info');
+    .addOption(logLevelOption());
 }
 
 export async function identityOptionsOf(options: ProxyOptions, stateDirectory: string) {

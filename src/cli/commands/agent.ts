@@ -20,6 +20,7 @@ export function addAgent(program: Command, context: CliContext): void {
     .option('--write-svid <directory>', 'write SVID, key and bundle here for programs that want them, 0600')
     .addHelpText('after', '\nEXAMPLES\n  sallyport agent --trust-bundle bundle.pem --join-token-file token\n\nEXIT CODES\n  0 stopped by a signal   2 bad options')
     .action(async (options: AgentCommandOptions) => {
+      const interrupted = context.interruption();
       const listenAddress = options.listenAddress === undefined ? undefined : parseAddress(options.listenAddress);
       if (options.listenAddress !== undefined && listenAddress === undefined) throw new SallyportError('usage', `${JSON.stringify(options.listenAddress)} is not an address`, { place: '--listen-address' });
       const { runAgent } = await import('../../agent/index.ts');
@@ -31,7 +32,7 @@ export function addAgent(program: Command, context: CliContext): void {
         ...(listenAddress === undefined ? {} : { listenAddress }),
         log: await createLog('agent', options.logLevel),
       });
-      await untilAborted(context.signal);
+      await untilAborted(interrupted);
       await agent.stop();
     });
 }

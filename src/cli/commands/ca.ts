@@ -1,9 +1,7 @@
-import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { adminPaths, type CaImportRequest, type CaStatus } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { adminClientOf, readFile, withServerOptions, type CliContext } from '../context.ts';
-import { readFileSync } from 'node:fs';
+import { adminClientOf, readBytes, readFile, readPassphrase, withServerOptions, writeFile, type CliContext } from '../context.ts';
 import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
 
 export function addCa(program: Command, context: CliContext): void {
@@ -19,7 +17,7 @@ export function addCa(program: Command, context: CliContext): void {
     .action(async (options: { subject: string; out?: string }, command: Command) => {
       const { csrPem } = await adminClientOf(context, command.opts()).post<{ csrPem: string }>(adminPaths.caCsr, { subject: options.subject });
       if (options.out === undefined) context.out(csrPem.trimEnd());
-      else writeFileSync(options.out, csrPem);
+      else writeFile(options.out, csrPem);
     });
   withServerOptions(ca.command('import'))
     .summary('take an intermediate: with its key, or the answer to "ca csr"')
@@ -33,8 +31,8 @@ export function addCa(program: Command, context: CliContext): void {
       const request: CaImportRequest = {
         ...(options.chain === undefined ? {} : { certificatesPem: readFile(options.chain) }),
         ...(options.privateKey === undefined ? {} : { privateKeyPem: readFile(options.privateKey) }),
-        ...(options.pkcs12 === undefined ? {} : { pkcs12: readFileSync(options.pkcs12).toString('base64') }),
-        ...(options.passphraseFile === undefined ? {} : { passphrase: readFile(options.passphraseFile).replace(/\r?\n$/, '') }),
+        ...(options.pkcs12 === undefined ? {} : { pkcs12: readBytes(options.pkcs12).toString('base64') }),
+        ...(options.passphraseFile === undefined ? {} : { passphrase: readPassphrase(options.passphraseFile) }),
       };
       show(context, await adminClientOf(context, command.opts()).post<CaStatus>(adminPaths.caImport, request));
     });

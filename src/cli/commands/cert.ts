@@ -1,13 +1,12 @@
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { adminPaths, type CertificateRequest, type CertificateResult, type RevocationResult } from '../../api/admin.ts';
 import { createCsr } from '../../core/csr.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { toPem } from '../../core/pem.ts';
+import { certificatesOfPem, toPem } from '../../core/pem.ts';
 import { parseX509Svid } from '../../core/x509-svid.ts';
-import { adminClientOf, readFile, withServerOptions, type CliContext } from '../context.ts';
+import { adminClientOf, readBytes, readPassphrase, withServerOptions, writeFile, type CliContext } from '../context.ts';
 import { printable } from '../output.ts';
 
 interface IssueOptions {
@@ -51,13 +50,13 @@ export function addCert(program: Command, context: CliContext): void {
       const files: (readonly [string, string | Buffer])[] = [[`${options.out}.bundle.pem`, result.trustBundlePem]];
       if (options.pkcs12 === true) {
         const { exportPkcs12 } = await import('../../ca/index.ts');
-        const passphrase = readFile(options.passphraseFile!).replace(/\r?\n$/, '');
-        files.push([`${options.out}.p12`, await exportPkcs12({ privateKey, chainDer: certificatesOf(result.certificateChainPem).map(({ raw }) => raw), passphrase, friendlyName: spiffeId })]);
+        const passphrase = readPassphrase(options.passphraseFile!);
+        files.push([`${options.out}.p12`, await exportPkcs12({ privateKey, chainDer: certificatesOfPem(result.certificateChainPem), passphrase, friendlyName: spiffeId })]);
       } else {
         files.push([`${options.out}.key.pem`, privateKey.export({ type: 'pkcs8', format: 'pem' })], [`${options.out}.pem`, result.certificateChainPem]);
       }
       for (const [path, content] of files) {
-        writeFileSync(path, content, { mode: 0o600 });
+        writeFile(path, content);
         context.out(path);
       }
       context.say(`${result.spiffeId}, serial ${result.serialNumber}, until ${result.notAfter}`);
@@ -68,7 +67,7 @@ export function addCert(program: Command, context: CliContext): void {
     .argument('<file>', 'PEM or DER')
     .addHelpText('after', '\nEXIT CODES\n  0 an X509-SVID   1 not one, with the reason')
     .action((file: string) => {
-      const certificates = certificatesOf(readCertificates(file));
+      const certificates = readCertificates(file);
       certificates.forEach((certificate, index) => {
         const parsed = parseX509Svid(certificate.raw);
         if (index === 0 && !parsed.ok) context.setExitStatus(1);
@@ -102,15 +101,13 @@ function oneLine(name: string | undefined): string {
   return (name ?? '').replaceAll('\n', ', ');
 }
 
-function readCertificates(file: string): string {
-  const text = readFile(file);
-  return text.includes('-----BEGIN CERTIFICATE-----') ? text : toPem('CERTIFICATE', readFileSync(file));
-}
-
-function certificatesOf(text: string): readonly X509Certificate[] {
+/** PEM or DER. */
+function readCertificates(file: string): readonly X509Certificate[] {
+  const bytes = readBytes(file);
+  const fromPem = certificatesOfPem(bytes.toString('latin1'));
   try {
-    return [...text.matchAll(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g)].map(([one]) => new X509Certificate(one));
+    return (fromPem.length === 0 ? [bytes] : fromPem).map((der) => new X509Certificate(der));
   } catch (cause) {
-    throw new SallyportError('certificate-invalid', 'the file does not hold a certificate', { cause });
+    throw new SallyportError('certificate-invalid', `${JSON.stringify(file)} does not hold a certificate`, { place: file, cause, hint: 'give it as PEM (BEGIN CERTIFICATE) or DER' });
   }
 }

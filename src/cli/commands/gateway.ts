@@ -19,6 +19,7 @@ export function addGateway(program: Command, context: CliContext): void {
     .option('--workers <count>', 'threads that carry connections (default: one a core)')
     .addHelpText('after', '\nEXAMPLES\n  sallyport gateway --name egress-1 --trust-bundle bundle.pem --join-token-file token\n\nEXIT CODES\n  0 stopped by a signal   2 bad options')
     .action(async (options: GatewayCommandOptions) => {
+      const interrupted = context.interruption();
       const workers = options.workers === undefined ? undefined : Number(options.workers);
       if (workers !== undefined && !(Number.isInteger(workers) && workers >= 1 && workers <= 256)) throw new SallyportError('usage', `${JSON.stringify(options.workers)} is not a number of threads`, { place: '--workers', hint: 'from 1 to 256' });
       const { runGateway } = await import('../../gateway/index.ts');
@@ -30,7 +31,7 @@ export function addGateway(program: Command, context: CliContext): void {
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
         log: await createLog('gateway', options.logLevel),
       });
-      await untilAborted(context.signal);
+      await untilAborted(interrupted);
       await gateway.stop();
     });
 }

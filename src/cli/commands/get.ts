@@ -38,9 +38,13 @@ export function addGet(program: Command, context: CliContext): void {
       const { items } = await client.get<ObjectList>(adminPaths.objects, { kind: kind.kind, namespace, name });
       if (name !== undefined && items.length === 0) throw new SallyportError('not-found', `there is no ${kind.kind} ${JSON.stringify(name)}${namespace === undefined ? '' : ` in namespace ${JSON.stringify(namespace)}`}`, { hint: `list them: sallyport get ${kindText}${kind.namespaced ? ' -A' : ''}` });
       const typed = items as unknown as readonly Item[];
+      if (items.length === 0 && options.output === undefined) {
+        context.say(namespace === undefined ? `there is no ${kind.kind}` : `there is no ${kind.kind} in namespace ${JSON.stringify(namespace)}; for every namespace: -A`);
+        return;
+      }
       if (options.output === 'name') for (const item of typed) context.out(`${item.kind}/${item.metadata.name}`);
       else if (options.output === 'yaml') context.out(items.map((item) => stringify(item)).join('---\n').trimEnd());
-      else print(context, options.output, { items }, () => tableOf(typed, kind.namespaced));
+      else print(context, options.output, { apiVersion: 'v1', kind: 'List', items }, () => tableOf(typed, kind.namespaced));
     });
 }
 

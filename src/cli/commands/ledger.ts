@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { adminPaths, type LedgerVerification } from '../../api/admin.ts';
+import { SallyportError } from '../../core/errors.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
 
 export function addLedger(program: Command, context: CliContext): void {
@@ -11,8 +12,9 @@ export function addLedger(program: Command, context: CliContext): void {
     .option('--type <type>', 'only this type, for example connection-denied')
     .addHelpText('after', '\nEXAMPLES\n  sallyport ledger tail -f --type connection-denied | jq .reason')
     .action(async (options: { follow?: true; last: string; type?: string }, command: Command) => {
+      if (!/^[0-9]{1,7}$/.test(options.last)) throw new SallyportError('usage', `${JSON.stringify(options.last)} is not a number of records`, { place: '--last' });
       const query = { last: options.last, type: options.type, follow: options.follow === true ? 'true' : undefined };
-      for await (const line of adminClientOf(context, command.opts()).lines(adminPaths.ledger, query, context.signal)) context.out(line);
+      for await (const line of adminClientOf(context, command.opts()).lines(adminPaths.ledger, query, context.interruption())) context.out(line);
     });
   withServerOptions(ledger.command('verify'))
     .summary('check the hash chain over every record')

@@ -3,6 +3,7 @@ import { stringify } from 'yaml';
 import { adminPaths, type ApplyResult, type ObjectList } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
+import { parseManifests } from '../../core/manifest.ts';
 import { apiVersion, protocols, serviceAccountsAnnotation } from '../../core/objects/index.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
 import { printChange } from './apply.ts';
@@ -46,7 +47,10 @@ export function addRegister(program: Command, context: CliContext): void {
     .addHelpText('after', '\nEXAMPLES\n  sallyport register -n bookinfo bigip-proxy-svc 10.4.0.201 3128 --labels apps=bigip-proxy --protocol HTTPConnect\n  sallyport register -n bank partner ftp.partner.example control:21 --protocol FTP --dry-run -o yaml\n\nEXIT CODES\n  0 registered   2 bad address, port or name   6 control plane away')
     .action(async (name: string, address: string, ports: string[], options: RegisterOptions, command: Command) => {
       const manifest = manifestOf(name, address, ports, options);
-      if (options.dryRun === true && options.output === 'yaml') {
+      if (options.output === 'yaml') {
+        if (options.dryRun !== true) throw new SallyportError('usage', 'the manifest is printed with --dry-run only', { hint: 'add --dry-run, or leave out -o yaml' });
+        const parsed = parseManifests([{ file: '(register)', text: JSON.stringify(manifest) }]);
+        if (!parsed.ok) throw new SallyportError('manifest-invalid', 'this cannot be registered', { faults: parsed.faults });
         context.out(stringify(manifest).trimEnd());
         return;
       }
@@ -141,10 +145,18 @@ export function addDeregister(program: Command, context: CliContext): void {
         throw new SallyportError('not-found', `${JSON.stringify(`${options.namespace}/${name}`)} is not registered${known === undefined ? '' : ` at ${address!}`}`, { hint: 'list them: sallyport get externalservices -A' });
       }
       if (address === undefined || rest.length === 0) {
-        printChange(context, await client.post<ApplyResult>(adminPaths.remove, { refs: [{ kind: 'ExternalService', namespace: options.namespace, name }] }));
+        const refs = [{ kind: 'ExternalService', namespace: options.namespace, name }];
+        printChange(context, await client.post<ApplyResult>(adminPaths.remove, { refs }).catch((error: unknown) => Promise.reject(stillNamed(error, options.namespace, name))));
         return;
       }
       const source = { file: '(deregister)', text: JSON.stringify({ ...known, spec: { ...known.spec, [place]: rest } }) };
       printChange(context, await client.post<ApplyResult>(adminPaths.apply, { sources: [source] }));
     });
+}
+
+/** The faults that a deletion would cause say what others lack then; whoever deregisters wants to hear who they are. */
+function stillNamed(error: unknown, namespace: string, name: string): unknown {
+  if (!(error instanceof SallyportError) || error.code !== 'manifest-invalid') return error;
+  const faults = error.faults.map(({ hint, ...fault }) => fault);
+  return new SallyportError('manifest-invalid', `${JSON.stringify(`${namespace}/${name}`)} is still named by others, nothing was changed`, { faults, hint: 'take it out of them, or delete them first: sallyport delete KIND NAME -n NAMESPACE' });
 }

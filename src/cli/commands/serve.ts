@@ -3,8 +3,8 @@ import type { Command } from 'commander';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../core/spiffe-id.ts';
-import { defaultStateDirectory, readFile, type CliContext } from '../context.ts';
-import { createLog } from '../log.ts';
+import { defaultStateDirectory, readPassphrase, type CliContext } from '../context.ts';
+import { createLog, logLevelOption } from '../log.ts';
 import { parseEndpoint } from '../endpoint.ts';
 import { version } from './version.ts';
 
@@ -36,7 +36,7 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--probe-listen <address:port>', '/livez, /readyz and /metrics in plain HTTP')
     .option('--ca-passphrase-file <file>', "encrypts the CA's keys on disk")
     .option('--ca-propagation <span>', 'how long a new CA is published before it may sign', '10m')
-    .option('--log-level <level>', 'trace, debug, info, warn, error', 'info')
+    .addOption(logLevelOption())
     .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
     .action(async (options: ServeOptions) => {
       const interrupted = context.interruption();
