@@ -9,15 +9,15 @@ import type { Assignments } from '../core/assignments.ts';
 import { compile, type CompileState } from '../core/compile.ts';
 import { applyChange, describeRef, keyOf, refOf, type DesiredChange, type DesiredState } from '../core/desired-state.ts';
 import { SallyportError, type Fault, type ObjectRef } from '../core/errors.ts';
-import { locateFault } from '../core/fault-location.ts';
 import type { LedgerRecord } from '../core/ledger-record.ts';
-import { parseManifests, type LocatedObject } from '../core/manifest.ts';
 import type { DesiredObject, Kind } from '../core/objects/index.ts';
 import { describePlanDiff, diffPlans } from '../core/plan-diff.ts';
 import type { Plan } from '../core/plan.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import type { StateStore } from '../store/index.ts';
+import { createManifestReader, invalidManifests, type ReadManifests } from './manifest-reader.ts';
 import type { ControlSections } from './sections.ts';
+import { createTurns } from './turns.ts';
 
 export interface Planner {
   readonly plan: Plan;
@@ -39,6 +39,9 @@ export interface PlannerOptions {
 
 const changesWaitingMax = 256;
 
+/** For changes that come without manifests: there is no place to name. */
+const nothingWritten: ReadManifests = { objects: [], locate: (faults) => Promise.resolve(faults) };
+
 interface Compiled {
   readonly plan: Plan;
   readonly warnings: readonly Fault[];
@@ -49,43 +52,35 @@ interface Compiled {
 export async function createPlanner(options: PlannerOptions): Promise<Planner> {
   const { store, trustDomain, clusterDomain, now, record, publish } = options;
 
-  function compileOrThrow(desired: DesiredState, assignments: Assignments, located: readonly LocatedObject[], faults: readonly Fault[], previous?: CompileState): Compiled {
+  async function compileOrThrow(desired: DesiredState, assignments: Assignments, written: ReadManifests, faults: readonly Fault[], previous?: CompileState): Promise<Compiled> {
     const compiled = compile(desired, assignments, { trustDomain, clusterDomain, ...(previous === undefined ? {} : { previous }) });
     const all = [...faults, ...(compiled.ok ? [] : compiled.faults)];
-    if (!compiled.ok || all.length > 0) throw invalid(all.map((fault) => locateFault(fault, located)));
+    if (!compiled.ok || all.length > 0) throw invalidManifests(await written.locate(all));
     return compiled;
   }
 
-  let current = compileOrThrow(store.desired, store.assignments, [], []);
+  const readManifests = createManifestReader();
+  /** Each change sees the state that the one before has made. */
+  const inTurn = createTurns('changes', changesWaitingMax);
+  let current = await compileOrThrow(store.desired, store.assignments, nothingWritten, []);
   for (const [key, records] of [...store.entries('outbox')]) {
     await record(records);
     await store.commit({ put: { outbox: { [key]: null } } });
   }
   publish(current.plan);
 
-  let waiting = 0;
-  let last: Promise<unknown> = Promise.resolve();
-  /** One change at a time: each sees the state that the one before has made. */
-  async function inTurn<Result>(run: () => Promise<Result>): Promise<Result> {
-    if (waiting >= changesWaitingMax) throw new SallyportError('unavailable', `${waiting} changes are waiting already`, { hint: 'try again' });
-    waiting += 1;
-    const result = last.then(run);
-    last = result.catch(() => undefined);
-    return await result.finally(() => (waiting -= 1));
-  }
-
-  async function change(desiredChange: DesiredChange, actions: ApplyResult['changes'], located: readonly LocatedObject[], dryRun: boolean, actor: string): Promise<ApplyResult> {
+  async function change(desiredChange: DesiredChange, actions: ApplyResult['changes'], written: ReadManifests, dryRun: boolean, actor: string): Promise<ApplyResult> {
     const time = now();
     const desired = applyChange(store.desired, desiredChange);
     const allocation = allocate(desired, store.assignments, time);
-    const next = compileOrThrow(desired, allocation.assignments, located, allocation.faults, current.state);
+    const next = await compileOrThrow(desired, allocation.assignments, written, allocation.faults, current.state);
     const previous = current.plan;
     const result: ApplyResult = {
       revision: next.plan.revision,
       previous: previous.revision,
       dryRun,
       changes: actions,
-      warnings: next.warnings.filter(concerns(located, current.warnings)).map((warning) => locateFault(warning, located)),
+      warnings: await written.locate(next.warnings.filter(concerns(written.objects, current.warnings))),
       effects: describePlanDiff(diffPlans(previous, next.plan)),
     };
     if (dryRun || (desiredChange.put.length === 0 && desiredChange.remove.length === 0)) return result;
@@ -108,32 +103,31 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
     get warnings() {
       return current.warnings;
     },
-    async apply({ sources, dryRun = false }, actor) {
-      const parsed = parseManifests(sources);
-      if (!parsed.ok) throw invalid(parsed.faults);
-      return await inTurn(async () => {
-        const put: DesiredObject[] = [];
-        const actions = parsed.objects.map(({ object }) => {
-          const known = store.desired[object.kind].get(keyOf(refOf(object)));
-          const action: ChangeAction = known === undefined ? 'created' : isDeepStrictEqual(known, object) ? 'unchanged' : 'configured';
-          if (action !== 'unchanged') put.push(object);
-          return { ref: refOf(object), action };
-        });
-        return await change({ put, remove: [] }, actions, parsed.objects, dryRun, actor);
-      });
-    },
+    apply: ({ sources, dryRun = false }, actor) =>
+      readManifests(sources, (written) =>
+        inTurn(async () => {
+          const put: DesiredObject[] = [];
+          const actions = written.objects.map((object) => {
+            const known = store.desired[object.kind].get(keyOf(refOf(object)));
+            const action: ChangeAction = known === undefined ? 'created' : isDeepStrictEqual(known, object) ? 'unchanged' : 'configured';
+            if (action !== 'unchanged') put.push(object);
+            return { ref: refOf(object), action };
+          });
+          return await change({ put, remove: [] }, actions, written, dryRun, actor);
+        }),
+      ),
     remove: ({ refs, dryRun = false }, actor) =>
       inTurn(async () => {
         const missing = refs.filter((ref) => !isHeld(store.desired, ref));
         if (missing.length > 0) throw new SallyportError('not-found', `there is no ${missing.map(describeRef).join(', ')}`, { hint: 'nothing was deleted; list what there is: sallyport get KIND -A' });
-        return await change({ put: [], remove: refs }, refs.map((ref) => ({ ref, action: 'deleted' })), [], dryRun, actor);
+        return await change({ put: [], remove: refs }, refs.map((ref) => ({ ref, action: 'deleted' })), nothingWritten, dryRun, actor);
       }),
   };
 }
 
 /** Warnings that whoever makes a change should read: about what he gave, and what his change has brought about. */
-function concerns(located: readonly LocatedObject[], known: readonly Fault[]): (warning: Fault) => boolean {
-  const given = new Set(located.map(({ object }) => describeRef(refOf(object))));
+function concerns(objects: readonly DesiredObject[], known: readonly Fault[]): (warning: Fault) => boolean {
+  const given = new Set(objects.map((object) => describeRef(refOf(object))));
   const textOf = ({ object, message }: Fault) => `${object === undefined ? '' : describeRef(object)} ${message}`;
   const before = new Set(known.map(textOf));
   return (warning) => (warning.object !== undefined && given.has(describeRef(warning.object))) || !before.has(textOf(warning));
@@ -141,10 +135,6 @@ function concerns(located: readonly LocatedObject[], known: readonly Fault[]): (
 
 function isHeld(desired: DesiredState, ref: ObjectRef): boolean {
   return Object.hasOwn(desired, ref.kind) && desired[ref.kind as Kind].has(keyOf(ref));
-}
-
-function invalid(faults: readonly Fault[]): SallyportError {
-  return new SallyportError('manifest-invalid', `${faults.length === 1 ? 'a fault' : `${faults.length} faults`}, nothing was changed`, { faults });
 }
 
 /** What the ledger is told of a change: who made it, and which addresses were given and released by it. */
