@@ -26,7 +26,6 @@ export function print(context: CliContext, format: OutputFormat | undefined, val
 
 /** Text from outside, made fit for one line: control characters, line ends and what turns the direction of writing are shown, not sent. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- they are what is looked for
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escapeCharacter);
 }
 
@@ -35,7 +34,6 @@ export function printable(text: string): string {
  * tabs. JSON and YAML keep their meaning, since they hold such characters only in quotes, where the escape says the same.
  */
 export function harmless(text: string): string {
-  // eslint-disable-next-line no-control-regex -- they are what is looked for
   return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, escapeCharacter);
 }
 

@@ -146,7 +146,11 @@ export function addDeregister(program: Command, context: CliContext): void {
       }
       if (address === undefined || rest.length === 0) {
         const refs = [{ kind: 'ExternalService', namespace: options.namespace, name }];
-        printChange(context, await client.post<ApplyResult>(adminPaths.remove, { refs }).catch((error: unknown) => Promise.reject(stillNamed(error, options.namespace, name))));
+        try {
+          printChange(context, await client.post<ApplyResult>(adminPaths.remove, { refs }));
+        } catch (error) {
+          throw stillNamed(error, options.namespace, name);
+        }
         return;
       }
       const source = { file: '(deregister)', text: JSON.stringify({ ...known, spec: { ...known.spec, [place]: rest } }) };

@@ -11,7 +11,7 @@ export interface CommandInput {
   readonly stdin?: string;
   /** What Ctrl-C would be. */
   readonly signal?: AbortSignal;
-  readonly onOut?: (text: string) => void;
+  readonly onOut?: (text: string) => unknown;
 }
 
 export type CommandLine = (args: readonly string[], input?: CommandInput) => Promise<CommandResult>;

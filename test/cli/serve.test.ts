@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const limitMs = 8_000;
+
+interface Sallyport {
+  readonly child: ChildProcess;
+  /** Resolves with the first line of the log that has this message. */
+  logged(message: string): Promise<Readonly<Record<string, unknown>>>;
+  /** Resolves with exit status or signal, and everything that was printed. */
+  readonly ended: Promise<{ readonly status: number | string | null; readonly out: string; readonly err: string }>;
+}
+
+describe('sallyport as a process', () => {
+  let directory: string;
+  const children: ChildProcess[] = [];
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'sallyport-serve-'));
+  });
+  afterEach(async () => {
+    for (const child of children.splice(0).filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null)) {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
+    rmSync(directory, { recursive: true });
+  });
+
+  function start(args: readonly string[]): Sallyport {
+    const child = spawn(process.execPath, ['bin/sallyport.js', ...args], { env: { ...process.env, SALLYPORT_STATE: directory }, stdio: ['pipe', 'pipe', 'pipe'] });
+    children.push(child);
+    const lines: string[] = [];
+    const watchers = new Set<() => void>();
+    createInterface(child.stderr).on('line', (line) => {
+      lines.push(line);
+      for (const watcher of watchers) watcher();
+    });
+    let out = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
+    const ended = once(child, 'close').then(([status, signal]) => ({ status: (status ?? signal) as number | string | null, out, err: lines.join('\n') }));
+    return {
+      child,
+      ended,
+      logged: (message) =>
+        new Promise((resolve, reject) => {
+          const timer = setTimeout(() => reject(new Error(`no ${JSON.stringify(message)} in:\n${lines.join('\n')}`)), limitMs);
+          const look = () => {
+            const found = lines.find((line) => line.includes(`"msg":${JSON.stringify(message)}`));
+            if (found === undefined) return;
+            clearTimeout(timer);
+            watchers.delete(look);
+            resolve(JSON.parse(found) as Record<string, unknown>);
+          };
+          watchers.add(look);
+          look();
+        }),
+    };
+  }
+
+  const serve = () => start(['serve', '--listen', '127.0.0.1:0']);
+
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    it(`serve ends with status 0 by ${signal}, having answered on its socket, and leaves the state for the next`, async () => {
+      const first = serve();
+      await first.logged('control plane started');
+      assert.equal((await start(['ca', 'init']).ended).status, 0);
+      first.child.kill(signal);
+      const { status, out } = await first.ended;
+      assert.deepEqual([status, out], [0, '']);
+      const second = serve();
+      await second.logged('control plane started');
+      const shown = await start(['status']).ended;
+      assert.deepEqual([shown.status, /^control plane +ready/.test(shown.out)], [0, true], shown.err);
+      second.child.kill(signal);
+      assert.equal((await second.ended).status, 0);
+      assert.equal(existsSync(join(directory, 'control', 'admin.sock')), false);
+    });
+  }
+
+  it('serve is refused the state of another, with status 5', async () => {
+    const first = serve();
+    await first.logged('control plane started');
+    const { status, err } = await serve().ended;
+    assert.equal(status, 5, err);
+    assert.match(err, /^error: /m);
+    assert.doesNotMatch(err, /bug:/);
+  });
+
+  it('serve says that its port is taken, with status 6', async () => {
+    const first = start(['serve', '--listen', '127.0.0.1:0', '--state', join(directory, 'a')]);
+    await first.logged('control plane started');
+    await start(['ca', 'init', '--server', join(directory, 'a', 'admin.sock')]).ended;
+    const { port } = await first.logged('listening for workloads and gateways');
+    const second = start(['serve', '--listen', `127.0.0.1:${String(port)}`, '--state', join(directory, 'b')]);
+    await second.logged('control plane started');
+    const { status, err } = await start(['ca', 'init', '--server', join(directory, 'b', 'admin.sock')]).ended;
+    assert.notEqual(status, 0, err);
+    second.child.kill('SIGTERM');
+    await second.ended;
+    const third = await start(['serve', '--listen', `127.0.0.1:${String(port)}`, '--state', join(directory, 'b')]).ended;
+    assert.equal(third.status, 6, third.err);
+    assert.match(third.err, /^error: .*EADDRINUSE/m);
+  });
+
+  it('a command that waits for its input ends by SIGINT as programs do', async () => {
+    const waiting = start(['validate', '-f', '-']);
+    // It reads once it has taken up what was written: from then on it waits for the rest.
+    await new Promise((resolve) => waiting.child.stdin!.write('#'.repeat(1 << 20), resolve));
+    waiting.child.kill('SIGINT');
+    assert.equal((await waiting.ended).status, 'SIGINT');
+  });
+
+  it('a reader that has seen enough is no error', async () => {
+    const help = start(['--help']);
+    help.child.stdout!.destroy();
+    assert.equal((await help.ended).status, 0);
+  });
+});
