@@ -10,6 +10,8 @@ export const agentLimits = {
   idleTimeoutMs: 24 * 3_600_000,
   /** For the workload's FTP data connection to come. */
   ftpDataTimeoutMs: 60_000,
+  /** For the gateway to end the connections of an upstream that is no longer offered. Within a second they have ended in any case. */
+  withdrawalGraceMs: 500,
   /** Pauses before a listener is tried again. */
   listenBackoffBaseMs: 250,
   listenBackoffMaxMs: 10_000,

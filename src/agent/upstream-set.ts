@@ -19,8 +19,8 @@ export interface UpstreamStatus {
 /** What the agent offers its workload: a listener for each upstream, and the connections through them. */
 export interface UpstreamSet {
   /**
-   * Makes `upstreams` what is offered. A changed upstream keeps its connections, and its listener where the place is the same;
-   * those of one that has gone are ended.
+   * Makes `upstreams` what is offered. A changed upstream keeps its connections, and its listener where the place is the same.
+   * Those of one that has gone are ended within `withdrawalGraceMs`.
    */
   apply(upstreams: readonly AgentUpstream[]): void;
   /** Sorted by id. */
@@ -73,10 +73,15 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
     return openLocalListener({ endpoint: upstream.listen, onConnection: (socket) => accept(upstream.id, socket), limits, random, log });
   }
 
-  function withdraw(entry: Offered, reason: EndReason): void {
+  /** The gateway hears of it at the same time and ends the connections, with the reason in its ledger: it goes first. What is left ends here. */
+  function withdraw(entry: Offered): void {
     entry.listener.close();
     offered.delete(entry.upstream.id);
-    for (const connection of entry.connections) connection.end(reason);
+    setTimeout(() => endAll(entry.connections, 'policy-revoked'), limits.withdrawalGraceMs).unref();
+  }
+
+  function endAll(ending: Iterable<Connection>, reason: EndReason): void {
+    for (const connection of ending) connection.end(reason);
   }
 
   function apply(upstreams: readonly AgentUpstream[]): void {
@@ -84,7 +89,7 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
     // Everything is closed before anything is opened: two upstreams may have swapped their ports.
     for (const entry of [...offered.values()]) {
       const next = wanted.get(entry.upstream.id);
-      if (next === undefined) withdraw(entry, 'policy-revoked');
+      if (next === undefined) withdraw(entry);
       else if (formatEndpoint(next.listen) !== formatEndpoint(entry.upstream.listen)) entry.listener.close();
     }
     for (const [id, upstream] of wanted) {
@@ -106,7 +111,9 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
         .map(({ upstream, listener, connections: { size } }) => ({ id: upstream.id, protocol: upstream.protocol, listen: formatEndpoint(upstream.listen), listener: listener.state, connections: size }))
         .sort((a, b) => (a.id < b.id ? -1 : 1)),
     async stop() {
-      for (const entry of [...offered.values()]) withdraw(entry, 'gateway-stopping');
+      for (const { listener } of offered.values()) listener.close();
+      offered.clear();
+      endAll(connections, 'gateway-stopping');
       await Promise.all([...connections].map(({ done }) => done));
     },
   };
