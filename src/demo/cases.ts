@@ -164,9 +164,10 @@ export const demoCases: readonly DemoCase[] = [
     target: 'archive',
     expected: 'denied',
     async play(world) {
-      const open = world.openAtAgent('productpage');
-      const ftp = await logIn(await open(world.ports.archiveAtAgent));
-      const data = await open(await ftp.passive('EPSV'));
+      // Straight to the gateway, as a sidecar would: the agent would end its connections by itself and hide whether the gateway does.
+      const svid = world.svidDirectory('productpage');
+      const ftp = await logIn(await openAsSidecar(svid, world.ports.gateway, serviceHosts.archive));
+      const data = await openAsSidecar(svid, await ftp.passive('EPSV'));
       await ftp.command('RETR slow.bin');
       let received = 0;
       data.socket.on('data', (chunk: Buffer) => (received += chunk.length));
