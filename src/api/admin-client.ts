@@ -113,7 +113,12 @@ function withQuery(path: string, query: Readonly<Record<string, string | undefin
 
 async function readAll(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  } catch (cause) {
+    if (cause instanceof SallyportError) throw cause; // the timeout
+    throw new SallyportError('unavailable', 'the answer of the control plane broke off', { cause, hint: 'it may have been stopped: see "sallyport status"' });
+  }
   return Buffer.concat(chunks).toString('utf8');
 }
 
