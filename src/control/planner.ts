@@ -137,22 +137,25 @@ function isHeld(desired: DesiredState, ref: ObjectRef): boolean {
   return Object.hasOwn(desired, ref.kind) && desired[ref.kind as Kind].has(keyOf(ref));
 }
 
-/** What the ledger is told of a change: who made it, and which addresses were given and released by it. */
+/** Names in one record, which so stays below the 1 MiB that the ledger takes: a name has some 340 characters at most. */
+const namesPerRecordMax = 2_500;
+
+/** What the ledger is told of a change: which addresses were given and released by it, and who changed what. */
 function recordsOf(time: string, before: Assignments, after: Assignments, previous: Plan, next: Plan, actions: ApplyResult['changes'], actor: string): readonly LedgerRecord[] {
   const base = { time, origin: 'control' } as const;
-  const keyOfAssignment = ({ pool, holder, address, ports, releasedAt }: Assignments[number]) => `${pool} ${holder} ${address} ${ports.first} ${releasedAt === null ? 'held' : 'released'}`;
-  const known = new Set(before.map(keyOfAssignment));
+  const changed = actions.filter(({ action }) => action !== 'unchanged').map(({ ref }) => describeRef(ref));
+  const pieces = Array.from({ length: Math.max(1, Math.ceil(changed.length / namesPerRecordMax)) }, (_, index) => changed.slice(index * namesPerRecordMax, (index + 1) * namesPerRecordMax));
   return [
-    ...after
-      .filter((assignment) => !known.has(keyOfAssignment(assignment)))
-      .map(({ pool, holder, address, ports, releasedAt }): LedgerRecord => ({ ...base, type: releasedAt === null ? 'address-assigned' : 'address-released', pool, holder, address, firstPort: ports.first, lastPort: ports.last })),
-    {
-      ...base,
-      type: 'plan-published',
-      revision: next.revision,
-      previous: previous.revision,
-      changed: actions.filter(({ action }) => action !== 'unchanged').map(({ ref }) => describeRef(ref)),
-      actor,
-    },
+    ...changedAssignments(before, after).map(({ pool, holder, address, ports, releasedAt }): LedgerRecord => ({ ...base, type: releasedAt === null ? 'address-assigned' : 'address-released', pool, holder, address, firstPort: ports.first, lastPort: ports.last })),
+    ...pieces.map((piece): LedgerRecord => ({ ...base, type: 'plan-published', revision: next.revision, previous: previous.revision, changed: piece, actor })),
   ];
+}
+
+/** Assignments that are new or released. What did not change is the same object, so most are told by reference. */
+function changedAssignments(before: Assignments, after: Assignments): Assignments {
+  if (before === after) return [];
+  const keyOfAssignment = ({ pool, holder, address, ports, releasedAt }: Assignments[number]) => `${pool} ${holder} ${address} ${ports.first} ${releasedAt === null ? 'held' : 'released'}`;
+  const same = new Set(before).intersection(new Set(after));
+  const replaced = new Set(before.filter((assignment) => !same.has(assignment)).map(keyOfAssignment));
+  return after.filter((assignment) => !same.has(assignment) && !replaced.has(keyOfAssignment(assignment)));
 }

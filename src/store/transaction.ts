@@ -34,7 +34,7 @@ export function encodeTransaction<Sections>(transaction: Transaction<Sections>, 
   const { desired, assignments, put } = transaction;
   const stored: StoredTransaction = {
     ...(desired === undefined ? {} : { desired: { put: desired.put.map(encodeObject), remove: desired.remove } }),
-    ...(assignments === undefined ? {} : { assignments: differenceOf(before, assignments) }),
+    ...(assignments === undefined || assignments === before ? {} : { assignments: differenceOf(before, assignments) }),
     ...(put === undefined ? {} : { put: put as StoredTransaction['put'] & object }),
   };
   return JSON.stringify(stored);

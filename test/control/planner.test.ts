@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createPlanner } from '../../src/control/planner.ts';
+import type { ControlSections } from '../../src/control/sections.ts';
+import type { LedgerRecord } from '../../src/core/ledger-record.ts';
+import { openStateStore } from '../../src/store/index.ts';
+import { trustDomain } from '../support/control.ts';
+
+describe('what the ledger is told of a change', () => {
+  let directory: string;
+  let records: LedgerRecord[];
+  let close: () => Promise<void>;
+  let apply: (text: string) => Promise<unknown>;
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'sallyport-planner-'));
+    const store = await openStateStore<ControlSections>({ directory, now: Date.now });
+    records = [];
+    const record = (told: readonly LedgerRecord[]) => Promise.resolve(void records.push(...told));
+    const planner = await createPlanner({ store, trustDomain, clusterDomain: 'cluster.local', now: Date.now, record, publish: () => undefined });
+    apply = (text) => planner.apply({ sources: [{ file: 'test.yaml', text }] }, 'unix:0');
+    close = () => store.close();
+  });
+  afterEach(async () => {
+    await close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  const pool = '{"apiVersion": "sallyport.dev/v1alpha1", "kind": "SnatPool", "metadata": {"name": "eu"}, "spec": {"addresses": ["127.0.1.11-127.0.1.20"]}}';
+  const binding = (name: string) => `{"apiVersion": "sallyport.dev/v1alpha1", "kind": "SnatBinding", "metadata": {"name": "${name}", "namespace": "${name}"}, "spec": {"subject": {"namespace": "${name}"}, "pool": "eu"}}`;
+
+  it('names each address once: when it is assigned', async () => {
+    const assigned = () => records.flatMap((record) => (record.type === 'address-assigned' ? [`${record.holder} ${record.address}`] : []));
+    await apply([pool, binding('bookinfo')].join('\n---\n'));
+    assert.deepEqual(assigned(), ['ns/bookinfo 127.0.1.11']);
+    await apply(binding('reports'));
+    assert.deepEqual(assigned(), ['ns/bookinfo 127.0.1.11', 'ns/reports 127.0.1.12']);
+    await apply(pool.replace('127.0.1.20', '127.0.1.30'));
+    assert.equal(assigned().length, 2);
+  });
+
+  it('names everything that changed, in records that the ledger takes', async () => {
+    const count = 5_001;
+    const items = Array.from({ length: count }, (_, index) => `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "${'n'.repeat(50)}${index}"}}`);
+    await apply(`{"apiVersion": "v1", "kind": "List", "items": [${items.join(',\n')}]}`);
+    const named = records.flatMap((record) => (record.type === 'plan-published' ? [record.changed] : []));
+    assert.deepEqual(named.map(({ length }) => length), [2_500, 2_500, 1]);
+    assert.equal(new Set(named.flat()).size, count);
+  });
+});
