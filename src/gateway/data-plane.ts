@@ -113,7 +113,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   function serve(client: TLSSocket, peer: VerifiedPeer, clientEndpoint: string, { servicePort, grant }: AllowedDecision, settings: GatewaySettings): void {
     const { localAddress } = client; // a closed connection has none, and a listener without an address would be open to all
     const clientGone = new AbortController();
-    client.once('close', () => clientGone.abort());
+    client.once('close', () => clientGone.abort(null)); // a reason of its own would cost a stack trace for each connection
     const session = options.handlers[servicePort.protocol]({
       client,
       clientEndpoint,

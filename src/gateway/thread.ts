@@ -6,7 +6,7 @@ import type { WorkerBirth, WorkerCommand, WorkerReport } from './plane.ts';
 import { protocolHandlers } from './protocol-handlers.ts';
 
 /** Records wait this long for company on their way to the main thread. */
-const batchDelayMs = 5;
+const batchDelayMs = 10;
 const batchRecordsMax = 256;
 /** Records that the main thread has not taken over yet; beyond that it has fallen behind, and nothing new is let out. */
 const untakenMax = 20_000;
