@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { adminPaths } from '../../src/api/admin.ts';
 import { errorCodes } from '../../src/core/errors.ts';
+import { parseManifests } from '../../src/core/manifest.ts';
+import { kinds } from '../../src/core/objects/index.ts';
 import { denyReasons } from '../../src/core/plan.ts';
+import { cliPage, kindsPage, kindTexts } from '../support/reference-pages.ts';
 
 const page = (name: string) => readFileSync(new URL(`../../docs/reference/${name}`, import.meta.url), 'utf8');
 
@@ -25,5 +28,21 @@ describe('reference pages', () => {
   it('explain every reason for a refusal', () => {
     const text = page('decisions.md');
     for (const reason of denyReasons) assert.ok(text.includes(`\`${reason}\``), reason);
+  });
+
+  for (const [name, write] of [
+    ['kinds.md', kindsPage],
+    ['cli.md', cliPage],
+  ] as const) {
+    it(`say in ${name} what the program says`, () => {
+      const text = write();
+      if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(new URL(`../../docs/reference/${name}`, import.meta.url), text);
+      assert.equal(page(name), text, 'UPDATE_GOLDEN=1 writes it again');
+    });
+  }
+
+  it('have a section for every kind, with an example that is valid', () => {
+    assert.deepEqual(kindTexts.map(({ schema }) => schema).sort(), [...kinds, 'OlderExternalService'].sort());
+    for (const { schema, example } of kindTexts) assert.deepEqual(parseManifests([{ file: schema, text: example }]).ok, true, schema);
   });
 });
