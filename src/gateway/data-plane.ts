@@ -59,6 +59,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const live = createLiveConnections(now);
   const sessions = new Set<Promise<void>>();
   const budget = createRecordBudget(now);
+  let stopping = false;
   const dial = createDial({ ports: createSnatPorts(options.portStart), lookup: options.lookup ?? createHostLookup(), now });
   const front = createTlsFront({
     material: options.material,
@@ -90,8 +91,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       ledgerOf({ client: clientEndpoint, spiffeId: peer.spiffeId, service: servicePort?.id ?? null, policies }).denied(reason, detail);
     };
 
-    if (settings === undefined) {
-      deny('no-such-service', 'the gateway has no settings yet');
+    if (settings === undefined || stopping) {
+      deny('gateway-stopping', 'the gateway is stopping');
       return;
     }
     const decision = decide(servicePort, peer.spiffeId, settings.trustDomain);
@@ -159,6 +160,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     setMaterial: front.setMaterial,
     addressOf: listeners.addressOf,
     async stop(drainMs) {
+      stopping = true;
       listeners.close();
       const timer = setTimeout(() => live.endAll('gateway-stopping'), drainMs);
       await Promise.all(sessions);

@@ -90,7 +90,8 @@ export function createTlsFront({ material, handshakeTimeoutMs, isRevoked, now, h
 
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     const timedOut = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT';
-    refuse(tupleOf(socket), timedOut ? 'handshake-timeout' : 'handshake-failed', `the TLS handshake failed with ${error.code ?? 'an unknown error'}`);
+    const handshake = take(tupleOf(socket));
+    if (handshake !== undefined) refuse(handshake, timedOut ? 'handshake-timeout' : 'handshake-failed', `the TLS handshake failed with ${error.code ?? 'an unknown error'}`);
   });
 
   function take(tuple: string): Handshake | undefined {
@@ -101,11 +102,9 @@ export function createTlsFront({ material, handshakeTimeoutMs, isRevoked, now, h
     return handshake;
   }
 
-  function refuse(tuple: string, reason: ConnectionReason, detail: string): void {
-    const handshake = take(tuple);
-    if (handshake === undefined) return;
-    reset(handshake.carrier);
-    handshake.events.refused({ reason, detail, client: handshake.client, spiffeId: null });
+  function refuse({ carrier, client, events }: Handshake, reason: ConnectionReason, detail: string): void {
+    reset(carrier);
+    events.refused({ reason, detail, client, spiffeId: null });
   }
 
   return {
@@ -119,10 +118,16 @@ export function createTlsFront({ material, handshakeTimeoutMs, isRevoked, now, h
         return;
       }
       const timeoutMs = handshakeTimeoutMs();
-      const timer = setTimeout(() => refuse(tuple, 'handshake-timeout', `the TLS handshake was not done within ${timeoutMs} ms`), timeoutMs);
-      handshakes.set(tuple, { carrier, client, events, timer });
+      const abandon = (reason: ConnectionReason, detail: string): void => {
+        if (handshakes.get(tuple) !== handshake) return; // done, and by now the tuple may be another connection's
+        take(tuple);
+        refuse(handshake, reason, detail);
+      };
+      const timer = setTimeout(() => abandon('handshake-timeout', `the TLS handshake was not done within ${timeoutMs} ms`), timeoutMs);
+      const handshake: Handshake = { carrier, client, events, timer };
+      handshakes.set(tuple, handshake);
       // A connection can end without the TLS server saying so, for its socket is then gone before it can be named.
-      carrier.once('close', () => refuse(tuple, 'handshake-failed', 'the client closed the connection during the TLS handshake'));
+      carrier.once('close', () => abandon('handshake-failed', 'the client closed the connection during the TLS handshake'));
       server.emit('connection', carrier);
     },
     setMaterial: (next) => server.setSecureContext(contextOptions(next)),
