@@ -123,16 +123,15 @@ process.on('exit', () => {
   for (const pid of running) process.kill(pid, 'SIGKILL');
 });
 
-/** How a process is started: the command's file, options of node, and what is added to the environment. */
+/** How a process is started: the command's file, and options of node. */
 export interface Launch {
   readonly path: string;
   readonly nodeOptions?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
 }
 
-export function start({ path, nodeOptions = [], env = {} }: Launch, args: readonly string[]): RunningProcess {
+export function start({ path, nodeOptions = [] }: Launch, args: readonly string[]): RunningProcess {
   const startedAtMs = performance.now();
-  const child = spawn(process.execPath, [...nodeOptions, path, ...args], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env } });
+  const child = spawn(process.execPath, [...nodeOptions, path, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
   const { pid } = child;
   if (pid === undefined) throw new Error(`${path} cannot be started`);
   running.add(pid);

@@ -55,7 +55,7 @@ interface GatewayStart {
   readonly peakMib: number;
 }
 
-async function startGateway(world: World, port: number, certificate: ClientCertificate & { readonly trustBundlePem: string }, launch: Launch, signal = ending): Promise<GatewayStart> {
+async function startGateway(world: World, port: number, certificate: ClientCertificate & { readonly trustBundlePem: string }, launch: Launch): Promise<GatewayStart> {
   const gateway = start(launch, gatewayArguments(world));
   await untilServed(port, certificate);
   const servedAt = Date.now();
@@ -63,7 +63,7 @@ async function startGateway(world: World, port: number, certificate: ClientCerti
   const cpuMs = await gateway.cpuMs();
   await waitFor('the log', () => Promise.resolve(tableAt(gateway) !== undefined));
   const result = { fromProcessMs, fromTableMs: servedAt - tableAt(gateway)!, cpuMs, peakMib: await gateway.peakMib() };
-  await gateway.end(signal);
+  await gateway.end(ending);
   return result;
 }
 
@@ -86,23 +86,16 @@ try {
   let control: RunningProcess = (await world.startControl()).process; // makes the CA
   const certificate = await world.certificateOf(workloadSpiffeId(trustDomain, client));
   await writeFile(join(directory, 'token'), await world.token(`spiffe://${trustDomain}/ns/sallyport-system/sa/${gatewayName}`), { mode: 0o600 });
-  await startGateway(world, gatewayPort, certificate, commands[0]!, 'SIGTERM'); // enrols
+  await startGateway(world, gatewayPort, certificate, commands[0]!); // enrols
 
-  const launches = commands.flatMap(({ entry, path }) => [
-    { what: `${entry}, no code cached`, launch: { path, nodeOptions, env: { NODE_DISABLE_COMPILE_CACHE: '1' } } },
-    { what: entry, launch: { path, nodeOptions } },
-  ]);
-  for (const { what, launch } of launches) {
-    const startControl = async (signal = ending): Promise<ControlStart> => {
-      await control.end(signal);
+  for (const { entry, path } of commands) {
+    const launch = { path, nodeOptions };
+    const startControl = async (): Promise<ControlStart> => {
+      await control.end(ending);
       const started = await world.startControl(launch);
       control = started.process;
       return { readyMs: started.readyMs, cpuMs: await control.cpuMs(), peakMib: await control.peakMib() };
     };
-    // One of each that does not count and ends in peace, which writes the cache.
-    await startControl();
-    await startControl('SIGTERM');
-    await startGateway(world, gatewayPort, certificate, launch, 'SIGTERM');
 
     const controls: ControlStart[] = [];
     for (let run = 0; run < runs; run += 1) {
@@ -110,7 +103,7 @@ try {
       const status = await world.admin.get<StatusResult>(adminPaths.status);
       if (status.revision !== revision) throw new Error(`the plan has revision ${status.revision}, not ${revision}`);
     }
-    report(`control plane, ${what}: process start to /readyz`, controls.map(({ readyMs }) => readyMs), 'ms', '< 3000 ms');
+    report(`control plane, ${entry}: process start to /readyz`, controls.map(({ readyMs }) => readyMs), 'ms', '< 3000 ms');
     report('  processor time until then', controls.map(({ cpuMs }) => cpuMs), 'ms');
     report('  peak resident memory', controls.map(({ peakMib }) => peakMib), 'MiB');
 
@@ -122,7 +115,7 @@ try {
       restored.push(await startGateway(world, gatewayPort, certificate, launch));
     }
     for (const [from, starts] of [['from the control plane', sent], ['on disk', restored]] as const) {
-      report(`gateway, ${what}, table ${from}: table there to first answer`, starts.map(({ fromTableMs }) => fromTableMs), 'ms', '< 500 ms');
+      report(`gateway, ${entry}, table ${from}: table there to first answer`, starts.map(({ fromTableMs }) => fromTableMs), 'ms', '< 500 ms');
       report('  process start to first answer', starts.map(({ fromProcessMs }) => fromProcessMs), 'ms');
       report('  processor time until then', starts.map(({ cpuMs }) => cpuMs), 'ms');
       report('  peak resident memory', starts.map(({ peakMib }) => peakMib), 'MiB');

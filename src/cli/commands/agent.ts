@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
-import { keepCompiledCode } from '../compile-cache.ts';
 import { defaultStateDirectory, type CliContext } from '../context.ts';
 import { createLog } from '../log.ts';
 import { parseAddressAndPort } from '../endpoint.ts';
@@ -24,11 +23,9 @@ export function addAgent(program: Command, context: CliContext): void {
       const interrupted = context.interruption();
       const listenAddress = options.listenAddress === undefined ? undefined : parseAddress(options.listenAddress);
       if (options.listenAddress !== undefined && listenAddress === undefined) throw new SallyportError('usage', `${JSON.stringify(options.listenAddress)} is not an address`, { place: '--listen-address' });
-      const stateDirectory = options.state ?? defaultStateDirectory(context.env, 'agent');
-      keepCompiledCode(stateDirectory);
       const { runAgent } = await import('../../agent/index.ts');
       const agent = await runAgent({
-        ...(await identityOptionsOf(options, stateDirectory)),
+        ...(await identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'agent'))),
         controlAddress: options.control,
         ...(options.writeSvid === undefined ? {} : { svidDirectory: options.writeSvid }),
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),

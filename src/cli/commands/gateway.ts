@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import { SallyportError } from '../../core/errors.ts';
-import { keepCompiledCode } from '../compile-cache.ts';
 import { defaultStateDirectory, type CliContext } from '../context.ts';
 import { createLog } from '../log.ts';
 import { parseAddressAndPort } from '../endpoint.ts';
@@ -23,11 +22,9 @@ export function addGateway(program: Command, context: CliContext): void {
       const interrupted = context.interruption();
       const workers = options.workers === undefined ? undefined : Number(options.workers);
       if (workers !== undefined && !(Number.isInteger(workers) && workers >= 1 && workers <= 256)) throw new SallyportError('usage', `${JSON.stringify(options.workers)} is not a number of threads`, { place: '--workers', hint: 'from 1 to 256' });
-      const stateDirectory = options.state ?? defaultStateDirectory(context.env, 'gateway');
-      keepCompiledCode(stateDirectory);
       const { runGateway } = await import('../../gateway/index.ts');
       const gateway = await runGateway({
-        ...(await identityOptionsOf(options, stateDirectory)),
+        ...(await identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'gateway'))),
         name: options.name,
         controlAddress: options.control,
         ...(workers === undefined ? {} : { workers }),

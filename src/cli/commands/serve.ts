@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../core/spiffe-id.ts';
-import { keepCompiledCode } from '../compile-cache.ts';
 import { defaultStateDirectory, readPassphrase, type CliContext } from '../context.ts';
 import { createLog, logLevelOption } from '../log.ts';
 import { parseEndpoint } from '../endpoint.ts';
@@ -50,7 +49,6 @@ export function addServe(program: Command, context: CliContext): void {
         if (!parsed.ok) throw new SallyportError('usage', parsed.reason, { place: '--admin' });
       }
       const directory = options.state ?? defaultStateDirectory(context.env, 'control');
-      keepCompiledCode(directory);
       // Loaded only here: what a command does not need should not make it slow to start.
       const { startControl } = await import('../../control/index.ts');
       const control = await startControl({
