@@ -8,25 +8,32 @@ import { allocateIdentityLimits, createIdentityLimits } from '../../src/gateway/
 const idOf = (number: number): SpiffeId => `spiffe://cluster.local/ns/n/sa/a${number}` as SpiffeId;
 
 describe('limits of connections', () => {
-  it('hold for an identity over all threads together', async () => {
+  it('hold for an identity over all threads together: with one allowed, two are never in', async () => {
     const memory = allocateIdentityLimits();
-    const threads = Array.from({ length: 3 }, () => {
-      const code = `
-        const { workerData, parentPort } = require('node:worker_threads');
-        import(workerData.module).then(({ createIdentityLimits }) => {
-          const limits = createIdentityLimits(workerData.memory);
-          let given = 0;
-          for (let round = 0; round < 1000; round++) {
-            if (limits.acquire('${idOf(1)}', 50)) given += 1;
-            if (limits.acquire('${idOf(2)}', 1)) limits.release('${idOf(2)}');
-          }
-          parentPort.postMessage(given);
-        });`;
-      return new Worker(code, { eval: true, workerData: { memory, module: new URL('../../src/gateway/identity-limits.ts', import.meta.url).href } });
-    });
-    const given = await Promise.all(threads.map(async (thread) => ((await once(thread, 'message')) as [number])[0]));
-    assert.equal(given.reduce((sum, each) => sum + each), 50);
-    assert.equal(createIdentityLimits(memory).acquire(idOf(2), 1), true);
+    const inside = new Int32Array(new SharedArrayBuffer(8)); // how many are in, and how many threads have come
+    const code = `
+      const { workerData: { memory, inside, module }, parentPort } = require('node:worker_threads');
+      import(module).then(({ createIdentityLimits }) => {
+        const limits = createIdentityLimits(memory);
+        Atomics.add(inside, 1, 1);
+        while (Atomics.load(inside, 1) < 2);
+        let admitted = 0, together = 0;
+        for (let round = 0; round < 600_000; round++) {
+          if (!limits.acquire('${idOf(1)}', 1)) continue;
+          admitted += 1;
+          if (Atomics.add(inside, 0, 1) !== 0) together += 1;
+          Atomics.sub(inside, 0, 1);
+          limits.release('${idOf(1)}');
+        }
+        parentPort.postMessage({ admitted, together });
+      });`;
+    const threads = [1, 2].map(() => new Worker(code, { eval: true, workerData: { memory, inside, module: new URL('../../src/gateway/identity-limits.ts', import.meta.url).href } }));
+    const counts = await Promise.all(threads.map(async (thread) => ((await once(thread, 'message')) as [{ admitted: number; together: number }])[0]));
+    for (const { admitted, together } of counts) {
+      assert.ok(admitted > 0);
+      assert.equal(together, 0);
+    }
+    assert.equal(createIdentityLimits(memory).acquire(idOf(1), 1), true, 'nothing stays counted');
   });
 
   it('count each identity by itself, against a model', () => {
