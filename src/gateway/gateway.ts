@@ -11,7 +11,7 @@ import { formatEndpoint } from './dial.ts';
 import { createTableStore, emptyTable, holdUpdate, isComplete, tableTypes, wholeTable, type HeldTable } from './held-table.ts';
 import { startLedgerShipper, type LedgerShipper } from './ledger-shipper.ts';
 import { createGatewayMetrics } from './metrics.ts';
-import { openProbeListener } from './probe-listener.ts';
+import { openProbeListener, type ProbeListener } from './probe-listener.ts';
 import { createPlane } from './workers.ts';
 
 export interface GatewayOptions extends Omit<IdentityOptions, 'identityAddress' | 'log' | 'stateDirectory'> {
@@ -191,7 +191,7 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
     if (phase === 'serving') plane.setMaterial(current);
   });
   const spoolTimer = setInterval(checkSpool, spoolCheckMs);
-  const probes = options.health === undefined ? undefined : await openProbeListener(options.health, { status, metrics });
+  let probes: ProbeListener | undefined;
 
   async function stop(drainMs = drainDefaultMs): Promise<void> {
     phase = 'stopped';
@@ -204,6 +204,7 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
   }
 
   try {
+    if (options.health !== undefined) probes = await openProbeListener(options.health, { status, metrics });
     await identity.start();
   } catch (error) {
     await stop(0);

@@ -10,8 +10,9 @@ import { pino } from 'pino';
 import { adminPaths, type CaStatus, type WhoisResult } from '../../src/api/admin.ts';
 import { enrol } from '../../src/api/enrolment-client.ts';
 import { createCsr } from '../../src/core/csr.ts';
+import { SallyportError } from '../../src/core/errors.ts';
 import { certificatesToPem } from '../../src/core/pem.ts';
-import { runGateway, type Gateway } from '../../src/gateway/index.ts';
+import { runGateway, type Gateway, type GatewayOptions } from '../../src/gateway/index.ts';
 import { startTestControl, trustDomain, type TestControl } from '../support/control.ts';
 import { batch, loopback, productpage, readAll, startServer, until, type TestServer } from '../support/gateway.ts';
 
@@ -209,6 +210,15 @@ spec: {subject: {namespace: reports}, pool: billing}
     await until(() => gateway.status().controlPlane === 'connected' && gateway.status().ledger.waiting === 0, () => JSON.stringify(gateway.status()), 15_000);
   });
 
+  it('does not start where its state or its port is another process\'s, and leaves nothing running', async () => {
+    const port = Number((await control.mesh()).address.split(':')[1]);
+    await assert.rejects(startAgainst(port), (error: unknown) => error instanceof SallyportError && error.code === 'journal-locked');
+    const other = join(directory, 'other');
+    await assert.rejects(startAgainst(port, { stateDirectory: other, health: { address: loopback, port: gateway.healthPort! } }), (error: unknown) => error instanceof SallyportError && error.code === 'unavailable');
+    const again = await startAgainst(port, { stateDirectory: other }); // its spool is free again
+    await again.stop(0);
+  });
+
   it('a table on disk that cannot be read allows nothing', async () => {
     const port = Number((await control.mesh()).address.split(':')[1]);
     await gateway.stop(0);
@@ -225,7 +235,7 @@ spec: {subject: {namespace: reports}, pool: billing}
 
   const tablePath = (): string => join(directory, 'gateway', 'table', 'table.json');
 
-  async function startAgainst(port: number): Promise<Gateway> {
+  async function startAgainst(port: number, more: Partial<GatewayOptions> = {}): Promise<Gateway> {
     const address = `127.0.0.1:${port}`;
     return await runGateway({
       name: 'egress-1',
@@ -239,6 +249,7 @@ spec: {subject: {namespace: reports}, pool: billing}
       now: Date.now,
       random: Math.random,
       log: pino({ level: 'silent' }),
+      ...more,
     });
   }
 });
