@@ -265,11 +265,11 @@ spec: {subjects: [{namespace: bookinfo}], to: [{service: prxy}]}
 
   describe('the CA', () => {
     it('rotates: the new intermediate is in the bundle before it signs, and the old one goes when its last certificate has ended', async () => {
+      const { certificatePem, keyPem } = selfSignedCa(server.directory); // before the clock stands still, so that it is valid by then
       let nowMs = Date.now();
       await server.close();
       server = await startTestControl({ now: () => nowMs, caPropagationMs: 60_000 });
       await server.admin.post(adminPaths.caInit, {});
-      const { certificatePem, keyPem } = selfSignedCa(server.directory);
       const prepared = await server.admin.post<CaStatus>(adminPaths.caImport, { certificatesPem: certificatePem, privateKeyPem: keyPem });
       assert.deepEqual(prepared.slots.map(({ slot }) => slot), ['prepared', 'active']);
       assert.match(await server.admin.text(adminPaths.bundle), new RegExp(certificatePem.split('\n')[2]!.replaceAll('+', '\\+')));
