@@ -176,7 +176,7 @@ export const demoCases: readonly DemoCase[] = [
       data.socket.once('close', () => (endedAt = Date.now()));
       await world.cli(['delete', 'egresspolicy', archivePolicyName, '-n', 'bookinfo']);
       const deletedAt = Date.now();
-      const endedAfterMs = Math.max(0, (await waitFor('the end of the transfer', 5_000, () => endedAt)) - deletedAt);
+      const endedAfterMs = Math.max(0, (await waitFor('the end of the transfer', 2_000, () => endedAt)) - deletedAt);
       ftp.end();
       const whole = world.ftpServer.read('/slow.bin')!.length;
       return { decision: 'denied', sourceAddress: '127.0.1.11', ok: endedAfterMs < 1_000 && received < whole, story: `the transfer ended ${endedAfterMs === 0 ? 'before the command returned' : `${endedAfterMs} ms after the command returned`}, ${received} of ${whole} bytes through` };
