@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { TLSSocket } from 'node:tls';
 import { SallyportError } from '../core/errors.ts';
 import { parseX509Svid } from '../core/x509-svid.ts';
+import { listening } from './listening.ts';
 
 const timeouts = { requestTimeout: 60_000, headersTimeout: 10_000, connectionsCheckingInterval: 5_000 } as const;
 
@@ -19,7 +20,7 @@ export async function listenOnUnixSocket(path: string, listener: RequestListener
   // The umask closes the moment between creation and chmod.
   const previousUmask = process.umask(0o177);
   try {
-    await listening(server, () => server.listen(path));
+    await listening(server, path, () => server.listen(path));
   } finally {
     process.umask(previousUmask);
   }
@@ -30,7 +31,7 @@ export async function listenOnUnixSocket(path: string, listener: RequestListener
 /** Listens in plain HTTP: for what anybody on that address may read. */
 export async function listenOnPlainHttp(endpoint: { readonly host: string; readonly port: number }, listener: RequestListener): Promise<Server> {
   const server = createHttpServer(timeouts, listener);
-  await listening(server, () => server.listen(endpoint));
+  await listening(server, `${endpoint.host}:${endpoint.port}`, () => server.listen(endpoint));
   return server;
 }
 
@@ -43,7 +44,7 @@ export interface AdminTls {
 /** Listens with mTLS 1.3. The certificate is replaced by `setSecureContext` as it is renewed. */
 export async function listenOnMutualTls(endpoint: { readonly host: string; readonly port: number }, tls: AdminTls, listener: RequestListener) {
   const server = createHttpsServer({ ...timeouts, ...tlsOptions(tls), requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.3', allowPartialTrustChain: true }, listener);
-  await listening(server, () => server.listen(endpoint));
+  await listening(server, `${endpoint.host}:${endpoint.port}`, () => server.listen(endpoint));
   return server;
 }
 
@@ -71,16 +72,5 @@ function isAnswered(path: string): Promise<boolean> {
       resolve(true);
     });
     socket.once('error', () => resolve(false));
-  });
-}
-
-function listening(server: Server, listen: () => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.once('listening', () => {
-      server.off('error', reject);
-      resolve();
-    });
-    listen();
   });
 }

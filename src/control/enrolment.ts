@@ -3,13 +3,13 @@ import { unaryHandler, grpcServiceDefinition } from '../api/grpc-service.ts';
 import type { Authority } from '../ca/index.ts';
 import { csrErrorCode, parseCsr } from '../core/csr.ts';
 import { SallyportError } from '../core/errors.ts';
-import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import type { SpiffeId } from '../core/spiffe-id.ts';
 import { EnrolmentService, IdentityService } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import type { StateStore } from '../store/index.ts';
 import type { Logger } from 'pino';
 import type { Issuance } from './issuance.ts';
 import { redeem, tokenKey } from './join-tokens.ts';
-import { peerOf, type MeshService } from './mesh-listener.ts';
+import { peerOf, type MeshAdmission, type MeshService } from './mesh-listener.ts';
 import { createRateLimit } from './rate-limit.ts';
 import type { ControlSections } from './sections.ts';
 
@@ -17,7 +17,7 @@ export interface EnrolmentOptions {
   readonly store: StateStore<ControlSections>;
   readonly authority: Authority;
   readonly issuance: Issuance;
-  readonly trustDomain: TrustDomain;
+  readonly admission: MeshAdmission;
   readonly now: () => number;
   readonly log: Logger;
 }
@@ -25,7 +25,7 @@ export interface EnrolmentOptions {
 /** Wrong tokens: a few at once from one address, then one in ten seconds. At 256 bits this is for the log's sake, not the token's. */
 const guesses = { burst: 10, perSecond: 0.1 } as const;
 
-export function createEnrolment({ store, authority, issuance, trustDomain, now, log }: EnrolmentOptions): readonly MeshService[] {
+export function createEnrolment({ store, authority, issuance, admission, now, log }: EnrolmentOptions): readonly MeshService[] {
   const guessLimit = createRateLimit(guesses);
 
   /** Spends the token. The look-up and the commit are in one turn, so that it is spent once. */
@@ -80,7 +80,7 @@ export function createEnrolment({ store, authority, issuance, trustDomain, now, 
       handlers: {
         renew: unaryHandler(
           IdentityService.method.renew,
-          async ({ csr }, call) => await certify(peerOf(call, trustDomain, (serial) => issuance.isRevoked(serial)).spiffeId, csr, 'certificate'),
+          async ({ csr }, call) => await certify(peerOf(call, admission).spiffeId, csr, 'certificate'),
           onError,
         ),
       },

@@ -22,8 +22,8 @@ export interface IssuanceOptions {
   readonly store: StateStore<ControlSections>;
   readonly ledger: Ledger;
   readonly now: () => number;
-  /** Called with every revocation, once it is durable. */
-  readonly onRevoked: (serialNumbers: readonly string[]) => void;
+  /** Called with the identities whose certificates were revoked, once that is durable. */
+  readonly onRevoked: (identities: ReadonlySet<string>) => void;
 }
 
 export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOptions): Issuance {
@@ -61,9 +61,8 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
       }
       await store.commit({ put: { revocations: Object.fromEntries(found) } });
       await Promise.all(found.map(([serial, certificate]) => ledger.append({ ...stamp(), type: 'certificate-revoked', spiffeId: certificate.spiffeId, serialNumber: serial })));
-      const serialNumbers = found.map(([serial]) => serial);
-      onRevoked(serialNumbers);
-      return serialNumbers;
+      onRevoked(new Set(found.map(([, certificate]) => certificate.spiffeId)));
+      return found.map(([serial]) => serial);
     },
   };
 }

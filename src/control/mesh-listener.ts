@@ -7,12 +7,13 @@
  */
 import { Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { AddressInfo } from 'node:net';
-import { createServer, type TLSSocket } from 'node:tls';
+import { createServer, type DetailedPeerCertificate, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { SallyportError } from '../core/errors.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
-import { parseX509Svid } from '../core/x509-svid.ts';
+import { parseX509Svid, type X509SvidParse } from '../core/x509-svid.ts';
 import type { ControlIdentity } from './control-identity.ts';
+import { listening } from './listening.ts';
 
 export interface MeshService {
   readonly definition: ServiceDefinition;
@@ -51,16 +52,13 @@ export async function listenForMesh({ host, port, identity, services, log }: Mes
   server.maxConnections = connectionsMax;
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.on('error', (error) => log.debug({ err: error }, 'mesh connection failed'));
+    // grpc-js asks at every call who the peer is. In TLS 1.3 that never changes, and copying it out of OpenSSL is dear.
+    const certificate = socket.getPeerCertificate();
+    socket.getPeerCertificate = () => certificate as DetailedPeerCertificate;
     injector.injectConnection(socket);
   });
   server.on('tlsClientError', (error, socket) => log.debug({ err: error, client: socket.remoteAddress }, 'mesh handshake failed'));
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ host, port }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
+  await listening(server, `${host}:${port}`, () => server.listen({ host, port }));
 
   return {
     port: (server.address() as AddressInfo).port,
@@ -86,14 +84,27 @@ export interface MeshPeer {
   readonly serialNumber: string;
 }
 
-/** Who calls. Throws `attestation-failed` for whoever shows no verified SVID of this trust domain, `identity-revoked` for a revoked one. */
-export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, trustDomain: TrustDomain, isRevoked: (serialNumber: string) => boolean): MeshPeer {
+/** What a connection's certificate proves, read once. */
+const peers = new WeakMap<PeerCertificate, X509SvidParse>();
+
+/** What a caller must be, beside verified. */
+export interface MeshAdmission {
+  readonly trustDomain: TrustDomain;
+  readonly isRevoked: (serialNumber: string) => boolean;
+  readonly now: () => number;
+}
+
+/** Who calls. Throws `attestation-failed` for whoever shows no verified SVID of this trust domain that is still valid, `identity-revoked` for a revoked one. */
+export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, { trustDomain, isRevoked, now }: MeshAdmission): MeshPeer {
   // grpc-js leaves the certificate out where TLS did not accept it.
   const certificate = call.getAuthContext().sslPeerCertificate;
   if (certificate === undefined) throw new SallyportError('attestation-failed', 'no client certificate that the trust bundle verifies', { hint: 'enrol first, with a join token' });
-  const parsed = parseX509Svid(certificate.raw);
+  const parsed = peers.get(certificate) ?? parseX509Svid(certificate.raw);
+  peers.set(certificate, parsed);
   if (!parsed.ok) throw new SallyportError('attestation-failed', `the client certificate is not an X509-SVID: ${parsed.detail}`);
-  const { spiffeId, serialNumber } = parsed.svid;
+  const { spiffeId, serialNumber, notAfterMs } = parsed.svid;
+  // TLS looked at the time when the connection began; a connection may outlive its certificate.
+  if (notAfterMs <= now()) throw new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint: 'enrol again, with a new join token' });
   if (trustDomainOf(spiffeId) !== trustDomain) throw new SallyportError('attestation-failed', `${spiffeId} is not of trust domain ${trustDomain}`);
   if (isRevoked(serialNumber)) throw new SallyportError('identity-revoked', `certificate ${serialNumber} of ${spiffeId} is revoked`, { hint: 'enrol again, with a new join token' });
   return { spiffeId, serialNumber };

@@ -6,11 +6,14 @@ import { join } from 'node:path';
 import { adminPaths, type CaStatus, type CertificateResult, type ExplainResult, type LedgerVerification, type ObjectList, type StatusResult } from '../../src/api/admin.ts';
 import { createAdminClient } from '../../src/api/admin-client.ts';
 import { enrol, renew } from '../../src/api/enrolment-client.ts';
+import { meshChannelCredentials, meshChannelOptions } from '../../src/api/mesh-credentials.ts';
+import { typeUrls } from '../../src/api/type-urls.ts';
 import { createCsr } from '../../src/core/csr.ts';
 import { SallyportError } from '../../src/core/errors.ts';
 import { certificatesToPem, toPem } from '../../src/core/pem.ts';
 import { parseX509Svid } from '../../src/core/x509-svid.ts';
-import { findFreePorts } from '../../src/demo/processes.ts';
+import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { createDeltaClient } from '../../src/xds/index.ts';
 import { startTestControl, type TestControl } from '../support/control.ts';
 
 const productpage = 'spiffe://cluster.local/ns/bookinfo/sa/productpage';
@@ -148,6 +151,46 @@ describe('control plane', () => {
       const certificate = { certificateChainPem: certificatesToPem(first.certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
       assert.equal((await renew(mesh, certificate, createCsr(key()), limits)).spiffeId, productpage);
       assert.equal((await rejection(renew(mesh, undefined as unknown as typeof certificate, createCsr(key()), limits))).code, 'attestation-failed');
+    });
+
+    it('renews no certificate that has expired since its connection began', async () => {
+      let nowMs = Date.now();
+      await server.close();
+      server = await startTestControl({ now: () => nowMs });
+      await server.admin.post(adminPaths.caInit, {});
+      const mesh = await server.mesh();
+      const privateKey = key();
+      const first = await enrol(mesh, await server.token(productpage), createCsr(privateKey), limits);
+      const certificate = { certificateChainPem: certificatesToPem(first.certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
+      nowMs += 3_600_001; // TLS goes by the real clock, under which the certificate is still good
+      assert.equal((await rejection(renew(mesh, certificate, createCsr(key()), limits))).code, 'attestation-failed');
+    });
+
+    it('ends the xDS streams of a revoked identity', async () => {
+      const mesh = await server.mesh();
+      const privateKey = key();
+      const first = await enrol(mesh, await server.token(productpage), createCsr(privateKey), limits);
+      const states: string[] = [];
+      const client = createDeltaClient({
+        connect: () => ({
+          address: mesh.address,
+          credentials: meshChannelCredentials([mesh.identity], mesh.trustBundlePem, { certificateChainPem: certificatesToPem(first.certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string }),
+          options: meshChannelOptions,
+        }),
+        node: { id: productpage },
+        subscriptions: [{ typeUrl: typeUrls.agentUpstream, names: '*' }],
+        onUpdate: () => undefined,
+        onState: (state, { reason }) => states.push(`${state}: ${reason}`),
+        random: Math.random,
+        now: Date.now,
+      });
+      try {
+        await waitFor('the stream', 5_000, () => (client.connected ? true : undefined));
+        await server.admin.post(adminPaths.revocations, { spiffeId: productpage });
+        await waitFor('the end of the stream', 5_000, () => states.find((state) => state.startsWith('disconnected') && state.includes('revoked')));
+      } finally {
+        client.close();
+      }
     });
 
     it('renews no revoked certificate', async () => {

@@ -1,0 +1,257 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { Server } from 'node:http';
+import type { Logger } from 'pino';
+import { adminPaths, type ProxyStatus, type StatusResult } from '../api/admin.ts';
+import { grpcStatusOf } from '../api/grpc-service.ts';
+import { defaultControlIdentity } from '../api/mesh-credentials.ts';
+import { createAuthority, openCaDirectory } from '../ca/index.ts';
+import { SallyportError } from '../core/errors.ts';
+import { certificatesToPem } from '../core/pem.ts';
+import type { TrustDomain } from '../core/spiffe-id.ts';
+import { openLedger, openStateStore } from '../store/index.ts';
+import { createSnapshotCache, createXdsServer, type XdsStatus } from '../xds/index.ts';
+import { authorizeAdministrator, listenOnMutualTls, listenOnPlainHttp, listenOnUnixSocket, tlsOptions } from './admin-listener.ts';
+import { createAdminRoutes } from './admin-routes.ts';
+import { createCaKeeper } from './ca-keeper.ts';
+import { issueControlIdentity, type ControlIdentity } from './control-identity.ts';
+import { createEnrolment } from './enrolment.ts';
+import { createHttpRouter, type HttpRoute } from './http-router.ts';
+import { createIssuance } from './issuance.ts';
+import { createLedgerIntake } from './ledger-intake.ts';
+import { listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
+import { createControlMetrics } from './metrics.ts';
+import { createPlanner } from './planner.ts';
+import { createPublisher } from './publisher.ts';
+import { sectionExpiry, type ControlSections } from './sections.ts';
+
+export interface ControlOptions {
+  /** Holds everything that survives the process: state/, ledger/ and ca/. */
+  readonly directory: string;
+  readonly trustDomain: TrustDomain;
+  readonly clusterDomain: string;
+  /** The port that workloads and gateways speak to. */
+  readonly mesh: { readonly host: string; readonly port: number };
+  /** The admin API's Unix socket. */
+  readonly socketPath: string;
+  /** The admin API over mTLS; null for none. */
+  readonly admin: { readonly host: string; readonly port: number } | null;
+  /** `/livez`, `/readyz` and `/metrics` for probes and Prometheus, in plain HTTP; null for none beside the admin API. */
+  readonly probe: { readonly host: string; readonly port: number } | null;
+  /** SPIFFE IDs that may use the admin API over mTLS. */
+  readonly administrators: ReadonlySet<string>;
+  /** Encrypts the CA's keys on disk. */
+  readonly caPassphrase?: string;
+  /** How long a prepared CA waits in the published bundle before it may sign. */
+  readonly caPropagationMs?: number;
+  readonly version: string;
+  readonly log: Logger;
+  readonly now: () => number;
+}
+
+export interface Control {
+  /** The port of the mesh listener; undefined while there is no CA. */
+  readonly meshPort: number | undefined;
+  readonly adminPort: number | undefined;
+  close(): Promise<void>;
+}
+
+const bodyBytesMax = 64 * 1024 * 1024;
+const renewalCheckMs = 30_000;
+
+/** Starts the control plane. Without a CA it answers administrators only, until "ca init" or "ca import". */
+export async function startControl(options: ControlOptions): Promise<Control> {
+  // What a start that fails has opened is closed again, the last first.
+  const opened = new AsyncDisposableStack();
+  try {
+    return await start(options, opened);
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
+  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, caPassphrase, caPropagationMs, version, log, now } = options;
+  const startedAt = new Date(now()).toISOString();
+  const store = await openStateStore<ControlSections>({
+    directory: join(directory, 'state'),
+    now,
+    expiresAt: sectionExpiry,
+    onRewriteFailure: (error) => log.error({ err: error }, 'the state journal could not be rewritten; it goes on growing'),
+  });
+  opened.defer(() => store.close());
+  const ledger = await openLedger({ directory: join(directory, 'ledger'), now });
+  opened.defer(() => ledger.close());
+  for (const { torn, name } of [{ torn: store.torn, name: 'state' }, { torn: ledger.torn, name: 'ledger' }]) {
+    if (torn !== null) log.warn({ torn }, `the ${name} ended in what a crash had cut short; nothing acknowledged was lost`);
+  }
+  const caDirectory = openCaDirectory(join(directory, 'ca'), caPassphrase === undefined ? {} : { passphrase: caPassphrase });
+  const authority = createAuthority({
+    trustDomain,
+    slots: await caDirectory.load(),
+    save: caDirectory.save,
+    now,
+    randomBytes,
+    ...(caPropagationMs === undefined ? {} : { propagationMs: caPropagationMs }),
+  });
+
+  let identity: ControlIdentity | undefined;
+  let listener: MeshListener | undefined;
+  let adminServer: Awaited<ReturnType<typeof listenOnMutualTls>> | undefined;
+
+  const cache = createSnapshotCache();
+  const publisher = createPublisher(cache);
+  const metrics = createControlMetrics({
+    connectedProxies: () => cache.status().filter(({ streams }) => streams.length > 0).length,
+    ledgerRecords: () => ledger.head.sequence,
+    servicePorts: () => planner.plan.servicePorts.length,
+  });
+  const issuance = createIssuance({ store, ledger, now, onRevoked: dropRevoked });
+  const issue: typeof issuance.issue = async (attestation, run) => {
+    const issued = await issuance.issue(attestation, run);
+    metrics.certificatesIssued.inc({ attestation });
+    return issued;
+  };
+  const isRevoked = (serialNumber: string) => issuance.isRevoked(serialNumber);
+  const admission: MeshAdmission = { trustDomain, isRevoked, now };
+  const planner = await createPlanner({
+    store,
+    trustDomain,
+    clusterDomain,
+    now,
+    record: async (records) => {
+      await Promise.all(records.map((record) => ledger.append(record)));
+    },
+    publish: () => {
+      metrics.plansPublished.inc();
+      publish();
+    },
+  });
+
+  function publish(): void {
+    // The planner publishes once while it is made; there is nobody to hear it before the listener is there.
+    if (listener === undefined) return;
+    publisher.publish({ plan: planner.plan, trustBundlePem: certificatesToPem(authority.trustBundle), revokedSerialNumbers: issuance.revoked() });
+  }
+
+  /** Gateways are told; streams of the identities end, and whoever still has a good certificate comes back at once. */
+  function dropRevoked(identities: ReadonlySet<string>): void {
+    publish();
+    for (const revoked of identities) xds.disconnect(revoked, refusalOf(new SallyportError('identity-revoked', `a certificate of ${revoked} was revoked`)));
+  }
+
+  const caKeeper = createCaKeeper({ authority, trustDomain, keyStorage: caPassphrase === undefined ? 'plain' : 'encrypted', ledger, now, onChange: takeCa });
+  const xds = createXdsServer({
+    cache,
+    now,
+    log,
+    authenticate: (call) => {
+      try {
+        const { spiffeId } = peerOf(call, admission);
+        publisher.admit(spiffeId);
+        return { nodeKey: spiffeId };
+      } catch (error) {
+        return { refuse: refusalOf(error) };
+      }
+    },
+  });
+  const services = [
+    { definition: xds.service, handlers: xds.handlers },
+    ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, now, log }),
+    createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
+  ];
+
+  /** Takes what the CA has become: a certificate of our own, the listeners if they are not there yet, the bundle for everyone. */
+  async function takeCa(): Promise<void> {
+    if (authority.slots.active === null) return;
+    identity = await issueControlIdentity(authority, issue, defaultControlIdentity(trustDomain));
+    if (listener === undefined) {
+      const started = await listenForMesh({ ...mesh, identity, services, log });
+      opened.defer(() => started.close());
+      listener = started;
+      log.info({ port: listener.port }, 'listening for workloads and gateways');
+    } else {
+      listener.setIdentity(identity);
+    }
+    if (admin !== null && adminServer === undefined) {
+      adminServer = await listenOnMutualTls(admin, identity, createHttpRouter({ routes, bodyBytesMax, log, authorize: (request) => authorizeAdministrator(request, administrators, isRevoked) }));
+      opened.defer(closing(adminServer));
+    } else {
+      adminServer?.setSecureContext(tlsOptions(identity));
+    }
+    publish();
+    await caKeeper.published();
+  }
+
+  function status(): StatusResult {
+    const conditions = [...(identity === undefined ? ['there is no CA yet: sallyport ca init, or sallyport ca import'] : []), ...new Set(planner.warnings.map(({ message }) => message))];
+    return {
+      version,
+      trustDomain,
+      revision: planner.plan.revision,
+      ready: identity !== undefined,
+      conditions,
+      objects: Object.fromEntries(Object.entries(store.desired).map(([kind, objects]) => [kind, objects.size])),
+      proxies: cache.status().map(proxyStatus),
+      ca: caKeeper.status(),
+      ledger: { records: ledger.head.sequence, lastSequence: ledger.head.sequence },
+      startedAt,
+    };
+
+    function proxyStatus({ nodeKey, streams }: ReturnType<typeof cache.status>[number]): ProxyStatus {
+      const newest = streams.at(-1);
+      return {
+        node: nodeKey,
+        connected: newest !== undefined,
+        connectedSince: newest === undefined ? null : new Date(newest.connectedSinceMs).toISOString(),
+        types: (newest?.types ?? []).map((type) => ({ typeUrl: type.typeUrl, state: type.state, sent: type.versionSent ?? null, acknowledged: type.versionAcked ?? null, error: type.lastError?.message ?? null })),
+      };
+    }
+  }
+
+  const probes: Readonly<Record<string, HttpRoute>> = {
+    [`GET ${adminPaths.livez}`]: () => ({ text: 'ok\n', contentType: 'text/plain' }),
+    [`GET ${adminPaths.readyz}`]: () => (identity === undefined ? { text: 'no CA\n', contentType: 'text/plain', status: 503 } : { text: 'ok\n', contentType: 'text/plain' }),
+    [`GET ${adminPaths.metrics}`]: async () => ({ text: await metrics.render(), contentType: metrics.contentType }),
+  };
+  const statusRoute: Readonly<Record<string, HttpRoute>> = { [`GET ${adminPaths.status}`]: () => ({ json: status() }) };
+  const routes = createAdminRoutes({ planner, store, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes: { ...probes, ...statusRoute } });
+  if (probe !== null) opened.defer(closing(await listenOnPlainHttp(probe, createHttpRouter({ routes: probes, bodyBytesMax: 0, log, authorize: () => 'probe' }))));
+  opened.defer(closing(await listenOnUnixSocket(socketPath, createHttpRouter({ routes, bodyBytesMax, log, authorize: () => `unix:${process.getuid?.() ?? 0}` }))));
+  await takeCa();
+
+  const renewal = setInterval(() => {
+    void (async () => {
+      await authority.rotate({ type: 'tick', nowMs: now() });
+      // Half of an hour's life is left when this fires first; every failure leaves as many further tries.
+      if (identity !== undefined && identity.notAfterMs - now() < 1_800_000) await takeCa();
+    })().catch((error: unknown) => log.error({ err: error }, 'the control plane could not renew its own certificate'));
+  }, renewalCheckMs);
+  opened.defer(() => clearInterval(renewal));
+  opened.defer(() => xds.close());
+  log.info({ socketPath, revision: planner.plan.revision }, 'control plane started');
+
+  return {
+    get meshPort() {
+      return listener?.port;
+    },
+    get adminPort() {
+      const address = adminServer?.address();
+      return typeof address === 'object' ? address?.port : undefined;
+    },
+    close: () => opened.disposeAsync(),
+  };
+}
+
+function refusalOf(error: unknown): XdsStatus {
+  const { code, details } = grpcStatusOf(error);
+  return { code: code!, details: details! }; // grpcStatusOf always gives both
+}
+
+function closing(server: Server): () => Promise<void> {
+  return async () => {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  };
+}
