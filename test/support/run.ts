@@ -48,7 +48,10 @@ async function runTests(patterns: readonly string[]): Promise<number> {
   });
 }
 
+// What tests start they end on exit, which a signal alone would not bring about.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+
 preparePeers();
 const args = process.argv.slice(2);
-// A test that leaves a handle open would hang the run: it ends here, and test/support/leaks.test.ts looks for what is left.
+// A test that leaves a handle open would hang the run: it ends here.
 process.exit(await runTests(args.length > 0 ? args : ['test/**/*.test.ts']));
