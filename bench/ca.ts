@@ -9,9 +9,9 @@
 import { generateKeyPairSync, randomBytes, sign, verify } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { createAuthority, createDemoPki, noSlots, type Authority, type CaKeyKind } from '../src/ca/index.ts';
-import { createCsr } from '../src/core/csr.ts';
+import { createCsr } from '../src/core/x509/csr.ts';
 import type { SpiffeId, TrustDomain } from '../src/core/spiffe-id.ts';
-import { parseX509Svid } from '../src/core/x509-svid.ts';
+import { parseX509Svid } from '../src/core/x509/x509-svid.ts';
 
 const { values: options } = parseArgs({ options: { rounds: { type: 'string', default: '10' } } });
 const rounds = Number(options.rounds);

@@ -4,16 +4,16 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { agentView } from '../src/core/agent-view.ts';
-import { allocate } from '../src/core/allocate.ts';
-import type { Assignments } from '../src/core/assignments.ts';
-import { compile, type CompileState } from '../src/core/compile.ts';
-import { decide } from '../src/core/decide.ts';
+import { agentView } from '../src/core/plan/agent-view.ts';
+import { allocate } from '../src/core/snat/allocate.ts';
+import type { Assignments } from '../src/core/snat/assignments.ts';
+import { compile, type CompileState } from '../src/core/plan/compile.ts';
+import { decide } from '../src/core/plan/decide.ts';
 import { applyChange, emptyDesiredState, type DesiredState } from '../src/core/desired-state.ts';
-import { explain } from '../src/core/explain.ts';
+import { explain } from '../src/core/plan/explain.ts';
 import { apiVersion, schemas, type DesiredObject, type Kind } from '../src/core/objects/index.ts';
-import { diffPlans } from '../src/core/plan-diff.ts';
-import { findServicePort } from '../src/core/service-lookup.ts';
+import { diffPlans } from '../src/core/plan/plan-diff.ts';
+import { findServicePort } from '../src/core/plan/service-lookup.ts';
 import { workloadSpiffeId, type TrustDomain } from '../src/core/spiffe-id.ts';
 
 const trustDomain = 'cluster.local' as TrustDomain;

@@ -26,8 +26,8 @@ import { enrol, type ControlPlane } from '../src/api/enrolment-client.ts';
 import { callUnary } from '../src/api/grpc-service.ts';
 import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } from '../src/api/mesh-credentials.ts';
 import { startControl } from '../src/control/index.ts';
-import { createCsr } from '../src/core/csr.ts';
-import { certificatesToPem } from '../src/core/pem.ts';
+import { createCsr } from '../src/core/x509/csr.ts';
+import { certificatesToPem } from '../src/core/x509/pem.ts';
 import type { TrustDomain } from '../src/core/spiffe-id.ts';
 import { IdentityService } from '../src/proto/sallyport/v1alpha1/identity_pb.ts';
 

@@ -16,13 +16,13 @@ import { adminPaths, type TokenResult } from '../src/api/admin.ts';
 import { enrol } from '../src/api/enrolment-client.ts';
 import { defaultControlIdentity, type ClientCertificate } from '../src/api/mesh-credentials.ts';
 import type { ControlSections } from '../src/control/sections.ts';
-import { allocate } from '../src/core/allocate.ts';
-import { compile } from '../src/core/compile.ts';
-import { createCsr } from '../src/core/csr.ts';
+import { allocate } from '../src/core/snat/allocate.ts';
+import { compile } from '../src/core/plan/compile.ts';
+import { createCsr } from '../src/core/x509/csr.ts';
 import { applyChange, emptyDesiredState } from '../src/core/desired-state.ts';
 import { apiVersion, schemas, type DesiredObject, type Kind } from '../src/core/objects/index.ts';
-import { certificatesToPem } from '../src/core/pem.ts';
-import type { Revision } from '../src/core/plan.ts';
+import { certificatesToPem } from '../src/core/x509/pem.ts';
+import type { Revision } from '../src/core/plan/plan.ts';
 import { workloadSpiffeId, type TrustDomain } from '../src/core/spiffe-id.ts';
 import { openLedger, openStateStore } from '../src/store/index.ts';
 

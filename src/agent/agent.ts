@@ -1,9 +1,9 @@
 import type { Logger } from 'pino';
 import { typeUrls } from '../api/type-urls.ts';
-import type { AgentUpstream } from '../core/agent-view.ts';
+import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { IpAddress } from '../core/ip-address.ts';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type IdentityOptions, type IdentityStatus, type WorkloadIdentity } from '../identity/index.ts';
 import { createDeltaClient, type DeltaClient, type DeltaUpdate } from '../xds/index.ts';
 import { createGatewayDialler } from './gateway-dialler.ts';

@@ -1,11 +1,11 @@
 import { createServer, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
-import type { AgentUpstream } from '../core/agent-view.ts';
+import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
 import { parseAddress, type IpAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 import { openDataOffer, type DataClaims, type DataListener } from '../relay/ftp-data-offer.ts';
 import { runFtpSession, type DataOffer } from '../relay/ftp-session.ts';
 import { reset } from '../relay/reset.ts';

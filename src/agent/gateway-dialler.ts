@@ -1,9 +1,9 @@
 import { connect as connectTcp } from 'node:net';
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { meshSecureContext, serverIdentityCheck } from '../api/mesh-credentials.ts';
-import type { AgentUpstream } from '../core/agent-view.ts';
+import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 import type { IdentitySource, WorkloadIdentity } from '../identity/index.ts';
 import { setCarrier } from '../relay/reset.ts';
 import { formatEndpoint } from './upstream.ts';

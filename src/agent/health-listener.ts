@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { SallyportError } from '../core/errors.ts';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 import { formatEndpoint, isLoopback } from './upstream.ts';
 
 export interface HealthListener {

@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 import type { AgentLimits } from './limits.ts';
 import { formatEndpoint, isLoopback } from './upstream.ts';
 

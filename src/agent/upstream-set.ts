@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { AgentUpstream } from '../core/agent-view.ts';
+import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { reset } from '../relay/reset.ts';
 import { carryConnection, type Connection, type EndReason } from './connection.ts';
 import type { DialGateway } from './gateway-dialler.ts';

@@ -1,8 +1,8 @@
 import { decodeAgentUpstream } from '../api/table-codec.ts';
-import type { AgentUpstream } from '../core/agent-view.ts';
+import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { IpAddress } from '../core/ip-address.ts';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 
 /**
  * Reads an encoded AgentUpstream. Throws SallyportError `request-invalid`, by which a response is rejected whole, also where

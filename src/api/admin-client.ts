@@ -3,7 +3,7 @@ import { request as httpRequest, type ClientRequest, type IncomingMessage } from
 import { request as httpsRequest } from 'node:https';
 import { checkServerIdentity } from 'node:tls';
 import { SallyportError } from '../core/errors.ts';
-import { parseX509Svid } from '../core/x509-svid.ts';
+import { parseX509Svid } from '../core/x509/x509-svid.ts';
 import { errorOfProblem } from './problem.ts';
 
 export type AdminAddress =

@@ -2,11 +2,11 @@
  * The admin API: JSON over HTTP, on a Unix socket for its owner and over mTLS for named administrators. These types are
  * the contract between control plane and CLI. Errors are RFC 9457 problems (`application/problem+json`).
  */
-import type { Assignment } from '../core/assignments.ts';
+import type { Assignment } from '../core/snat/assignments.ts';
 import type { ErrorCode, Fault, ObjectRef } from '../core/errors.ts';
-import type { Explanation } from '../core/explain.ts';
+import type { Explanation } from '../core/plan/explain.ts';
 import type { ConnectionClosed, ConnectionOpened } from '../core/ledger-record.ts';
-import type { Revision } from '../core/plan.ts';
+import type { Revision } from '../core/plan/plan.ts';
 
 export const adminPaths = {
   apply: '/v1alpha1/apply',

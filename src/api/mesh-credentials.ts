@@ -7,7 +7,7 @@ import { credentials, type ChannelCredentials, type ClientOptions } from '@grpc/
 import { invariant } from '../core/errors.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import { workloadSpiffeId } from '../core/spiffe-id.ts';
-import { parseX509Svid } from '../core/x509-svid.ts';
+import { parseX509Svid } from '../core/x509/x509-svid.ts';
 
 /** Who the control plane is, unless it was told otherwise. */
 export function defaultControlIdentity(trustDomain: TrustDomain): SpiffeId {

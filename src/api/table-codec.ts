@@ -3,11 +3,11 @@
  * `request-invalid` error, by which a proxy rejects the resource and keeps what it had.
  */
 import { create, fromBinary, toBinary, type DescMessage, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
-import type { AgentUpstream } from '../core/agent-view.ts';
+import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
 import { parseAddress } from '../core/ip-address.ts';
 import { protocols, type Protocol } from '../core/objects/index.ts';
-import type { Endpoint, GatewayLimits, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, SnatSource, Target } from '../core/plan.ts';
+import type { Endpoint, GatewayLimits, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, SnatSource, Target } from '../core/plan/plan.ts';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { SecretSchema } from '../proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
 import type {

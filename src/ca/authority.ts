@@ -5,11 +5,11 @@
  * certificate outlives its issuer; no certificate ends later than its CA stays in the trust bundle, also across a crash.
  */
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { csrErrorCode, parseCsr, requestsOtherThan } from '../core/csr.ts';
+import { csrErrorCode, parseCsr, requestsOtherThan } from '../core/x509/csr.ts';
 import { SallyportError, invariant } from '../core/errors.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import type { CertificateIssued } from '../core/ledger-record.ts';
-import type { KeyKind } from '../core/public-key.ts';
+import type { KeyKind } from '../core/x509/public-key.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { emptyName, encodeName } from './distinguished-name.ts';
 import { generatePrivateKey, type CaKeyKind } from './import.ts';

@@ -1,8 +1,8 @@
 /** Puts a CA's certificates into order and checks everything that a verifier will check later, naming every fault at once. */
 import { X509Certificate, type KeyObject } from 'node:crypto';
-import { anyExtendedKeyUsage, clientAuth, generalNameTags, keyUsages, parseCertificate, serverAuth, type Certificate } from '../core/certificate.ts';
+import { anyExtendedKeyUsage, clientAuth, generalNameTags, keyUsages, parseCertificate, serverAuth, type Certificate } from '../core/x509/certificate.ts';
 import type { Fault } from '../core/errors.ts';
-import { hasStrongDigest, keyKindOf, parsePublicKey } from '../core/public-key.ts';
+import { hasStrongDigest, keyKindOf, parsePublicKey } from '../core/x509/public-key.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import { caChain, isSelfIssued, type Issuer } from './issuer.ts';
 import { nameConstraintFault } from './name-constraints.ts';

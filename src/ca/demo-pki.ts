@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { parseCertificate, type Certificate } from '../core/certificate.ts';
+import { parseCertificate, type Certificate } from '../core/x509/certificate.ts';
 import { invariant } from '../core/errors.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import { encodeName } from './distinguished-name.ts';

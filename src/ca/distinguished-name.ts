@@ -1,4 +1,4 @@
-import { encode, objectIdentifier, sequence, setOf, tags, utf8String } from '../core/der.ts';
+import { encode, objectIdentifier, sequence, setOf, tags, utf8String } from '../core/x509/der.ts';
 
 /** The subject of a CA certificate. Workloads have none: their name is their SPIFFE ID. */
 export interface DistinguishedName {

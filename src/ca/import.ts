@@ -1,10 +1,10 @@
 /** Takes in an intermediate CA that the organisation made: from PEM, or from PKCS#12. And asks for one, by a CSR. */
 import { createPrivateKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
-import { signCsr } from '../core/csr.ts';
-import { objectIdentifier, sequence, setOf } from '../core/der.ts';
+import { signCsr } from '../core/x509/csr.ts';
+import { objectIdentifier, sequence, setOf } from '../core/x509/der.ts';
 import { SallyportError, type Fault } from '../core/errors.ts';
-import { pemBlocks, pemBytes, toPem } from '../core/pem.ts';
+import { pemBlocks, pemBytes, toPem } from '../core/x509/pem.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import { checkIssuer, type IssuerCheck } from './chain.ts';
 import { encodeName, nameFault, type DistinguishedName } from './distinguished-name.ts';

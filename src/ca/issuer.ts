@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import { fingerprintOf, type Certificate } from '../core/certificate.ts';
+import { fingerprintOf, type Certificate } from '../core/x509/certificate.ts';
 import type { Fault } from '../core/errors.ts';
 
 /** A CA certificate and those above it, as far as they are known. */

@@ -2,7 +2,7 @@
  * Name constraints of CA certificates (RFC 5280 4.2.1.10). They are checked before anything is signed, because a certificate that
  * breaks them is refused by every verifier, at a time and place where nobody sees why.
  */
-import { generalNameTags, type Certificate, type GeneralName } from '../core/certificate.ts';
+import { generalNameTags, type Certificate, type GeneralName } from '../core/x509/certificate.ts';
 
 /** The first certificate of a chain that forbids one of the names, as a sentence, or undefined. Looks at URI, DNS and IP names. */
 export function nameConstraintFault(certificates: readonly Certificate[], names: readonly GeneralName[]): string | undefined {

@@ -2,7 +2,7 @@
 import { createDecipheriv, createHmac, createPrivateKey, pbkdf2, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import forge from 'node-forge';
-import { DerFault, DerReader, constructedTag, contextTag, tags } from '../core/der.ts';
+import { DerFault, DerReader, constructedTag, contextTag, tags } from '../core/x509/der.ts';
 import type { Fault } from '../core/errors.ts';
 import type { ReadMaterial } from './issuer.ts';
 import { derivePkcs12, pkcs12Purpose, type Pkcs12Digest } from './pkcs12-kdf.ts';

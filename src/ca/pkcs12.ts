@@ -5,7 +5,7 @@
  */
 import { createCipheriv, createHmac, hash, pbkdf2, randomBytes as cryptoRandomBytes, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
-import { constructed, encode, integer, nullElement, objectIdentifier, octetString, primitive, sequence, setOf, tags } from '../core/der.ts';
+import { constructed, encode, integer, nullElement, objectIdentifier, octetString, primitive, sequence, setOf, tags } from '../core/x509/der.ts';
 import { derivePkcs12, pkcs12Purpose } from './pkcs12-kdf.ts';
 
 /** Object identifiers that writer and reader share (RFC 7292 appendix D, RFC 8018 appendix C, RFC 5652). */

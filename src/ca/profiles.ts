@@ -1,11 +1,11 @@
 /** What our certificates say, as DER (RFC 5280, SPIFFE X509-SVID section 4). certs/README.md shows the same as a table. */
 import { createPublicKey, hash, sign, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
-import { clientAuth, extension, extensionIds, generalNameTags, keyUsages, serverAuth, type GeneralName } from '../core/certificate.ts';
-import { DerReader, bitString, boolean, constructed, encode, integer, namedBits, objectIdentifier, octetString, primitive, sequence, tags, time } from '../core/der.ts';
+import { clientAuth, extension, extensionIds, generalNameTags, keyUsages, serverAuth, type GeneralName } from '../core/x509/certificate.ts';
+import { DerReader, bitString, boolean, constructed, encode, integer, namedBits, objectIdentifier, octetString, primitive, sequence, tags, time } from '../core/x509/der.ts';
 import { invariant } from '../core/errors.ts';
 import { addressToNumber, familyOf, type IpAddress } from '../core/ip-address.ts';
-import { keyKindOf, signatureAlgorithmOf, type Digest, type KeyKind } from '../core/public-key.ts';
+import { keyKindOf, signatureAlgorithmOf, type Digest, type KeyKind } from '../core/x509/public-key.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import { emptyName } from './distinguished-name.ts';
 

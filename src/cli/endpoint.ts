@@ -1,6 +1,6 @@
 import { SallyportError } from '../core/errors.ts';
 import { parseAddress } from '../core/ip-address.ts';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 
 /** `127.0.0.1:15012`, `[::1]:15012` or `name:15012`. */
 export function parseEndpoint(text: string, place: string): { readonly host: string; readonly port: number } {

@@ -3,7 +3,7 @@ import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import type { ManifestSource } from '../api/admin.ts';
 import { SallyportError } from '../core/errors.ts';
-import { fileBytesMax } from '../core/manifest-faults.ts';
+import { fileBytesMax } from '../core/manifest/manifest-faults.ts';
 import { errorCodeOf, type CliContext } from './context.ts';
 
 const extensions = new Set(['.yaml', '.yml', '.json']);

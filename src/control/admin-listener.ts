@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { TLSSocket } from 'node:tls';
 import { SallyportError } from '../core/errors.ts';
-import { parseX509Svid } from '../core/x509-svid.ts';
+import { parseX509Svid } from '../core/x509/x509-svid.ts';
 import { listening } from './listening.ts';
 
 const timeouts = { requestTimeout: 60_000, headersTimeout: 10_000, connectionsCheckingInterval: 5_000 } as const;

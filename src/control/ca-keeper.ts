@@ -2,7 +2,7 @@
 import { randomBytes, X509Certificate } from 'node:crypto';
 import type { CaImportRequest, CaSlot, CaStatus } from '../api/admin.ts';
 import { createCaRequest, createDemoPki, importIssuer, trustAnchorOf, type Authority, type CaChain, type Issuer, type RotationEvent } from '../ca/index.ts';
-import { fingerprintOf } from '../core/certificate.ts';
+import { fingerprintOf } from '../core/x509/certificate.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import type { Ledger } from '../store/index.ts';

@@ -1,7 +1,7 @@
 /** The control plane's own X509-SVID: issued by its own CA, renewed at half its life. */
 import { generateKeyPairSync } from 'node:crypto';
-import { createCsr } from '../core/csr.ts';
-import { certificatesToPem } from '../core/pem.ts';
+import { createCsr } from '../core/x509/csr.ts';
+import { certificatesToPem } from '../core/x509/pem.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { Authority } from '../ca/index.ts';
 import type { IssuedToLedger } from './issuance.ts';

@@ -7,7 +7,7 @@ import { grpcStatusOf } from '../api/grpc-service.ts';
 import { defaultControlIdentity } from '../api/mesh-credentials.ts';
 import { createAuthority, openCaDirectory } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
-import { certificatesToPem } from '../core/pem.ts';
+import { certificatesToPem } from '../core/x509/pem.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import { openLedger, openStateStore } from '../store/index.ts';
 import { createSnapshotCache, createXdsServer, type XdsStatus } from '../xds/index.ts';

@@ -1,7 +1,7 @@
 /** The gRPC services of identity: a join token, or the SVID that a caller has, buys the next SVID. */
 import { unaryHandler, grpcServiceDefinition } from '../api/grpc-service.ts';
 import type { Authority } from '../ca/index.ts';
-import { csrErrorCode, parseCsr } from '../core/csr.ts';
+import { csrErrorCode, parseCsr } from '../core/x509/csr.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { EnrolmentService, IdentityService } from '../proto/sallyport/v1alpha1/identity_pb.ts';

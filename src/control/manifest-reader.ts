@@ -5,8 +5,8 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { SallyportError, type Fault } from '../core/errors.ts';
-import { locateFault } from '../core/fault-location.ts';
-import { parseManifests, type ManifestFault, type ManifestSource } from '../core/manifest.ts';
+import { locateFault } from '../core/manifest/fault-location.ts';
+import { parseManifests, type ManifestFault, type ManifestSource } from '../core/manifest/manifest.ts';
 import type { DesiredObject } from '../core/objects/index.ts';
 import { createTurns } from './turns.ts';
 

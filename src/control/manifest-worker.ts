@@ -1,8 +1,8 @@
 /** The entry of the thread that reads large manifests: it reads those it was born with, says how that went, and then answers questions. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { invariant } from '../core/errors.ts';
-import { locateFault } from '../core/fault-location.ts';
-import { parseManifests, type ManifestSource } from '../core/manifest.ts';
+import { locateFault } from '../core/manifest/fault-location.ts';
+import { parseManifests, type ManifestSource } from '../core/manifest/manifest.ts';
 import type { ReadingQuestion, ReadingResult } from './manifest-reader.ts';
 
 /** Objects of one answer: about a millisecond of the asking thread, which takes them in. */

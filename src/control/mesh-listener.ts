@@ -11,7 +11,7 @@ import { createServer, type DetailedPeerCertificate, type PeerCertificate, type 
 import type { Logger } from 'pino';
 import { SallyportError } from '../core/errors.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
-import { parseX509Svid, type X509SvidParse } from '../core/x509-svid.ts';
+import { parseX509Svid, type X509SvidParse } from '../core/x509/x509-svid.ts';
 import type { ControlIdentity } from './control-identity.ts';
 import { listening } from './listening.ts';
 

@@ -4,15 +4,15 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { ApplyRequest, ApplyResult, ChangeAction, DeleteRequest } from '../api/admin.ts';
-import { allocate } from '../core/allocate.ts';
-import type { Assignments } from '../core/assignments.ts';
-import { compile, type CompileState } from '../core/compile.ts';
+import { allocate } from '../core/snat/allocate.ts';
+import type { Assignments } from '../core/snat/assignments.ts';
+import { compile, type CompileState } from '../core/plan/compile.ts';
 import { applyChange, describeRef, keyOf, refOf, type DesiredChange, type DesiredState } from '../core/desired-state.ts';
 import { SallyportError, type Fault, type ObjectRef } from '../core/errors.ts';
 import type { LedgerRecord } from '../core/ledger-record.ts';
 import type { DesiredObject, Kind } from '../core/objects/index.ts';
-import { describePlanDiff, diffPlans } from '../core/plan-diff.ts';
-import type { Plan } from '../core/plan.ts';
+import { describePlanDiff, diffPlans } from '../core/plan/plan-diff.ts';
+import type { Plan } from '../core/plan/plan.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import type { StateStore } from '../store/index.ts';
 import { createManifestReader, invalidManifests, type ReadManifests } from './manifest-reader.ts';

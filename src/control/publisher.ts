@@ -5,8 +5,8 @@
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
-import { agentView } from '../core/agent-view.ts';
-import type { Plan, PlannedGateway, ServicePort } from '../core/plan.ts';
+import { agentView } from '../core/plan/agent-view.ts';
+import type { Plan, PlannedGateway, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { createResource, createSnapshot, type Resource, type Snapshot, type SnapshotCache } from '../xds/index.ts';
 

@@ -1,5 +1,5 @@
 /** What the ledger records. Fields keep their names for ever: records outlive the program that wrote them. */
-import type { DenyReason, Revision } from './plan.ts';
+import type { DenyReason, Revision } from './plan/plan.ts';
 
 interface RecordBase {
   /** RFC 3339 with milliseconds, UTC. */

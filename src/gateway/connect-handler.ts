@@ -4,10 +4,10 @@
  */
 import type { Socket } from 'node:net';
 import { parseConnectRequest, parseProxyResponse } from '../core/connect-request.ts';
-import { decideConnect } from '../core/decide.ts';
-import { describeDenial } from '../core/denial.ts';
+import { decideConnect } from '../core/plan/decide.ts';
+import { describeDenial } from '../core/plan/denial.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
-import type { DenyReason } from '../core/plan.ts';
+import type { DenyReason } from '../core/plan/plan.ts';
 import { reset } from '../relay/reset.ts';
 import { splice } from '../relay/splice.ts';
 import { happens, passBytes, readHead } from './head-stream.ts';

@@ -1,5 +1,5 @@
 import type { LedgerRecord } from '../core/ledger-record.ts';
-import type { Revision, ServicePortId } from '../core/plan.ts';
+import type { Revision, ServicePortId } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { formatEndpoint } from './dial.ts';
 import type { ConnectionLedger } from './protocol.ts';

@@ -4,12 +4,12 @@
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { decide } from '../core/decide.ts';
-import { describeDenial } from '../core/denial.ts';
+import { decide } from '../core/plan/decide.ts';
+import { describeDenial } from '../core/plan/denial.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { Protocol } from '../core/objects/index.ts';
-import type { DenyReason, Endpoint, ServicePort, SnatSource } from '../core/plan.ts';
-import { createSnatPorts } from '../core/snat-ports.ts';
+import type { DenyReason, Endpoint, ServicePort, SnatSource } from '../core/plan/plan.ts';
+import { createSnatPorts } from '../core/snat/snat-ports.ts';
 import { reset } from '../relay/reset.ts';
 import { createConnectionLedger, type RecordSink } from './connection-ledger.ts';
 import { createDial } from './dial.ts';

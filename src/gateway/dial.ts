@@ -2,8 +2,8 @@
 import net from 'node:net';
 import { familyOf, type IpAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
-import type { DenyReason, Endpoint, SnatSource, Target } from '../core/plan.ts';
-import type { SnatAddress, SnatPorts } from '../core/snat-ports.ts';
+import type { DenyReason, Endpoint, SnatSource, Target } from '../core/plan/plan.ts';
+import type { SnatAddress, SnatPorts } from '../core/snat/snat-ports.ts';
 import type { HostLookup } from './host-lookup.ts';
 
 export interface DialRequest {

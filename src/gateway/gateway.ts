@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { LedgerRecord } from '../core/ledger-record.ts';
-import type { Endpoint, Revision } from '../core/plan.ts';
+import type { Endpoint, Revision } from '../core/plan/plan.ts';
 import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type IdentityOptions, type IdentityStatus, type WorkloadIdentity } from '../identity/index.ts';
 import { openSpool } from '../store/index.ts';
 import { createDeltaClient, type DeltaClient, type DeltaUpdate } from '../xds/index.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { decodeGatewaySettings, decodeRevocationList, decodeServicePort } from '../api/table-codec.ts';
 import { typeUrls } from '../api/type-urls.ts';
 import { SallyportError } from '../core/errors.ts';
-import type { Revision, ServicePortId } from '../core/plan.ts';
+import type { Revision, ServicePortId } from '../core/plan/plan.ts';
 import { readFileSet, replaceFileSet } from '../identity/index.ts';
 import type { DeltaUpdate } from '../xds/index.ts';
 import type { TableChange } from './table.ts';

@@ -1,6 +1,6 @@
 /** The set of TCP listeners that the table asks for, kept true while the table changes. */
 import net from 'node:net';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 import { formatEndpoint, keepAliveDelayMs } from './dial.ts';
 
 export interface Listeners {

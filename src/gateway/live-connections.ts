@@ -1,6 +1,6 @@
 /** The connections that are alive, indexed by what can end them: a changed service port, a revoked or expired certificate. */
 import type { ConnectionReason } from '../core/ledger-record.ts';
-import type { ServicePort, ServicePortId } from '../core/plan.ts';
+import type { ServicePort, ServicePortId } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { VerifiedPeer } from './peer.ts';
 import type { AllowedDecision, ProtocolSession } from './protocol.ts';

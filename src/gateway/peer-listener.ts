@@ -1,7 +1,7 @@
 import net from 'node:net';
 import type { IpAddress } from '../core/ip-address.ts';
 import { parseAddress } from '../core/ip-address.ts';
-import type { PortRange } from '../core/plan.ts';
+import type { PortRange } from '../core/plan/plan.ts';
 import { reset } from '../relay/reset.ts';
 import { keepAliveDelayMs } from './dial.ts';
 import type { PeerListener, PeerListenerEvents } from './protocol.ts';

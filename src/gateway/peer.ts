@@ -2,7 +2,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
-import { parseX509Svid } from '../core/x509-svid.ts';
+import { parseX509Svid } from '../core/x509/x509-svid.ts';
 
 /** A peer whose certificate chain, form, validity and revocation have been checked. Made by `verifyPeer` only. */
 export interface VerifiedPeer {

@@ -1,6 +1,6 @@
 /** The data plane as the rest of the process sees it: in this thread, or on worker threads, one for each core. */
 import type { LedgerRecord } from '../core/ledger-record.ts';
-import type { Endpoint } from '../core/plan.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
 import type { TableChange } from './table.ts';
 import type { TlsMaterial } from './tls-front.ts';
 

@@ -2,7 +2,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { GatewaySettings } from '../api/table-codec.ts';
 import type { ConnectionReason, ConnectionOpened } from '../core/ledger-record.ts';
-import type { Decision, DenyReason, Endpoint, PortRange, ServicePort, Target } from '../core/plan.ts';
+import type { Decision, DenyReason, Endpoint, PortRange, ServicePort, Target } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { DialOutcome } from './dial.ts';
 import type { VerifiedPeer } from './peer.ts';

@@ -1,5 +1,5 @@
 /** The gateway's share of the plan, in the shape that decisions need. */
-import type { Endpoint, Revision, ServicePort, ServicePortId } from '../core/plan.ts';
+import type { Endpoint, Revision, ServicePort, ServicePortId } from '../core/plan/plan.ts';
 import { formatEndpoint } from './dial.ts';
 import type { GatewaySettings } from './protocol.ts';
 

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { access, mkdir } from 'node:fs/promises';
 import { SallyportError } from '../core/errors.ts';
-import { certificatesOfPem } from '../core/pem.ts';
+import { certificatesOfPem } from '../core/x509/pem.ts';
 import { readFileSet, replaceFileSet } from './file-set.ts';
 import type { WorkloadIdentity } from './identity-source.ts';
 import { readPrivateKey, type SvidMaterial } from './svid.ts';

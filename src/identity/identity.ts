@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import type { Logger } from 'pino';
 import { enrol, renew, type ControlPlane } from '../api/enrolment-client.ts';
 import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } from '../api/mesh-credentials.ts';
-import { createCsr } from '../core/csr.ts';
+import { createCsr } from '../core/x509/csr.ts';
 import { SallyportError, type ErrorCode } from '../core/errors.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import type { SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';

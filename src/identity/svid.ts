@@ -1,9 +1,9 @@
 /** Judges what a control plane answers, and what was left on disk, before anything is done with it. */
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { SallyportError } from '../core/errors.ts';
-import { certificatesOfPem, certificatesToPem } from '../core/pem.ts';
+import { certificatesOfPem, certificatesToPem } from '../core/x509/pem.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
-import { parseX509Svid } from '../core/x509-svid.ts';
+import { parseX509Svid } from '../core/x509/x509-svid.ts';
 import type { WorkloadIdentity } from './identity-source.ts';
 
 const chainLengthMax = 8;

@@ -143,8 +143,10 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
     stream.on('close', () => handle({ type: 'stop', reason }));
   }
   setReading();
-  // Either may be gone before this session began, and says so no more.
+  // Either may be gone, or have ended its side, before this session began, and says so no more.
   if (client.destroyed || server.destroyed) handle({ type: 'stop', reason: client.destroyed ? 'client-closed' : 'target-reset' });
+  if (client.readableEnded) handle({ type: 'client-ended' });
+  if (server.readableEnded) handle({ type: 'server-ended' });
 
   return { ended, stop: (reason) => handle({ type: 'stop', reason }) };
 }

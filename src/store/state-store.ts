@@ -4,7 +4,7 @@
  * journal holds the transactions that led to it, and is rewritten as a shorter one that leads there when it has grown.
  */
 import { join } from 'node:path';
-import type { Assignments } from '../core/assignments.ts';
+import type { Assignments } from '../core/snat/assignments.ts';
 import { applyChange, type DesiredState } from '../core/desired-state.ts';
 import { SallyportError } from '../core/errors.ts';
 import { lockDirectory } from './directory-lock.ts';

@@ -1,5 +1,5 @@
 /** Transactions, and their form in the journal: one JSON object of puts and removals of whole values, so that replaying one twice does no harm. */
-import type { Assignment, Assignments } from '../core/assignments.ts';
+import type { Assignment, Assignments } from '../core/snat/assignments.ts';
 import { emptyDesiredState, keyOf, refOf, type DesiredChange, type DesiredState, type ObjectKey } from '../core/desired-state.ts';
 import type { ObjectRef } from '../core/errors.ts';
 import type { DesiredObject, Kind } from '../core/objects/index.ts';

@@ -12,7 +12,7 @@ import { pino } from 'pino';
 import { runAgent, type Agent, type AgentOptions } from '../../src/agent/index.ts';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
-import { parseX509Svid } from '../../src/core/x509-svid.ts';
+import { parseX509Svid } from '../../src/core/x509/x509-svid.ts';
 import { trustDomainText } from '../identity/support/fake-control-plane.ts';
 import { createOpensslCa, type OpensslCa } from '../identity/support/openssl-ca.ts';
 import { until } from '../identity/support/waiting.ts';

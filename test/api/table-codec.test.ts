@@ -13,10 +13,10 @@ import {
   encodeServicePort,
   encodeTrustBundle,
 } from '../../src/api/table-codec.ts';
-import type { AgentUpstream } from '../../src/core/agent-view.ts';
+import type { AgentUpstream } from '../../src/core/plan/agent-view.ts';
 import { SallyportError } from '../../src/core/errors.ts';
 import { protocols } from '../../src/core/objects/index.ts';
-import type { Endpoint, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, Target } from '../../src/core/plan.ts';
+import type { Endpoint, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, Target } from '../../src/core/plan/plan.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
 import { SecretSchema } from '../../src/proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
 import { AgentUpstreamSchema, GatewaySettingsSchema, ServicePortSchema } from '../../src/proto/sallyport/v1alpha1/table_pb.ts';

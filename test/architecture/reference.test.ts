@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { adminPaths } from '../../src/api/admin.ts';
 import { errorCodes } from '../../src/core/errors.ts';
-import { parseManifests } from '../../src/core/manifest.ts';
+import { parseManifests } from '../../src/core/manifest/manifest.ts';
 import { kinds } from '../../src/core/objects/index.ts';
-import { denyReasons } from '../../src/core/plan.ts';
+import { denyReasons } from '../../src/core/plan/plan.ts';
 import { cliPage, kindsPage, kindTexts } from '../support/reference-pages.ts';
 
 const page = (name: string) => readFileSync(new URL(`../../docs/reference/${name}`, import.meta.url), 'utf8');

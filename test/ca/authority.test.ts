@@ -5,12 +5,12 @@ import { connect, createServer, type TLSSocket } from 'node:tls';
 import type { AddressInfo } from 'node:net';
 import { createAuthority, caKeyKinds, noSlots, type Authority, type IssuedCertificate, type RotationState } from '../../src/ca/index.ts';
 import { SallyportError, type ErrorCode } from '../../src/core/errors.ts';
-import { createCsr, signCsr } from '../../src/core/csr.ts';
-import { objectIdentifier, octetString, primitive, sequence, setOf } from '../../src/core/der.ts';
+import { createCsr, signCsr } from '../../src/core/x509/csr.ts';
+import { objectIdentifier, octetString, primitive, sequence, setOf } from '../../src/core/x509/der.ts';
 import type { IpAddress } from '../../src/core/ip-address.ts';
-import { certificatesToPem } from '../../src/core/pem.ts';
+import { certificatesToPem } from '../../src/core/x509/pem.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
-import { parseX509Svid } from '../../src/core/x509-svid.ts';
+import { parseX509Svid } from '../../src/core/x509/x509-svid.ts';
 import { createGate } from '../../src/ca/gate.ts';
 import { demoAuthority, keyOf, pkcs8Pem, productpage, reviews, trustDomain, workspace, type Workspace } from './openssl.ts';
 

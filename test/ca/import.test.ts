@@ -3,10 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { createAuthority, createCaRequest, createDemoPki, importIssuer, noSlots, trustAnchorOf, type CaMaterial, type IssuerCheck } from '../../src/ca/index.ts';
-import { createCsr } from '../../src/core/csr.ts';
+import { createCsr } from '../../src/core/x509/csr.ts';
 import { SallyportError } from '../../src/core/errors.ts';
 import type { IpAddress } from '../../src/core/ip-address.ts';
-import { certificatesToPem } from '../../src/core/pem.ts';
+import { certificatesToPem } from '../../src/core/x509/pem.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
 import { derOf, keyOf, pkcs8Pem, productpage, trustDomain, workspace, type Workspace } from './openssl.ts';
 

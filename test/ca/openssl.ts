@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAuthority, createDemoPki, noSlots, type Authority, type AuthorityOptions, type CaKeyKind, type DemoPki } from '../../src/ca/index.ts';
-import { pemBlocks, pemBytes } from '../../src/core/pem.ts';
+import { pemBlocks, pemBytes } from '../../src/core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
 
 export const trustDomain = 'cluster.local' as TrustDomain;

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { createDemoPki, exportPkcs12, importIssuer, type DemoPki } from '../../src/ca/index.ts';
 import { derivePkcs12, pkcs12Purpose } from '../../src/ca/pkcs12-kdf.ts';
 import { openPkcs12 } from '../../src/ca/pkcs12-reader.ts';
-import { certificatesOfPem, certificatesToPem } from '../../src/core/pem.ts';
+import { certificatesOfPem, certificatesToPem } from '../../src/core/x509/pem.ts';
 import { requirePeer } from '../support/peers.ts';
 import { demoAuthority, pkcs8Pem, productpage, trustDomain, workspace, type Workspace } from './openssl.ts';
 

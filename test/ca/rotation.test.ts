@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { createDemoPki, noSlots, renewDemoIntermediate, trustAnchorOf, trustBundle, type Issuer, type RotationEffect, type RotationEvent, type RotationState } from '../../src/ca/index.ts';
-import { createCsr } from '../../src/core/csr.ts';
+import { createCsr } from '../../src/core/x509/csr.ts';
 import { SallyportError } from '../../src/core/errors.ts';
 import { rotate } from '../../src/ca/rotation.ts';
 import { demoAuthority, keyOf, productpage, trustDomain } from './openssl.ts';

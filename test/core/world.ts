@@ -1,12 +1,12 @@
 /** Desired state in few words, for the tests of the heart. Every object goes through its schema. */
 import type * as z from 'zod';
-import { allocate } from '../../src/core/allocate.ts';
-import type { Assignments } from '../../src/core/assignments.ts';
-import { compile, type Compilation, type CompileState } from '../../src/core/compile.ts';
+import { allocate } from '../../src/core/snat/allocate.ts';
+import type { Assignments } from '../../src/core/snat/assignments.ts';
+import { compile, type Compilation, type CompileState } from '../../src/core/plan/compile.ts';
 import { applyChange, emptyDesiredState, type DesiredState } from '../../src/core/desired-state.ts';
 import type { Fault } from '../../src/core/errors.ts';
 import { apiVersion, schemas, type DesiredObject, type Kind } from '../../src/core/objects/index.ts';
-import type { Plan } from '../../src/core/plan.ts';
+import type { Plan } from '../../src/core/plan/plan.ts';
 import { workloadSpiffeId, type SpiffeId, type TrustDomain } from '../../src/core/spiffe-id.ts';
 
 export const trustDomain = 'cluster.local' as TrustDomain;

@@ -7,7 +7,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type tls from 'node:tls';
-import { clientAuth, serverAuth } from '../../src/core/certificate.ts';
+import { clientAuth, serverAuth } from '../../src/core/x509/certificate.ts';
 import type { ConnectionDenied } from '../../src/core/ledger-record.ts';
 import { batch, grantTo, loopback, nettools, productpage, readAll, servicePort, settings, spiffeIdOf, startGateway, startServer, until, type TestGateway, type TestServer } from '../support/gateway.ts';
 import { requirePeer } from '../support/peers.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type tls from 'node:tls';
 import type { IpAddress } from '../../src/core/ip-address.ts';
-import type { Revision, ServicePort } from '../../src/core/plan.ts';
+import type { Revision, ServicePort } from '../../src/core/plan/plan.ts';
 import { batch, grantTo, productpage, readAll, servicePort, settings, spiffeIdOf, startGateway, startServer, until, type TestGateway, type TestServer } from '../support/gateway.ts';
 import { makePki, type Issued } from '../support/pki.ts';
 

@@ -10,7 +10,7 @@ import type tls from 'node:tls';
 import { promisify } from 'node:util';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { ConnectionDenied } from '../../src/core/ledger-record.ts';
-import type { Grant, Revision } from '../../src/core/plan.ts';
+import type { Grant, Revision } from '../../src/core/plan/plan.ts';
 import { batch, grantTo, loopback, productpage, servicePort, startGateway, startServer, until, type TestGateway, type TestServer } from '../support/gateway.ts';
 import { requirePeer } from '../support/peers.ts';
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
-import type { Grant, Revision } from '../../src/core/plan.ts';
+import type { Grant, Revision } from '../../src/core/plan/plan.ts';
 import { startFtpServer } from '../../src/demo/ftp-server.ts';
 import type { DemoFtpServer } from '../../src/demo/ftp-server.ts';
 import { openFtpPath, snatAddress } from '../support/ftp-path.ts';

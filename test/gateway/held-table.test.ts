@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { encodeGatewaySettings, encodeRevocationList, encodeServicePort } from '../../src/api/table-codec.ts';
 import { typeUrls } from '../../src/api/type-urls.ts';
 import { SallyportError } from '../../src/core/errors.ts';
-import type { PlannedGateway } from '../../src/core/plan.ts';
+import type { PlannedGateway } from '../../src/core/plan/plan.ts';
 import { createTableStore, emptyTable, holdUpdate, isComplete, wholeTable, type HeldTable } from '../../src/gateway/held-table.ts';
 import { grantTo, servicePort, settings, trustDomain } from '../support/gateway.ts';
 

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { certificatesOfPem } from '../../src/core/pem.ts';
+import { certificatesOfPem } from '../../src/core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
 import { createIdentity, type Identity, type IdentityOptions } from '../../src/identity/index.ts';
 import { startFakeControlPlane, trustDomainText, type FakeControlPlane, type FakeControlPlaneOptions } from './support/fake-control-plane.ts';

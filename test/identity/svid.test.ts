@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { createCsr } from '../../src/core/csr.ts';
-import { certificatesOfPem } from '../../src/core/pem.ts';
+import { createCsr } from '../../src/core/x509/csr.ts';
+import { certificatesOfPem } from '../../src/core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
 import { acceptSvid, type SvidExpectation, type SvidMaterial } from '../../src/identity/svid.ts';
 import { createOpensslCa, type OpensslCa } from './support/openssl-ca.ts';

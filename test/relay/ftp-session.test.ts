@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { duplexPair } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import type { FtpNotice } from '../../src/core/ftp/index.ts';
@@ -188,6 +189,26 @@ describe('ftp session between two streams', () => {
     client.write('x'.repeat(1_000_000));
     await readUntil(client, '421 ');
     assert.equal((await ended()).reason, 'ftp-line-too-long');
+  });
+
+  it('sees that a client had ended its side before the session began', async () => {
+    const [clientSide, client] = duplexPair();
+    const [serverSide, server] = duplexPair();
+    client.end();
+    await once(clientSide.resume(), 'end');
+    const session = runFtpSession({
+      client: clientSide,
+      server: serverSide,
+      clientFacingAddress: '127.0.0.1' as IpAddress,
+      serverAddress: '127.0.0.2' as IpAddress,
+      idleTimeoutMs: hour,
+      onNotice: () => undefined,
+      offerData: () => Promise.reject(new Error('nobody asks')),
+    });
+    await once(server.resume(), 'end'); // it is told, and would otherwise wait for the idle timeout
+    server.end();
+    client.resume();
+    assert.equal((await session.ended).reason, 'finished');
   });
 
   it('tells a client that vanishes from a server that breaks off', async () => {

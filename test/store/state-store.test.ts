@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import type { Assignment, Assignments, Holder } from '../../src/core/assignments.ts';
+import type { Assignment, Assignments, Holder } from '../../src/core/snat/assignments.ts';
 import { emptyDesiredState, type DesiredState } from '../../src/core/desired-state.ts';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import { schemas, type DesiredObject } from '../../src/core/objects/index.ts';

@@ -5,7 +5,7 @@ import tls from 'node:tls';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
 import type { Protocol } from '../../src/core/objects/index.ts';
-import type { Grant, Revision, ServicePort, ServicePortId } from '../../src/core/plan.ts';
+import type { Grant, Revision, ServicePort, ServicePortId } from '../../src/core/plan/plan.ts';
 import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
 import { createDataPlane, type DataPlane } from '../../src/gateway/data-plane.ts';
 import { protocolHandlers } from '../../src/gateway/protocol-handlers.ts';

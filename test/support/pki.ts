@@ -1,8 +1,8 @@
 /** A root, an intermediate and whatever leaf a test asks for, the malformed ones included: made in memory, in a millisecond each. */
 import { createPublicKey, generateKeyPairSync, randomBytes, sign, type KeyObject } from 'node:crypto';
-import { clientAuth, extension, extensionIds, keyUsages, serverAuth } from '../../src/core/certificate.ts';
-import { bitString, boolean, constructed, integer, namedBits, objectIdentifier, primitive, sequence, setOf, time, utf8String } from '../../src/core/der.ts';
-import { toPem } from '../../src/core/pem.ts';
+import { clientAuth, extension, extensionIds, keyUsages, serverAuth } from '../../src/core/x509/certificate.ts';
+import { bitString, boolean, constructed, integer, namedBits, objectIdentifier, primitive, sequence, setOf, time, utf8String } from '../../src/core/x509/der.ts';
+import { toPem } from '../../src/core/x509/pem.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 
 export interface LeafOptions {

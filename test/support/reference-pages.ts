@@ -1,7 +1,7 @@
 /** The reference pages that are written from the program itself: docs/reference/kinds.md and cli.md. */
 import type { Command } from 'commander';
 import { createProgram } from '../../src/cli/program.ts';
-import { schemaOf, type JsonSchema, type SchemaName } from '../../src/core/json-schema.ts';
+import { schemaOf, type JsonSchema, type SchemaName } from '../../src/core/manifest/json-schema.ts';
 
 interface KindText {
   readonly schema: SchemaName;

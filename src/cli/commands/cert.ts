@@ -1,11 +1,11 @@
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { Option, type Command } from 'commander';
 import { adminPaths, type CertificateRequest, type CertificateResult, type RevocationResult } from '../../api/admin.ts';
-import { createCsr } from '../../core/csr.ts';
+import { createCsr } from '../../core/x509/csr.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { certificatesOfPem, toPem } from '../../core/pem.ts';
-import { parseX509Svid } from '../../core/x509-svid.ts';
+import { certificatesOfPem, toPem } from '../../core/x509/pem.ts';
+import { parseX509Svid } from '../../core/x509/x509-svid.ts';
 import { adminClientOf, readBytes, readPassphrase, withServerOptions, writeFile, type CliContext } from '../context.ts';
 import { printable } from '../output.ts';
 

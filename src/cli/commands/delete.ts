@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { adminPaths, type ApplyResult } from '../../api/admin.ts';
 import { refOf } from '../../core/desired-state.ts';
 import { SallyportError, type ObjectRef } from '../../core/errors.ts';
-import { parseManifests } from '../../core/manifest.ts';
+import { parseManifests } from '../../core/manifest/manifest.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
 import { parseKind } from '../kinds.ts';
 import { readManifests } from '../manifest-files.ts';

@@ -3,7 +3,7 @@ import { stringify } from 'yaml';
 import { adminPaths, type ApplyResult, type ObjectList } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
-import { parseManifests } from '../../core/manifest.ts';
+import { parseManifests } from '../../core/manifest/manifest.ts';
 import { apiVersion, protocols, serviceAccountsAnnotation } from '../../core/objects/index.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
 import { printChange } from './apply.ts';

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { allocate } from '../../core/allocate.ts';
-import { compile } from '../../core/compile.ts';
+import { allocate } from '../../core/snat/allocate.ts';
+import { compile } from '../../core/plan/compile.ts';
 import { applyChange, describeRef, emptyDesiredState, refOf } from '../../core/desired-state.ts';
 import { SallyportError, type Fault } from '../../core/errors.ts';
-import { locateFault } from '../../core/fault-location.ts';
-import { parseManifests } from '../../core/manifest.ts';
+import { locateFault } from '../../core/manifest/fault-location.ts';
+import { parseManifests } from '../../core/manifest/manifest.ts';
 import { parseTrustDomain } from '../../core/spiffe-id.ts';
 import type { CliContext } from '../context.ts';
 import { describeFault } from '../faults.ts';

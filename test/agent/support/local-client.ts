@@ -11,7 +11,7 @@ export async function exchange(port: number, text: string | Buffer): Promise<Buf
   const socket = connectTo(port);
   const chunks: Buffer[] = [];
   socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-  const closed = once(socket, 'close');
+  const closed = new Promise((resolve) => socket.once('close', resolve)); // not once(): that rejects for an error too, which nobody waits for here
   const failed = once(socket, 'end').then(() => undefined, (error: unknown) => error as Error);
   socket.end(text);
   const error = await failed;

@@ -2,8 +2,8 @@
 import { Server, ServerCredentials, type ServerUnaryCall } from '@grpc/grpc-js';
 import { grpcServiceDefinition, unaryHandler } from '../../../src/api/grpc-service.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
-import { certificatesOfPem } from '../../../src/core/pem.ts';
-import { parseX509Svid } from '../../../src/core/x509-svid.ts';
+import { certificatesOfPem } from '../../../src/core/x509/pem.ts';
+import { parseX509Svid } from '../../../src/core/x509/x509-svid.ts';
 import { EnrolmentService, IdentityService } from '../../../src/proto/sallyport/v1alpha1/identity_pb.ts';
 import type { OpensslCa } from './openssl-ca.ts';
 

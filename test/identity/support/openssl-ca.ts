@@ -5,8 +5,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { createCsr } from '../../../src/core/csr.ts';
-import { certificatesOfPem, toPem } from '../../../src/core/pem.ts';
+import { createCsr } from '../../../src/core/x509/csr.ts';
+import { certificatesOfPem, toPem } from '../../../src/core/x509/pem.ts';
 
 const run = promisify(execFile);
 

@@ -1,0 +1,186 @@
+/**
+ * Manifests: text into objects of desired state. The whole input is read before anything is said, and every fault of it
+ * is named at once with file, line, column and field, so that an input is taken as a whole or not at all.
+ */
+import { describeRef, refOf } from '../desired-state.ts';
+import type { ObjectRef } from '../errors.ts';
+import { schemaOf } from './json-schema.ts';
+import { faultList, type FaultList, type ManifestFault } from './manifest-faults.ts';
+import { isMapping, validate, type FieldFault } from './manifest-issues.ts';
+import { readDocuments, type FieldPath, type ManifestDocument, type ManifestSource, type Position } from './manifest-yaml.ts';
+import { renderObject } from './manifest-text.ts';
+import { apiVersion, kinds, olderApiVersion, olderExternalService, olderNamespace, quoteText, schemas, serverMetadata, type DesiredObject, type Kind } from '../objects/index.ts';
+import { convertOlderExternalService, type ConvertedObject } from './older-form.ts';
+import { suggest } from './suggestion.ts';
+
+export { manifestFaultCodes, type ManifestFault, type ManifestFaultCode } from './manifest-faults.ts';
+export type { FieldPath, ManifestSource, Position } from './manifest-yaml.ts';
+
+/** An object and where it was written. */
+export interface LocatedObject {
+  readonly object: DesiredObject;
+  /** Where a field stands, or the nearest one above it that was written. */
+  positionOf(path: FieldPath): Position;
+}
+
+export type ManifestParse = { readonly ok: true; readonly objects: readonly LocatedObject[] } | { readonly ok: false; readonly faults: readonly ManifestFault[] };
+
+/**
+ * Reads YAML (any number of documents) and JSON. `v1 List` is unfolded, the older form converted, empty documents are
+ * ignored. The objects come in the order of the input. Their positions hold on to the syntax tree of the file (about 40
+ * times its size): let go of them with the input. Takes about 0.6 s per MB.
+ */
+export function parseManifests(sources: readonly ManifestSource[]): ManifestParse {
+  const faults = faultList(sources.map(({ file }) => file));
+  const parsed: LocatedObject[] = [];
+  const firstPlaces = new Map<string, Position>();
+  for (const source of sources) {
+    for (const document of readDocuments(source, faults)) {
+      for (const written of unfold({ document, path: [] }, faults)) {
+        const isNew = checkFirst(written, firstPlaces, faults);
+        const objects = readObject(written, faults);
+        if (isNew) parsed.push(...objects);
+      }
+    }
+  }
+  const objects = withoutTwins(parsed, faults);
+  const found = faults.toArray();
+  return found.length === 0 ? { ok: true, objects } : { ok: false, faults: found };
+}
+
+/** A value that should be an object, and where it is within its document. */
+interface Written {
+  readonly document: ManifestDocument;
+  readonly path: FieldPath;
+}
+
+interface WrittenObject extends Written {
+  readonly value: Readonly<Record<string, unknown>>;
+}
+
+function positionIn({ document, path: base }: Written, path: FieldPath, at?: 'key'): Position {
+  return document.positionOf([...base, ...path], at);
+}
+
+function* unfold(written: Written, faults: FaultList): Generator<WrittenObject, void> {
+  const value = written.path.reduce<unknown>((inner, step) => (inner as Record<string | number, unknown>)[step], written.document.value);
+  if (!isMapping(value)) {
+    const what = Array.isArray(value) ? 'a list' : 'a single value';
+    faults.add({ code: 'document-not-mapping', message: `an object must be a mapping, not ${what}`, hint: `begin with "apiVersion: ${apiVersion}" and "kind:"`, position: positionIn(written, []) });
+  } else if (value['kind'] !== 'List' || value['apiVersion'] !== 'v1') yield { ...written, value };
+  else if (Array.isArray(value['items'])) for (const index of value['items'].keys()) yield* unfold({ ...written, path: [...written.path, 'items', index] }, faults);
+  else faults.add({ code: 'type-wrong', message: 'items must be a list', path: ['items'], position: positionIn(written, ['items']) });
+}
+
+/** Names the second place of an object that is there twice; false for it. Looks at the names only, so that it also finds faulty twins. */
+function checkFirst(written: WrittenObject, firstPlaces: Map<string, Position>, faults: FaultList): boolean {
+  const ref = refIn(written.value);
+  if (ref === undefined) return true;
+  const place = positionIn(written, ['metadata', 'name']);
+  const first = firstPlaces.get(describeRef(ref));
+  if (first === undefined) {
+    firstPlaces.set(describeRef(ref), place);
+    return true;
+  }
+  faults.add({ ...duplicate(ref, first), object: ref, path: ['metadata', 'name'], position: place });
+  return false;
+}
+
+/** The name of an object that may be faulty elsewhere. The older form counts as the ExternalService that it becomes. */
+function refIn(value: Readonly<Record<string, unknown>>): ObjectRef | undefined {
+  const { kind, metadata } = value;
+  if (!isKind(kind) || !isMapping(metadata) || typeof metadata['name'] !== 'string') return undefined;
+  const namespace = metadata['namespace'] ?? readerFor(kind, value['apiVersion']).defaultNamespace;
+  return typeof namespace === 'string' ? { kind, namespace, name: metadata['name'] } : undefined;
+}
+
+/** One form of one kind: how it becomes objects of ours. */
+interface Reader {
+  /** Empty for the cluster-scoped kinds. */
+  readonly defaultNamespace: string;
+  read(value: unknown): { readonly ok: true; readonly value: readonly ConvertedObject[] } | { readonly ok: false; readonly faults: readonly FieldFault[] };
+}
+
+function readerOf(kind: Kind): Reader {
+  const schema = schemas[kind];
+  const { shape } = schema.shape.metadata;
+  return {
+    defaultNamespace: 'namespace' in shape ? shape.namespace.parse(undefined) : '',
+    read: (value) => {
+      const result = validate<DesiredObject>(schema, schemaOf(kind), value);
+      return result.ok ? { ok: true, value: [{ object: result.value, originOf: (path) => path }] } : result;
+    },
+  };
+}
+
+const readers = Object.fromEntries(kinds.map((kind) => [kind, readerOf(kind)])) as Readonly<Record<Kind, Reader>>;
+
+const olderReader: Reader = {
+  defaultNamespace: olderNamespace,
+  read: (value) => {
+    const result = validate(olderExternalService, schemaOf('OlderExternalService'), value);
+    return result.ok ? { ok: true, value: convertOlderExternalService(result.value) } : result;
+  },
+};
+
+/** By the group of the version, so that a wrong version of the older form is told what is right there. */
+function readerFor(kind: Kind, version: unknown): Reader {
+  const olderGroup = olderApiVersion.slice(0, olderApiVersion.indexOf('/') + 1);
+  return kind === 'ExternalService' && typeof version === 'string' && version.startsWith(olderGroup) ? olderReader : readers[kind];
+}
+
+function readObject(written: WrittenObject, faults: FaultList): readonly LocatedObject[] {
+  const { value } = written;
+  const object = refIn(value);
+  const report = ({ at, ...fault }: FieldFault) => faults.add({ ...fault, ...(object !== undefined && { object }), position: positionIn(written, fault.path, at) });
+  const { kind } = value;
+  if (!isKind(kind)) {
+    report(unknownKind(kind));
+    if (value['apiVersion'] === undefined) report({ code: 'field-missing', message: 'the object lacks the field "apiVersion"', path: ['apiVersion'] });
+    return [];
+  }
+  const result = readerFor(kind, value['apiVersion']).read(withoutServerFields(value));
+  if (!result.ok) {
+    result.faults.forEach(report);
+    return [];
+  }
+  return result.value.map(({ object, originOf }) => ({ object, positionOf: (path) => positionIn(written, originOf(path)) }));
+}
+
+function unknownKind(kind: unknown): FieldFault {
+  const path = ['kind'];
+  if (kind === undefined) return { code: 'field-missing', message: 'the object lacks the field "kind"', hint: `the kinds are ${kinds.join(', ')}`, path };
+  if (typeof kind !== 'string') return { code: 'type-wrong', message: 'kind must be text', hint: `the kinds are ${kinds.join(', ')}`, path };
+  const meant = suggest(kind, kinds);
+  return { code: 'kind-unknown', message: `kind ${quoteText(kind)} is not known`, hint: `${meant === undefined ? '' : `did you mean "${meant}"? `}the kinds are ${kinds.join(', ')}`, path };
+}
+
+function isKind(kind: unknown): kind is Kind {
+  return typeof kind === 'string' && Object.hasOwn(schemas, kind);
+}
+
+/** Without what a Kubernetes API server adds, so that its own output can be applied: it is no part of what is desired. */
+function withoutServerFields(value: Readonly<Record<string, unknown>>): unknown {
+  const { metadata } = value;
+  const without = (mapping: Readonly<Record<string, unknown>>, fields: readonly string[]) => Object.fromEntries(Object.entries(mapping).filter(([field]) => !fields.includes(field)));
+  return { ...without(value, ['status']), ...(isMapping(metadata) && { metadata: without(metadata, serverMetadata) }) };
+}
+
+/** Drops what a conversion made twice in the same words, and names what it made in others than are there already. */
+function withoutTwins(objects: readonly LocatedObject[], faults: FaultList): readonly LocatedObject[] {
+  const kept = new Map<string, LocatedObject>();
+  for (const located of objects) {
+    const ref = refOf(located.object);
+    const first = kept.get(describeRef(ref));
+    if (first === undefined) kept.set(describeRef(ref), located);
+    else if (renderObject(first.object) !== renderObject(located.object)) {
+      const path = ['metadata', 'name'];
+      faults.add({ ...duplicate(ref, first.positionOf(path)), object: ref, path, position: located.positionOf(path) });
+    }
+  }
+  return [...kept.values()];
+}
+
+function duplicate(ref: ObjectRef, first: Position) {
+  return { code: 'object-duplicate', message: `${describeRef(ref)} is already there at ${first.file}:${first.line}:${first.column}`, hint: 'keep one of them' } as const;
+}

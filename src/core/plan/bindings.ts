@@ -1,0 +1,139 @@
+/** Bindings resolved, and the order among them: which one decides the address of an identity at a service port. */
+import type { Assignment, Holder } from '../snat/assignments.ts';
+import { describeRef, keyOf, refOf, type DesiredState } from '../desired-state.ts';
+import type { Fault, ObjectRef } from '../errors.ts';
+import { holderOfBinding, ownerOf, type BindingOwner } from '../snat/holder.ts';
+import type { SnatBinding } from '../objects/index.ts';
+import { boundedList, byText, sortedUnique } from '../order.ts';
+import type { ServicePortId, SnatSource } from './plan.ts';
+import { accountsBehind } from './subjects.ts';
+import { resolveTargets, servicePortId } from './targets.ts';
+
+/** What a binding is for: `*` for everything, a service key, or the id of a service port. */
+type Scope = string;
+const everything: Scope = '*';
+
+export interface ResolvedBinding {
+  /** `namespace/name`. */
+  readonly key: string;
+  readonly object: ObjectRef;
+  readonly owner: BindingOwner;
+  /** `namespace/name` of a Kubernetes Service or service account. */
+  readonly ownerKey: string;
+  readonly holder: Holder;
+  /** Services that the targets name. */
+  readonly serviceKeys: readonly string[];
+  /** Of a Kubernetes Service: the service accounts behind it. */
+  readonly accounts: readonly string[];
+  readonly scopes: readonly Scope[];
+  /** Null only where no address has been assigned. */
+  readonly snat: SnatSource | null;
+  readonly faults: readonly Fault[];
+  readonly warnings: readonly Fault[];
+}
+
+type Lookups = Pick<DesiredState, 'ExternalService' | 'Service'>;
+/** Live assignments by who holds them. */
+export type Holdings = ReadonlyMap<Holder, readonly Assignment[]>;
+
+/** What `resolveBinding` looked up, as it is now. */
+export function readByBinding({ owner, ownerKey, holder, serviceKeys }: ResolvedBinding, desired: Lookups, holdings: Holdings): unknown[] {
+  const read: unknown[] = [];
+  for (const record of holdings.get(holder) ?? []) read.push(record);
+  if (owner.kind === 'service') read.push(desired.Service.get(ownerKey));
+  for (const key of serviceKeys) read.push(desired.ExternalService.get(key));
+  return read;
+}
+
+export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings: Holdings): ResolvedBinding {
+  const object = refOf(binding);
+  const owner = ownerOf(binding);
+  const holder = holderOfBinding(binding);
+  const { accounts, warnings } = owner.kind === 'service' ? accountsBehind(keyOf(owner), desired.Service, { object, path: ['spec', 'subject', 'service'] }) : { accounts: [], warnings: [] };
+  const { targets, faults } = resolveTargets(binding.spec.targets ?? [], desired.ExternalService, { object, path: ['spec', 'targets'], kind: 'binding' });
+  return {
+    key: keyOf(object),
+    object,
+    owner,
+    ownerKey: owner.kind === 'namespace' ? owner.namespace : keyOf(owner),
+    holder,
+    serviceKeys: targets.map(({ serviceKey }) => serviceKey),
+    accounts,
+    scopes: binding.spec.targets === undefined ? [everything] : sortedUnique(targets.flatMap(({ serviceKey, portNames }) => portNames?.map((name) => servicePortId(serviceKey, name)) ?? [serviceKey])),
+    snat: sourceOf(binding, holdings.get(holder) ?? []),
+    faults,
+    warnings,
+  };
+}
+
+function sourceOf({ spec }: SnatBinding, records: readonly Assignment[]): SnatSource | null {
+  const mine = records.filter((record) => (spec.addresses === undefined ? record.pool === spec.pool && record.fixed === undefined : spec.addresses.includes(record.address)));
+  const of = (family: Assignment['family']) => mine.find((record) => record.family === family);
+  const [ipv4, ipv6] = [of('ipv4'), of('ipv6')];
+  if (ipv4 === undefined && ipv6 === undefined) return null;
+  return { ...(ipv4 && { ipv4: { address: ipv4.address, ports: ipv4.ports } }), ...(ipv6 && { ipv6: { address: ipv6.address, ports: ipv6.ports } }) };
+}
+
+type ByScope = ReadonlyMap<Scope, ResolvedBinding>;
+
+/** The bindings that speak of a namespace and its service accounts. */
+export interface NamespaceBindings {
+  readonly wide: ByScope;
+  /** By service account that a binding speaks of: its own bindings, and those of Kubernetes Services that it is behind. */
+  readonly accounts: ReadonlyMap<string, { readonly own: ByScope; readonly service: ByScope }>;
+  readonly faults: readonly Fault[];
+}
+
+/** Puts the bindings of one namespace in order. Two that nothing sets apart are a fault on each, naming the other. */
+export function orderBindings(bindings: readonly ResolvedBinding[]): NamespaceBindings {
+  const faults: Fault[] = [];
+  const sorted = bindings.toSorted((a, b) => byText(a.key, b.key));
+  const index = (mine: readonly ResolvedBinding[], who: string, stronger?: ByScope): ByScope => {
+    const scopes = new Map<Scope, ResolvedBinding>();
+    for (const [scope, rivals] of Map.groupBy(mine.flatMap((binding) => binding.scopes.map((name) => ({ name, binding }))), ({ name }) => name)) {
+      scopes.set(scope, rivals[0]!.binding);
+      if (rivals.length > 1 && (stronger === undefined || inScope(stronger, scope) === undefined)) faults.push(...tie(rivals.map(({ binding }) => binding), who, scope));
+    }
+    return scopes;
+  };
+  const namespace = sorted[0]?.owner.namespace ?? '';
+  const wide = index(sorted.filter(({ owner }) => owner.kind === 'namespace'), `ns/${namespace}`);
+  const accounts = new Map<string, { own: ByScope; service: ByScope }>();
+  const owned = Map.groupBy(sorted.filter(({ owner }) => owner.kind === 'serviceAccount'), ({ owner }) => (owner.kind === 'serviceAccount' ? owner.name : ''));
+  const behind = Map.groupBy(sorted.flatMap((binding) => binding.accounts.map((account) => ({ account, binding }))), ({ account }) => account);
+  for (const account of sortedUnique([...owned.keys(), ...behind.keys()])) {
+    const who = `sa/${namespace}/${account}`;
+    const own = index(owned.get(account) ?? [], who);
+    const service = index((behind.get(account) ?? []).map(({ binding }) => binding), who, own);
+    accounts.set(account, { own, service });
+  }
+  return { wide, accounts, faults };
+}
+
+/** The narrowest binding that covers the scope: a port's own, else its service's, else the one for everything. */
+function inScope(bindings: ByScope, scope: Scope): ResolvedBinding | undefined {
+  const colon = scope.indexOf(':');
+  return bindings.get(scope) ?? (colon === -1 ? undefined : bindings.get(scope.slice(0, colon))) ?? bindings.get(everything);
+}
+
+/** The binding that decides for the whole namespace at a service port. */
+export function bindingOfNamespace(bindings: NamespaceBindings | undefined, id: ServicePortId): ResolvedBinding | undefined {
+  return bindings && inScope(bindings.wide, id);
+}
+
+/** The binding that speaks of a service account at a service port beside its namespace's: the account's own first, then its Kubernetes Services'. */
+export function bindingOfAccount(bindings: NamespaceBindings | undefined, account: string, id: ServicePortId): ResolvedBinding | undefined {
+  const mine = bindings?.accounts.get(account);
+  return mine && (inScope(mine.own, id) ?? inScope(mine.service, id));
+}
+
+function tie(rivals: readonly ResolvedBinding[], who: string, scope: Scope): Fault[] {
+  const scopeName = scope === everything ? 'every target' : `"${scope}"`;
+  return rivals.map((binding) => ({
+    code: 'binding-conflict',
+    message: `${describeRef(binding.object)} and ${boundedList(rivals.filter((rival) => rival !== binding).map((rival) => describeRef(rival.object)))} are equally specific for ${who} and ${scopeName}`,
+    hint: binding.owner.kind === 'service' ? `remove one, or bind ${who} itself, which decides over Kubernetes Services` : 'remove one, or give one of them narrower "targets"',
+    object: binding.object,
+    path: ['spec'],
+  }));
+}

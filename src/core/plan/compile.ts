@@ -1,0 +1,143 @@
+/**
+ * compile(desired state, address assignments) -> plan. Pure and deterministic; the order of the input never shows.
+ *
+ * In stages, each with memory (see memo.ts), so that a change costs what it touches:
+ *
+ *   gateways, policies, bindings   names looked up, object by object
+ *   namespaces                     the bindings of a namespace, in order of precedence
+ *   audiences                      the policies that name a service, with the bindings of whom they let in
+ *   services                       the ports of a service with their grants
+ *
+ * Last comes what only shows between service ports (conflicts.ts).
+ */
+import type { Assignment, Assignments, Holder } from '../snat/assignments.ts';
+import { orderBindings, readByBinding, resolveBinding, type Holdings, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
+import { agentListenerConflicts, gatewayConflicts, listenerConflicts, serverNameConflicts } from './conflicts.ts';
+import type { DesiredState } from '../desired-state.ts';
+import type { Fault } from '../errors.ts';
+import { sortFaults } from '../fault-order.ts';
+import { gatewayFor, resolveGateway, type ResolvedGateway } from './gateways.ts';
+import { groupValues, runStage, type Groups, type Stage, type Values } from './memo.ts';
+import type { EgressGateway, EgressPolicy, ExternalService, SnatBinding } from '../objects/index.ts';
+import { byText } from '../order.ts';
+import type { Plan, ServicePort } from './plan.ts';
+import { readByPolicy, resolvePolicy, type ResolvedPolicy } from './policies.ts';
+import { hashOfServicePort, revisionOf } from './revision.ts';
+import { compileService, type Audience, type CompiledService } from './service-ports.ts';
+import type { TrustDomain } from '../spiffe-id.ts';
+
+export interface CompileContext {
+  readonly trustDomain: TrustDomain;
+  /** Of Kubernetes service names; default `cluster.local`. */
+  readonly clusterDomain?: string;
+  /** The state of an earlier compilation. It changes the cost, never the result. */
+  readonly previous?: CompileState;
+}
+
+/** What a compilation remembers for the next. Immutable: any number of compilations may start from it. */
+export interface CompileState {
+  readonly trustDomain: TrustDomain;
+  readonly clusterDomain: string;
+  readonly plan: Plan;
+  readonly assignments: Assignments;
+  readonly holdings: Holdings;
+  readonly gateways: Stage<EgressGateway, ResolvedGateway>;
+  readonly policies: Stage<EgressPolicy, ResolvedPolicy>;
+  readonly bindings: Stage<SnatBinding, ResolvedBinding>;
+  readonly bindingsByNamespace: Groups<ResolvedBinding>;
+  readonly namespaces: Stage<readonly ResolvedBinding[], NamespaceBindings>;
+  readonly policiesByService: Groups<ResolvedPolicy>;
+  readonly audiences: Stage<readonly ResolvedPolicy[], Audience>;
+  readonly services: Stage<ExternalService, CompiledService>;
+}
+
+export type Compilation =
+  | { readonly ok: true; readonly plan: Plan; readonly warnings: readonly Fault[]; readonly state: CompileState }
+  | { readonly ok: false; readonly faults: readonly Fault[] };
+
+/**
+ * Compiles, or gives every fault of the whole input. Warnings say what will not do what its author may expect.
+ * Service ports whose content did not change are the very objects of `previous`, as is the plan where nothing changed.
+ * A binding without an assignment gives no address.
+ */
+export function compile(desired: DesiredState, assignments: Assignments, { trustDomain, clusterDomain = 'cluster.local', previous }: CompileContext): Compilation {
+  const last = previous?.trustDomain === trustDomain && previous.clusterDomain === clusterDomain ? previous : undefined;
+  const { EgressGateway, EgressPolicy, ExternalService, Namespace, Service, SnatBinding } = desired;
+  const holdings = last?.assignments === assignments ? last.holdings : holdingsOf(assignments);
+
+  const gateways = runStage(last?.gateways, EgressGateway, [], {
+    make: (gateway) => resolveGateway(gateway, trustDomain),
+    find: () => [],
+  });
+  const policies = runStage(last?.policies, EgressPolicy, [ExternalService, Namespace, Service], {
+    make: (policy) => resolvePolicy(policy, desired),
+    find: (policy) => readByPolicy(policy, desired),
+  });
+  const bindings = runStage(last?.bindings, SnatBinding, [ExternalService, Service, holdings], {
+    make: (binding) => resolveBinding(binding, desired, holdings),
+    find: (binding) => readByBinding(binding, desired, holdings),
+  });
+  const bindingsByNamespace = groupValues(last?.bindingsByNamespace, bindings, ({ owner }) => [owner.namespace]);
+  const namespaces = runStage(last?.namespaces, bindingsByNamespace.byKey, [], {
+    make: orderBindings,
+    find: () => [],
+  });
+  const policiesByService = groupValues(last?.policiesByService, policies, ({ targets }) => targets.keys());
+  const audiences = runStage(last?.audiences, policiesByService.byKey, [namespaces.memos], {
+    make: (naming): Audience => ({ policies: naming, bindings: new Map(naming.flatMap((policy) => policy.namespaces.map((namespace) => [namespace, namespaces.memos.get(namespace)?.value]))) }),
+    find: ({ bindings: known }) => {
+      const found: unknown[] = [];
+      for (const namespace of known.keys()) found.push(namespaces.memos.get(namespace)?.value);
+      return found;
+    },
+  });
+  const gatewayOf = (service: ExternalService) => gatewayFor(service.spec.gateway, EgressGateway, (name) => gateways.memos.get(name)!.value.planned);
+  const audienceOf = (key: string) => audiences.memos.get(key)?.value;
+  const services = runStage(last?.services, ExternalService, [EgressGateway, audiences.memos], {
+    make: (service, key, before) => keepServicePorts(compileService(service, { trustDomain, clusterDomain, gateway: gatewayOf(service), gatewayNames: EgressGateway.keys(), audience: audienceOf(key) }), before),
+    find: (_, service, key) => [gatewayOf(service), audienceOf(key)],
+  });
+
+  const plannedGateways = Array.from(gateways.memos.values(), ({ value }) => value.planned).sort((a, b) => byText(a.name, b.name));
+  const servicePorts = Array.from(services.memos.values(), ({ value }) => value.servicePorts).flat().sort((a, b) => byText(a.id, b.id));
+
+  const faults = [gateways.made, policies.made, bindings.made, namespaces.made, services.made].flatMap((made) => made.flatMap((value) => value.faults)); // what is not new had none
+  if (gateways.memos !== last?.gateways.memos || services.memos !== last.services.memos) {
+    faults.push(...gatewayConflicts(plannedGateways), ...serverNameConflicts(servicePorts, ExternalService), ...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts));
+  }
+  if (faults.length > 0) return { ok: false, faults: sortFaults(faults) };
+
+  const content = { trustDomain, gateways: plannedGateways, servicePorts };
+  const revision = revisionOf(content);
+  const plan = last?.plan.revision === revision ? last.plan : { revision, ...content };
+  const warnings = sortFaults([...warningsOf(policies), ...warningsOf(bindings), ...warningsOf(services)]);
+  const state = { trustDomain, clusterDomain, plan, assignments, holdings, gateways, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
+  return { ok: true, plan, warnings, state };
+}
+
+function warningsOf(stage: Values<{ readonly warnings: readonly Fault[] }>): Fault[] {
+  const all: Fault[] = [];
+  for (const { value } of stage.memos.values()) if (value.warnings.length > 0) all.push(...value.warnings);
+  return all;
+}
+
+function holdingsOf(assignments: Assignments): Holdings {
+  const holdings = new Map<Holder, Assignment[]>();
+  for (const record of assignments) {
+    if (record.releasedAt !== null) continue;
+    const others = holdings.get(record.holder);
+    if (others === undefined) holdings.set(record.holder, [record]);
+    else others.push(record);
+  }
+  return holdings;
+}
+
+/** Keeps the objects of last time where their content is the same, so that whoever watches sees that nothing changed. */
+function keepServicePorts(compiled: CompiledService, last: CompiledService | undefined): CompiledService {
+  const known = new Map(last?.servicePorts.map((servicePort) => [servicePort.id, servicePort]));
+  const keep = (servicePort: ServicePort): ServicePort => {
+    const before = known.get(servicePort.id);
+    return before !== undefined && hashOfServicePort(before) === hashOfServicePort(servicePort) ? before : servicePort;
+  };
+  return { ...compiled, servicePorts: compiled.servicePorts.map(keep) };
+}

@@ -1,0 +1,129 @@
+/** What only shows when service ports stand side by side: names, listeners and identities that two of them claim. */
+import { keyOf, type DesiredState } from '../desired-state.ts';
+import type { Fault, ObjectRef } from '../errors.ts';
+import type { Endpoint, PlannedGateway, ServicePort } from './plan.ts';
+
+type Services = DesiredState['ExternalService'];
+
+function refOfService({ service }: ServicePort): ObjectRef {
+  return { kind: 'ExternalService', ...service };
+}
+
+function describeEndpoint({ address, port }: Endpoint): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/** Two gateways of one identity could not be told apart when they ask for their tables. */
+export function gatewayConflicts(gateways: readonly PlannedGateway[]): Fault[] {
+  const owners = new Map<string, PlannedGateway>();
+  return gateways.flatMap((gateway): Fault[] => {
+    const other = owners.get(gateway.identity);
+    if (other === undefined) {
+      owners.set(gateway.identity, gateway);
+      return [];
+    }
+    return [{ code: 'gateway-identity-conflict', message: `identity "${gateway.identity}" is already that of EgressGateway ${other.name}`, hint: 'give each gateway an identity of its own', object: { kind: 'EgressGateway', namespace: '', name: gateway.name }, path: ['spec', 'identity'] }];
+  });
+}
+
+/** A server name chooses one service port at a gateway. One fault a host, though each host stands for several server names. */
+export function serverNameConflicts(servicePorts: readonly ServicePort[], services: Services): Fault[] {
+  const gateways = new Map<string, Map<string, ServicePort>>();
+  const faults = new Map<string, Fault>();
+  for (const servicePort of servicePorts) {
+    let owners = gateways.get(servicePort.gateway);
+    if (owners === undefined) gateways.set(servicePort.gateway, (owners = new Map<string, ServicePort>()));
+    for (const serverName of servicePort.serverNames) {
+      const owner = owners.get(serverName);
+      if (owner === undefined) {
+        owners.set(serverName, servicePort);
+        continue;
+      }
+      const host = serverName.replace(/^outbound_\.[0-9]+_\._\./, '');
+      faults.set(`${owner.id} ${servicePort.id} ${host}`, {
+        code: 'server-name-conflict',
+        message: `host "${host}" already means ${owner.id} at the same gateway`,
+        hint: 'make them ports of one ExternalService, or give each its own host',
+        object: refOfService(servicePort),
+        path: placeOfHost(services.get(keyOf(servicePort.service))?.spec, host),
+      });
+    }
+  }
+  return [...faults.values()];
+}
+
+function placeOfHost(spec: { readonly hosts?: readonly string[] | undefined; readonly serverNames?: readonly string[] | undefined } | undefined, host: string): (string | number)[] {
+  for (const field of ['serverNames', 'hosts'] as const) {
+    const index = spec?.[field]?.indexOf(host) ?? -1;
+    if (index !== -1) return ['spec', field, index];
+  }
+  return ['metadata', 'name'];
+}
+
+/** A listener of its own is one service port's, and no shared one. A wildcard address is every address. */
+export function listenerConflicts(servicePorts: readonly ServicePort[], gateways: readonly PlannedGateway[], services: Services): Fault[] {
+  const byPort = new Map<string, { readonly endpoint: Endpoint; readonly owner: string }[]>();
+  for (const gateway of gateways) {
+    for (const endpoint of gateway.listen) {
+      const key = `${gateway.name} ${endpoint.port}`;
+      byPort.set(key, [...(byPort.get(key) ?? []), { endpoint, owner: `a shared listener of EgressGateway ${gateway.name}` }]);
+    }
+  }
+  const faults: Fault[] = [];
+  for (const servicePort of servicePorts) {
+    const { listen } = servicePort;
+    if (listen === null) continue;
+    const key = `${servicePort.gateway} ${listen.port}`;
+    const others = byPort.get(key) ?? [];
+    const rival = others.find(({ endpoint }) => sameListener(endpoint, listen));
+    if (rival === undefined) {
+      byPort.set(key, [...others, { endpoint: listen, owner: `the listener of ${servicePort.id}` }]);
+      continue;
+    }
+    const index = services.get(keyOf(servicePort.service))?.spec.ports.findIndex(({ name }) => name === servicePort.portName) ?? -1;
+    faults.push({ code: 'listener-conflict', message: `listener "${describeEndpoint(listen)}" is already ${rival.owner}`, hint: 'choose another port or address', object: refOfService(servicePort), path: ['spec', 'ports', index, 'listen'] });
+  }
+  return faults;
+}
+
+function sameListener(a: Endpoint, b: Endpoint): boolean {
+  const wild = ({ address }: Endpoint) => address === '0.0.0.0' || address === '::';
+  return a.address === b.address || wild(a) || wild(b);
+}
+
+/** Two services that an agent would offer on one address and port, to somebody who may use both. */
+export function agentListenerConflicts(servicePorts: readonly ServicePort[]): Fault[] {
+  const listeners = Map.groupBy(servicePorts, ({ agentListen: { address, port } }) => `${address} ${port}`);
+  return [...listeners.values()].filter(({ length }) => length > 1).flatMap(rivalsAtAgents);
+}
+
+/** The service ports share one agent listener. */
+function rivalsAtAgents(servicePorts: readonly ServicePort[]): Fault[] {
+  const faults = new Map<string, Fault>();
+  const offered = new Map<string, { readonly wide: ServicePort[]; readonly accounts: Map<string, ServicePort[]> }>();
+  for (const servicePort of servicePorts) {
+    for (const { subject, snat } of servicePort.grants) {
+      if (snat === null) continue;
+      let entry = offered.get(subject.namespace);
+      if (entry === undefined) offered.set(subject.namespace, (entry = { wide: [], accounts: new Map() }));
+      const { wide, accounts } = entry;
+      const own = subject.serviceAccount === undefined ? wide : (accounts.get(subject.serviceAccount) ?? []);
+      const rivals = subject.serviceAccount === undefined ? [...wide, ...[...accounts.values()].flat()] : [...wide, ...own];
+      for (const rival of rivals) {
+        const key = `${rival.id} ${servicePort.id}`;
+        if (rival === servicePort || faults.has(key)) continue;
+        const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
+        faults.set(key, {
+          code: 'agent-listener-conflict',
+          message: `agents of ${who} would offer both ${rival.id} and ${servicePort.id} on "${describeEndpoint(servicePort.agentListen)}"`,
+          hint: 'set "agentAddress" of one of them to another loopback address, such as 127.0.0.2',
+          object: refOfService(servicePort),
+          path: ['spec', 'agentAddress'],
+        });
+      }
+      own.push(servicePort);
+      if (subject.serviceAccount !== undefined) accounts.set(subject.serviceAccount, own);
+    }
+  }
+  return [...faults.values()];
+}

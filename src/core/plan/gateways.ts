@@ -1,0 +1,48 @@
+/** Which gateway serves what. */
+import { refOf, type DesiredState } from '../desired-state.ts';
+import type { Fault } from '../errors.ts';
+import type { EgressGateway } from '../objects/index.ts';
+import type { PlannedGateway } from './plan.ts';
+import { trustDomainOf, workloadSpiffeId, type TrustDomain } from '../spiffe-id.ts';
+
+/** The namespace of gateways that say nothing else. */
+const gatewayNamespace = 'sallyport-system';
+
+export interface ResolvedGateway {
+  readonly planned: PlannedGateway;
+  readonly faults: readonly Fault[];
+}
+
+export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain): ResolvedGateway {
+  const { metadata, spec } = gateway;
+  const identity = spec.identity ?? workloadSpiffeId(trustDomain, { namespace: gatewayNamespace, serviceAccount: metadata.name });
+  const { connectionsPerIdentity, handshakeTimeout, connectTimeout, idleTimeout, ftpDataTimeout } = spec.limits;
+  const planned: PlannedGateway = {
+    name: metadata.name,
+    class: spec.class,
+    identity,
+    listen: spec.listen,
+    advertise: spec.advertise ?? spec.listen,
+    ftpPassivePorts: spec.ftp?.passivePorts ?? null,
+    limits: { connectionsPerIdentity, handshakeTimeoutMs: handshakeTimeout, connectTimeoutMs: connectTimeout, idleTimeoutMs: idleTimeout, ftpDataTimeoutMs: ftpDataTimeout },
+  };
+  const foreign: Fault = {
+    code: 'gateway-identity-foreign',
+    message: `identity "${identity}" is not of the trust domain "${trustDomain}"`,
+    hint: 'leave "identity" out, or name one of this trust domain: only those can be certified',
+    object: refOf(gateway),
+    path: ['spec', 'identity'],
+  };
+  return { planned, faults: trustDomainOf(identity) === trustDomain ? [] : [foreign] };
+}
+
+/** The gateway of a service, or why there is none. */
+export type GatewayChoice = PlannedGateway | 'none' | 'several' | 'unknown';
+
+/** The gateway that the service names; the only one, where it names none. */
+export function gatewayFor(name: string | undefined, gateways: DesiredState['EgressGateway'], plannedOf: (name: string) => PlannedGateway): GatewayChoice {
+  if (name !== undefined) return gateways.has(name) ? plannedOf(name) : 'unknown';
+  const [only, ...more] = gateways.keys();
+  if (only === undefined) return 'none';
+  return more.length === 0 ? plannedOf(only) : 'several';
+}

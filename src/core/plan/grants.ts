@@ -1,0 +1,71 @@
+/** The grants of one service port: policies say who may, bindings say from where. */
+import { bindingOfAccount, bindingOfNamespace, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
+import { byText, sortedUnique } from '../order.ts';
+import type { Grant, ServicePort, Subject } from './plan.ts';
+import type { ResolvedPolicy } from './policies.ts';
+
+type BindingsOf = (namespace: string) => NamespaceBindings | undefined;
+
+interface NamespacePolicies {
+  /** Those that speak of the whole namespace. */
+  readonly wide: ResolvedPolicy[];
+  /** Those that speak of a service account. */
+  readonly accounts: Map<string, ResolvedPolicy[]>;
+}
+
+/**
+ * The grants that these policies, all of which name the port, give. A service account has one of its own where a policy
+ * or a binding speaks of it; it holds what the namespace has too, so that a decision reads one grant only.
+ */
+export function grantsOf(port: Pick<ServicePort, 'id' | 'protocol'>, policies: readonly ResolvedPolicy[], bindingsOf: BindingsOf): Grant[] {
+  const grants: Grant[] = [];
+  for (const [namespace, { wide, accounts }] of [...policiesByNamespace(policies)].sort(([a], [b]) => byText(a, b))) {
+    const bindings = bindingsOf(namespace);
+    const wideBinding = bindingOfNamespace(bindings, port.id);
+    if (wide.length > 0) {
+      grants.push(grantOf({ namespace }, port, wide, wideBinding));
+      for (const account of bindings?.accounts.keys() ?? []) {
+        if (!accounts.has(account) && bindingOfAccount(bindings, account, port.id) !== undefined) accounts.set(account, []);
+      }
+    }
+    for (const [serviceAccount, own] of [...accounts].sort(([a], [b]) => byText(a, b))) {
+      grants.push(grantOf({ namespace, serviceAccount }, port, [...wide, ...own], bindingOfAccount(bindings, serviceAccount, port.id) ?? wideBinding));
+    }
+  }
+  return grants;
+}
+
+function policiesByNamespace(policies: readonly ResolvedPolicy[]): Map<string, NamespacePolicies> {
+  const namespaces = new Map<string, NamespacePolicies>();
+  for (const policy of policies) {
+    for (const { namespace, serviceAccount } of policy.subjects) {
+      let entry = namespaces.get(namespace);
+      if (entry === undefined) namespaces.set(namespace, (entry = { wide: [], accounts: new Map() }));
+      if (serviceAccount === undefined) {
+        entry.wide.push(policy);
+        continue;
+      }
+      const own = entry.accounts.get(serviceAccount);
+      if (own === undefined) entry.accounts.set(serviceAccount, [policy]);
+      else own.push(policy);
+    }
+  }
+  return namespaces;
+}
+
+function grantOf(subject: Subject, port: Pick<ServicePort, 'protocol'>, policies: readonly ResolvedPolicy[], binding: ResolvedBinding | undefined): Grant {
+  const snat = binding?.snat ?? null;
+  return {
+    subject,
+    policies: sortedUnique(policies.map(({ key }) => key)),
+    snat,
+    binding: snat === null ? null : binding!.key,
+    connectAuthorities: port.protocol === 'HTTPConnect' ? authoritiesOf(policies) : null,
+  };
+}
+
+/** What any of the policies allows; null as soon as one of them sets no limit. */
+function authoritiesOf(policies: readonly ResolvedPolicy[]): readonly string[] | null {
+  const lists = policies.map(({ connectAuthorities }) => connectAuthorities);
+  return lists.includes(null) ? null : sortedUnique(lists.flatMap((list) => list ?? []));
+}

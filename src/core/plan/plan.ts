@@ -1,0 +1,126 @@
+/**
+ * The plan: desired state compiled. Immutable, deterministic, the same for the same input in any order. Everything that
+ * enforces is rendered from it, and every word about a decision comes from `decide` and `explain`.
+ */
+import type { IpAddress } from '../ip-address.ts';
+import type { Protocol } from '../objects/index.ts';
+import type { SpiffeId, TrustDomain } from '../spiffe-id.ts';
+
+/** SHA-256 of the plan's content, in hexadecimal. */
+export type Revision = string & { readonly __brand: 'Revision' };
+/** `NAMESPACE/NAME:PORTNAME`, unique in a plan. */
+export type ServicePortId = string & { readonly __brand: 'ServicePortId' };
+
+export interface Endpoint {
+  readonly address: IpAddress;
+  readonly port: number;
+}
+
+/** Inclusive. */
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Where connections leave from: one address per family at most, at least one in all, each with the source ports that belong to this holder. */
+export interface SnatSource {
+  readonly ipv4?: { readonly address: IpAddress; readonly ports: PortRange };
+  readonly ipv6?: { readonly address: IpAddress; readonly ports: PortRange };
+}
+
+/** Who: one service account, or every one of a namespace that no grant of the same port names itself. */
+export interface Subject {
+  readonly namespace: string;
+  /** Absent: the whole namespace. */
+  readonly serviceAccount?: string;
+}
+
+/**
+ * One compiled permission. `snat` is null where a policy allows but no binding gives an address: such a subject is
+ * refused with that reason. A service account's grant holds everything that its namespace's policies grant it, so a
+ * decision looks at one grant only: the exact one, else the namespace's.
+ */
+export interface Grant {
+  readonly subject: Subject;
+  /** `namespace/name` of every EgressPolicy that gives it, sorted. */
+  readonly policies: readonly string[];
+  readonly snat: SnatSource | null;
+  /** `namespace/name` of the SnatBinding that decides the address; null with `snat`. */
+  readonly binding: string | null;
+  /** HTTPConnect: authority patterns (lower case, `host:port`, `*.domain:port`, `host:*`), or null for any. */
+  readonly connectAuthorities: readonly string[] | null;
+}
+
+export type Target = { readonly kind: 'address'; readonly address: IpAddress; readonly port: number } | { readonly kind: 'host'; readonly host: string; readonly port: number };
+
+/** One port of one external service, with everything that a gateway needs to serve it. The unit of distribution. */
+export interface ServicePort {
+  readonly id: ServicePortId;
+  readonly service: { readonly namespace: string; readonly name: string };
+  readonly portName: string;
+  /** The port that workloads use. */
+  readonly port: number;
+  readonly protocol: Protocol;
+  /** Name of the EgressGateway; empty where there is none to serve it, and then everyone is refused. */
+  readonly gateway: string;
+  /** Host names by which workloads ask (lower case); the first is the canonical NAME.NAMESPACE.svc.CLUSTER-DOMAIN. */
+  readonly hosts: readonly string[];
+  /** SNI values that choose this port: `outbound_.PORT_._.HOST` for each host, and plain HOST where the service has one port. Unique per gateway. */
+  readonly serverNames: readonly string[];
+  /** The listener of its own at the gateway, or null. */
+  readonly listen: Endpoint | null;
+  /** Tried in turn. */
+  readonly targets: readonly Target[];
+  /** Server identities that a workload accepts (secure naming). */
+  readonly serverIdentities: readonly SpiffeId[];
+  /** Where agents offer it to their workload. */
+  readonly agentListen: Endpoint;
+  /** Sorted by namespace, then service account, the whole namespace first. */
+  readonly grants: readonly Grant[];
+}
+
+export interface GatewayLimits {
+  readonly connectionsPerIdentity: number;
+  readonly handshakeTimeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly ftpDataTimeoutMs: number;
+}
+
+export interface PlannedGateway {
+  readonly name: string;
+  readonly class: 'sallyport';
+  readonly identity: SpiffeId;
+  readonly listen: readonly Endpoint[];
+  /** Where agents connect. */
+  readonly advertise: readonly Endpoint[];
+  readonly ftpPassivePorts: PortRange | null;
+  readonly limits: GatewayLimits;
+}
+
+export interface Plan {
+  readonly revision: Revision;
+  readonly trustDomain: TrustDomain;
+  /** Sorted by name. */
+  readonly gateways: readonly PlannedGateway[];
+  /** Sorted by id. */
+  readonly servicePorts: readonly ServicePort[];
+}
+
+/** Why something is refused. Stable; each is explained in docs/reference/decisions.md. */
+export const denyReasons = [
+  'authority-not-allowed',
+  'no-gateway',
+  'no-policy',
+  'no-snat-binding',
+  'no-such-service',
+  'not-a-workload',
+  'snat-family-mismatch',
+  'trust-domain-mismatch',
+] as const;
+export type DenyReason = (typeof denyReasons)[number];
+
+/** The one answer to "may this identity use this service port". A value, never an exception. */
+export type Decision =
+  | { readonly allowed: true; readonly servicePort: ServicePort; readonly grant: Grant & { readonly snat: SnatSource; readonly binding: string } }
+  | { readonly allowed: false; readonly reason: DenyReason; readonly servicePort: ServicePort | null; readonly grant: Grant | null };

@@ -1,0 +1,146 @@
+/** One external service compiled: a `ServicePort` for each of its ports. */
+import type { NamespaceBindings } from './bindings.ts';
+import { describeRef, keyOf, refOf } from '../desired-state.ts';
+import type { Fault } from '../errors.ts';
+import type { GatewayChoice } from './gateways.ts';
+import { grantsOf } from './grants.ts';
+import { familyOf, parseAddress } from '../ip-address.ts';
+import type { ExternalService } from '../objects/index.ts';
+import { boundedList, sortedUnique } from '../order.ts';
+import type { Endpoint, Grant, PlannedGateway, ServicePort, Target } from './plan.ts';
+import type { ResolvedPolicy } from './policies.ts';
+import { trustDomainOf, type SpiffeId, type TrustDomain } from '../spiffe-id.ts';
+import { servicePortId } from './targets.ts';
+
+const agentAddressDefault = parseAddress('127.0.0.1')!;
+
+export interface ServiceContext {
+  readonly trustDomain: TrustDomain;
+  readonly clusterDomain: string;
+  readonly gateway: GatewayChoice;
+  /** For the wording of faults. */
+  readonly gatewayNames: Iterable<string>;
+  /** Undefined where no policy names the service. */
+  readonly audience: Audience | undefined;
+}
+
+/** Everything that decides who may use a service, and as whom. */
+export interface Audience {
+  /** Every policy that names the service. */
+  readonly policies: readonly ResolvedPolicy[];
+  /** Of every namespace that these policies speak of. */
+  readonly bindings: ReadonlyMap<string, NamespaceBindings | undefined>;
+}
+
+export interface CompiledService {
+  readonly servicePorts: readonly ServicePort[];
+  readonly faults: readonly Fault[];
+  readonly warnings: readonly Fault[];
+}
+
+export function compileService(service: ExternalService, context: ServiceContext): CompiledService {
+  const { gateway, audience } = context;
+  const serviceKey = keyOf(service.metadata);
+  const served = typeof gateway === 'string' ? null : gateway;
+  const serverIdentities: readonly SpiffeId[] = service.spec.subjectAltNames ?? (served === null ? [] : [served.identity]);
+  const hosts = hostsOf(service, context.clusterDomain);
+  const faults: Fault[] = [];
+  const servicePorts = service.spec.ports.map((port): ServicePort => {
+    const id = servicePortId(serviceKey, port.name);
+    const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
+    return {
+      id,
+      service: { namespace: service.metadata.namespace, name: service.metadata.name },
+      portName: port.name,
+      port: port.port,
+      protocol: port.protocol,
+      gateway: served?.name ?? '',
+      hosts,
+      serverNames: serverNamesOf(hosts, port.port, service.spec.ports.length === 1),
+      listen: served === null ? null : ownListener(port, served),
+      targets: targetsOf(service, port.targetPort ?? port.port),
+      serverIdentities,
+      agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: port.port },
+      grants: grantsOf({ id, protocol: port.protocol }, naming, (namespace) => audience?.bindings.get(namespace)),
+    };
+  });
+  faults.push(...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts));
+  return { servicePorts, faults, warnings: servedWarnings(service, gateway) };
+}
+
+/** NAME.NAMESPACE.svc.CLUSTER-DOMAIN and its short forms, then what the service adds. A short form without the namespace would mean another service in each namespace; a name with a dot could be read as name and namespace. */
+function hostsOf({ metadata: { name, namespace }, spec }: ExternalService, clusterDomain: string): string[] {
+  const short = name.includes('.') ? [] : [`${name}.${namespace}.svc`, `${name}.${namespace}`];
+  return [...new Set([`${name}.${namespace}.svc.${clusterDomain}`, ...short, ...(spec.serverNames ?? []), ...(spec.hosts ?? [])])];
+}
+
+/** Istio's form first, which its sidecars send (pilot's `BuildSubsetKey`); the plain host where it can mean one port only. */
+function serverNamesOf(hosts: readonly string[], port: number, onlyPort: boolean): string[] {
+  return [...hosts.map((host) => `outbound_.${port}_._.${host}`), ...(onlyPort ? hosts : [])];
+}
+
+function ownListener({ listen }: ExternalService['spec']['ports'][number], gateway: PlannedGateway): Endpoint | null {
+  return listen === undefined ? null : { address: listen.address ?? gateway.listen[0]!.address, port: listen.port };
+}
+
+function targetsOf({ spec }: ExternalService, port: number): Target[] {
+  return [...(spec.addresses ?? []).map((address) => ({ kind: 'address' as const, address, port })), ...(spec.hosts ?? []).map((host) => ({ kind: 'host' as const, host, port }))];
+}
+
+function gatewayFaults(service: ExternalService, { gateway, gatewayNames }: ServiceContext): Fault[] {
+  const place = { object: refOf(service), path: ['spec', 'gateway'] };
+  if (gateway === 'unknown') {
+    const known = sortedUnique(gatewayNames);
+    return [{ code: 'gateway-unknown', message: `there is no EgressGateway "${service.spec.gateway ?? ''}"`, hint: known.length === 0 ? 'apply it first' : `the gateways are ${boundedList(known)}`, ...place }];
+  }
+  if (gateway === 'several') return [{ code: 'gateway-ambiguous', message: 'there are several gateways and the service names none', hint: `set "gateway" to one of ${boundedList(sortedUnique(gatewayNames))}`, ...place, path: ['spec'] }];
+  return [];
+}
+
+function servedWarnings(service: ExternalService, gateway: GatewayChoice): Fault[] {
+  const object = refOf(service);
+  if (gateway === 'none') return [{ code: 'gateway-missing', message: `no gateway serves ${describeRef(object)}, so nobody can use it`, hint: 'apply an EgressGateway', object, path: ['spec'] }];
+  const accepted = service.spec.subjectAltNames;
+  if (typeof gateway === 'string' || accepted === undefined || accepted.includes(gateway.identity)) return [];
+  return [{ code: 'gateway-identity-unaccepted', message: `workloads will refuse gateway "${gateway.name}": its identity "${gateway.identity}" is not among the "subjectAltNames"`, hint: 'add it, or leave "subjectAltNames" out', object, path: ['spec', 'subjectAltNames'] }];
+}
+
+/** Workloads verify a server against the bundle of their own trust domain; there is no federation. */
+function identityFaults(service: ExternalService, trustDomain: TrustDomain): Fault[] {
+  return (service.spec.subjectAltNames ?? []).flatMap((identity, index) =>
+    trustDomainOf(identity) === trustDomain
+      ? []
+      : [{ code: 'service-identity-foreign', message: `identity "${identity}" is not of the trust domain "${trustDomain}", so no workload could verify it`, hint: 'name identities of this trust domain', object: refOf(service), path: ['spec', 'subjectAltNames', index] }],
+  );
+}
+
+/** Whoever reaches an agent's listener is taken for its workload. */
+function agentAddressFaults(service: ExternalService): Fault[] {
+  const address = service.spec.agentAddress ?? agentAddressDefault;
+  if (address.startsWith('127.') || address === '::1') return [];
+  return [{ code: 'agent-address-exposed', message: `agent address "${address}" is not a loopback address`, hint: 'choose one of 127.0.0.0/8, or ::1: anyone who reaches it would leave as the workload', object: refOf(service), path: ['spec', 'agentAddress'] }];
+}
+
+/** Where every address of the service is of a family that the deciding binding has no source for. Names are looked up when the gateway connects, so theirs are not known here. */
+function familyFaults(service: ExternalService, servicePorts: readonly ServicePort[]): Fault[] {
+  if (service.spec.addresses === undefined) return [];
+  const families = new Set(service.spec.addresses.map(familyOf));
+  const stranded = new Map<string, Grant>(); // by binding
+  for (const { grants } of servicePorts) {
+    for (const grant of grants) {
+      if (grant.snat !== null && !Object.keys(grant.snat).some((family) => families.has(family as 'ipv4' | 'ipv6'))) stranded.set(grant.binding!, grant);
+    }
+  }
+  return [...stranded].map(([binding, { subject, policies, snat }]) => {
+    const [namespace, name] = binding.split('/') as [string, string];
+    const wanted = families.has('ipv4') ? 'IPv4' : 'IPv6';
+    const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
+    return {
+      code: 'snat-family-mismatch',
+      message: `${who} leaves from "${(snat?.ipv4 ?? snat?.ipv6)!.address}", but ${describeRef(refOf(service))}, which EgressPolicy ${policies[0]!} opens to it, has only ${wanted} addresses`,
+      hint: `give it a binding with an ${wanted} address for this service`,
+      object: { kind: 'SnatBinding', namespace, name },
+      path: ['spec'],
+    };
+  });
+}

@@ -1,0 +1,55 @@
+/** What policies and bindings point at: services and their ports, by name or number. */
+import { describeRef, keyOf, type DesiredState } from '../desired-state.ts';
+import type { Fault, ObjectRef } from '../errors.ts';
+import { boundedList } from '../order.ts';
+import type { ServicePortId } from './plan.ts';
+
+export function servicePortId(serviceKey: string, portName: string): ServicePortId {
+  return `${serviceKey}:${portName}` as ServicePortId;
+}
+
+/** As `serviceTarget` of the object schemas has it. */
+export interface ServiceTarget {
+  readonly service: string;
+  readonly namespace?: string | undefined;
+  readonly ports?: readonly (string | number)[] | undefined;
+}
+
+export function serviceKeyOf(target: ServiceTarget, ownNamespace: string): string {
+  return keyOf({ namespace: target.namespace ?? ownNamespace, name: target.service });
+}
+
+export interface ResolvedTarget {
+  readonly serviceKey: string;
+  /** Null: every port of the service. */
+  readonly portNames: readonly string[] | null;
+}
+
+/** Resolves the targets that stand at `path` of `object`. Those that do not exist are faults, coded `KIND-service-unknown` and `KIND-port-unknown`. */
+export function resolveTargets(
+  targets: readonly ServiceTarget[],
+  services: DesiredState['ExternalService'],
+  { object, path, kind }: { readonly object: ObjectRef; readonly path: readonly string[]; readonly kind: 'policy' | 'binding' },
+): { readonly targets: readonly ResolvedTarget[]; readonly faults: readonly Fault[] } {
+  const faults: Fault[] = [];
+  const resolved = targets.flatMap((target, index): ResolvedTarget[] => {
+    const serviceKey = serviceKeyOf(target, object.namespace);
+    const service = services.get(serviceKey);
+    if (service === undefined) {
+      const namesake = [...services.values()].find(({ metadata }) => metadata.name === target.service)?.metadata;
+      const hint = namesake === undefined ? `apply ExternalService ${serviceKey} first, or remove the reference` : `did you mean ${keyOf(namesake)}? say "namespace: ${namesake.namespace}"`;
+      faults.push({ code: `${kind}-service-unknown`, message: `there is no ExternalService "${serviceKey}"`, hint, object, path: [...path, index, 'service'] });
+      return [];
+    }
+    if (target.ports === undefined) return [{ serviceKey, portNames: null }];
+    const portNames = target.ports.flatMap((wanted, portIndex) => {
+      const port = service.spec.ports.find((candidate) => wanted === (typeof wanted === 'number' ? candidate.port : candidate.name));
+      if (port !== undefined) return [port.name];
+      const known = service.spec.ports.map((candidate) => `${candidate.name} (${candidate.port})`);
+      faults.push({ code: `${kind}-port-unknown`, message: `${describeRef({ kind: 'ExternalService', ...service.metadata })} has no port ${JSON.stringify(wanted)}`, hint: `its ports are ${boundedList(known)}`, object, path: [...path, index, 'ports', portIndex] });
+      return [];
+    });
+    return [{ serviceKey, portNames }];
+  });
+  return { targets: resolved, faults };
+}

@@ -1,0 +1,88 @@
+/**
+ * Which source port a connection leaves from. The operating system gives one port per source address whatever the destination
+ * (about 28,000); a connection is named by source and destination together, so counting per destination reaches the whole range
+ * of each, keeps a holder within its block, and decides when a port comes round again.
+ */
+import type { IpAddress } from '../ip-address.ts';
+import type { PortRange } from '../plan/plan.ts';
+
+/** One side of a SnatSource: the address, and the ports of it that belong to the holder. */
+export interface SnatAddress {
+  readonly address: IpAddress;
+  readonly ports: PortRange;
+}
+
+export interface SnatPorts {
+  /**
+   * The next port of `source` that has no connection to `destination`, now taken; undefined when each has one. Ports come in
+   * turn, so that one given back is the last to be given out again. `refusals` counts the ports that the kernel has refused for
+   * this connection, because another worker or a TIME_WAIT has them (hold those until the connection is made): each leads
+   * elsewhere in the range, since refused ports lie together. Constant time but when nearly all are taken.
+   */
+  take(source: SnatAddress, destination: string, refusals?: number): number | undefined;
+  /** Gives back a port that `take` gave. */
+  release(source: SnatAddress, destination: string, port: number): void;
+  /** How many ports of `source` are taken for `destination`. */
+  taken(source: SnatAddress, destination: string): number;
+}
+
+/** The turn is one per source, not per destination: a firewall's log that names only address and port is less often ambiguous. */
+interface Turn {
+  readonly size: number;
+  readonly stride: number;
+  offset: number;
+  readonly taken: Map<string, Set<number>>;
+}
+
+/**
+ * State for one worker. Workers share addresses but no state; each begins elsewhere, and the kernel arbitrates.
+ *
+ * @param start where in each range the turn begins, from 0 up to 1
+ */
+export function createSnatPorts(start: number): SnatPorts {
+  // An entry stays for each address ever used: a number, and the price of a turn that outlasts a quiet hour.
+  const turns = new Map<string, Turn>();
+
+  function turnOf({ address, ports }: SnatAddress): Turn {
+    const key = `${address} ${ports.first}-${ports.last}`;
+    let turn = turns.get(key);
+    if (turn === undefined) {
+      const size = ports.last - ports.first + 1;
+      turn = { size, stride: strideOf(size), offset: Math.floor(start * size), taken: new Map() };
+      turns.set(key, turn);
+    }
+    return turn;
+  }
+
+  return {
+    take(source, destination, refusals = 0) {
+      const turn = turnOf(source);
+      const taken = turn.taken.get(destination) ?? new Set<number>();
+      if (taken.size >= turn.size) return undefined;
+      let offset = (turn.offset + refusals * turn.stride) % turn.size;
+      while (taken.has(source.ports.first + offset)) offset = (offset + 1) % turn.size;
+      if (refusals === 0) turn.offset = (offset + 1) % turn.size;
+      taken.add(source.ports.first + offset);
+      turn.taken.set(destination, taken);
+      return source.ports.first + offset;
+    },
+    release(source, destination, port) {
+      const turn = turnOf(source);
+      const taken = turn.taken.get(destination);
+      taken?.delete(port);
+      if (taken?.size === 0) turn.taken.delete(destination);
+    },
+    taken: (source, destination) => turnOf(source).taken.get(destination)?.size ?? 0,
+  };
+}
+
+/** About the golden ratio of the range and coprime to its size, so that steps of it spread well and miss no port. */
+function strideOf(size: number): number {
+  let stride = Math.max(1, Math.round(size * 0.618));
+  while (greatestCommonDivisor(stride, size) !== 1) stride += 1;
+  return stride;
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}

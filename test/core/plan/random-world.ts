@@ -1,0 +1,134 @@
+/** Random desired states, small enough that everything meets everything, and a second, naive answer to who may go where. */
+import fc from 'fast-check';
+import type { Assignments } from '../../../src/core/snat/assignments.ts';
+import type { DesiredState } from '../../../src/core/desired-state.ts';
+import { keyOf } from '../../../src/core/desired-state.ts';
+import type { DesiredObject, ExternalService, SnatBinding } from '../../../src/core/objects/index.ts';
+import { binding, externalService, gateway, kubernetesService, namespace, policy, pool } from '../world.ts';
+
+const namespaces = ['a', 'b', 'c'];
+const accounts = ['x', 'y', 'z'];
+const services = ['s1', 's2', 's3'];
+
+/** Every identity that could matter, one of each namespace that nothing speaks of. */
+export const everyone = namespaces.flatMap((name) => [...accounts, 'unspoken'].map((account) => ({ namespace: name, serviceAccount: account })));
+
+const someNamespace = fc.constantFrom(...namespaces);
+const someAccount = fc.constantFrom(...accounts);
+const someService = fc.constantFrom(...services);
+
+const target = fc.record({ service: someService, namespace: fc.constantFrom('a', 'b') }).chain((named) => fc.option(fc.constantFrom<(string | number)[]>([8080], ['alpha'], ['alpha', 'beta']), { nil: undefined }).map((ports) => ({ ...named, ...(ports !== undefined && { ports }) })));
+
+type PolicySpec = Parameters<typeof policy>[1];
+type BindingSpec = Parameters<typeof binding>[1];
+
+const kubernetesSubject = fc.tuple(someNamespace, fc.constantFrom('k1', 'k2')).map(([namespaceName, name]) => ({ service: { namespace: namespaceName, name } }));
+const policySubject: fc.Arbitrary<PolicySpec['subjects'][number]> = fc.oneof(
+  someNamespace.map((name) => ({ namespace: name })),
+  fc.tuple(someNamespace, someAccount).map(([name, serviceAccount]) => ({ namespace: name, serviceAccount })),
+  fc.constantFrom('red', 'blue').map((colour) => ({ namespaceSelector: { matchLabels: { colour } } })),
+  fc.tuple(fc.constantFrom('red', 'blue'), someAccount).map(([colour, serviceAccount]) => ({ namespaceSelector: { matchLabels: { colour } }, serviceAccount })),
+  kubernetesSubject,
+);
+const bindingSubject: fc.Arbitrary<BindingSpec['subject']> = fc.oneof(
+  someNamespace.map((name) => ({ namespace: name })),
+  fc.tuple(someNamespace, someAccount).map(([name, serviceAccount]) => ({ namespace: name, serviceAccount })),
+  kubernetesSubject,
+);
+
+const somePolicy = fc
+  .record({ key: fc.integer({ min: 0, max: 9 }), subjects: fc.array(policySubject, { minLength: 1, maxLength: 3 }), to: fc.array(target, { minLength: 1, maxLength: 2 }), authorities: fc.constantFrom<(string[] | undefined)[]>(undefined, undefined, ['example.com:443'], ['*.example.org:*']) })
+  .map(({ key, subjects, to, authorities }) => policy(`a/p${key}`, { subjects, to, ...(authorities !== undefined && { constraints: { connectAuthorities: authorities } }) }));
+const someBinding = fc
+  .record({ key: fc.integer({ min: 0, max: 9 }), subject: bindingSubject, targets: fc.option(fc.array(target, { minLength: 1, maxLength: 2 }), { nil: undefined, freq: 2 }) })
+  .map(({ key, subject, targets }) => binding(`b/b${key}`, { subject, pool: 'eu', ...(targets !== undefined && { targets }) }));
+
+/** Ports differ between services, so that no two meet at an agent. */
+const someExternalService = fc.record({ name: someService, namespaceName: fc.constantFrom('a', 'b'), connect: fc.boolean(), host: fc.boolean() }).map(({ name, namespaceName, connect, host }) =>
+  externalService(`${namespaceName}/${name}`, {
+    ...(host ? { hosts: [`${name}-${namespaceName}.example.net`] } : {}),
+    agentAddress: `127.0.${namespaces.indexOf(namespaceName)}.${services.indexOf(name) + 1}`,
+    ports: [
+      { name: 'alpha', port: 8080, protocol: connect ? 'HTTPConnect' : 'TCP' },
+      { name: 'beta', port: 9090, protocol: 'HTTPConnect' },
+    ],
+  }),
+);
+const someNamespaceObject = fc.tuple(someNamespace, fc.constantFrom('red', 'blue', 'green')).map(([name, colour]) => namespace(name, { colour }));
+const someKubernetesService = fc.record({ namespaceName: someNamespace, name: fc.constantFrom('k1', 'k2'), behind: fc.constantFrom(undefined, 'x', 'y', 'x, y') }).map(({ namespaceName, name, behind }) => kubernetesService(`${namespaceName}/${name}`, behind));
+
+/** Any object but gateways and pools. */
+export const someObject: fc.Arbitrary<DesiredObject> = fc.oneof({ weight: 3, arbitrary: somePolicy }, { weight: 3, arbitrary: someBinding }, someExternalService, someNamespaceObject, someKubernetesService);
+
+/** What every state begins with: all services, a gateway, a pool. */
+export const ground: readonly DesiredObject[] = [
+  gateway('gw'),
+  pool('eu', ['10.0.0.0/24', '2001:db8::/64']),
+  ...['a', 'b'].flatMap((namespaceName) => services.map((name) => externalService(`${namespaceName}/${name}`, { agentAddress: `127.0.${namespaces.indexOf(namespaceName)}.${services.indexOf(name) + 1}`, ports: [{ name: 'alpha', port: 8080, protocol: 'HTTPConnect' }, { name: 'beta', port: 9090, protocol: 'HTTPConnect' }] }))),
+];
+
+export const someObjects = fc.array(someObject, { maxLength: 14 });
+
+// The naive second implementation: no index, no inheritance, one identity and one port at a time.
+
+type Identity = (typeof everyone)[number];
+
+function isBehind(desired: DesiredState, who: Identity, service: { readonly namespace: string; readonly name: string }): boolean {
+  const annotation = desired.Service.get(`${service.namespace}/${service.name}`)?.metadata.annotations?.['alpha.istio.io/kubernetes-serviceaccounts'] ?? '';
+  return who.namespace === service.namespace && annotation.split(',').some((name) => name.trim() === who.serviceAccount);
+}
+
+function names(targets: readonly { readonly service: string; readonly namespace?: string | undefined; readonly ports?: readonly (string | number)[] | undefined }[], own: string, service: ExternalService, portName: string): 'port' | 'service' | 'no' {
+  const port = service.spec.ports.find(({ name }) => name === portName)!;
+  const mine = targets.filter((each) => `${each.namespace ?? own}/${each.service}` === keyOf(service.metadata));
+  if (mine.some(({ ports }) => ports?.some((wanted) => wanted === port.name || wanted === port.port))) return 'port';
+  return mine.some(({ ports }) => ports === undefined) ? 'service' : 'no';
+}
+
+export type NaiveAnswer =
+  | { readonly kind: 'denied'; readonly reason: 'no-policy' | 'no-snat-binding'; readonly policies: readonly string[] }
+  | { readonly kind: 'allowed'; readonly policies: readonly string[]; readonly binding: string; readonly addresses: readonly string[]; readonly connectAuthorities: readonly string[] | null }
+  | { readonly kind: 'tie' };
+
+/** Who may go where and as whom, straight from the words of the object descriptions. */
+export function naively(desired: DesiredState, assignments: Assignments, who: Identity, service: ExternalService, portName: string): NaiveAnswer {
+  const port = service.spec.ports.find(({ name }) => name === portName)!;
+  const policies = [...desired.EgressPolicy.values()].filter(({ metadata, spec }) => {
+    const meant = spec.subjects.some((subject) => {
+      if ('service' in subject) return isBehind(desired, who, { namespace: subject.service.namespace ?? metadata.namespace, name: subject.service.name });
+      if (subject.serviceAccount !== undefined && subject.serviceAccount !== who.serviceAccount) return false;
+      if ('namespace' in subject) return subject.namespace === who.namespace;
+      const labels = desired.Namespace.get(who.namespace)?.metadata.labels ?? {};
+      return desired.Namespace.has(who.namespace) && Object.entries(subject.namespaceSelector.matchLabels).every(([key, value]) => labels[key] === value);
+    });
+    return meant && names(spec.to, metadata.namespace, service, portName) !== 'no';
+  });
+  const keys = policies.map(({ metadata }) => keyOf(metadata)).sort();
+
+  const ranked = [...desired.SnatBinding.values()].flatMap((each: SnatBinding) => {
+    const { subject, targets } = each.spec;
+    let subjectRank = -1;
+    if ('service' in subject) subjectRank = isBehind(desired, who, { namespace: subject.service.namespace ?? each.metadata.namespace, name: subject.service.name }) ? 1 : -1;
+    else if (subject.namespace === who.namespace && subject.serviceAccount === undefined) subjectRank = 0;
+    else if (subject.namespace === who.namespace && subject.serviceAccount === who.serviceAccount) subjectRank = 2;
+    const targetRank = targets === undefined ? 0 : { port: 2, service: 1, no: -1 }[names(targets, each.metadata.namespace, service, portName)];
+    return subjectRank === -1 || targetRank === -1 ? [] : [{ each, rank: subjectRank * 10 + targetRank }];
+  });
+  const top = Math.max(...ranked.map(({ rank }) => rank));
+  const winners = ranked.filter(({ rank }) => rank === top).map(({ each }) => each);
+  if (winners.length > 1) return { kind: 'tie' };
+  if (keys.length === 0) return { kind: 'denied', reason: 'no-policy', policies: [] };
+  const [winner] = winners;
+  if (winner === undefined) return { kind: 'denied', reason: 'no-snat-binding', policies: keys };
+
+  const { subject } = winner.spec;
+  const holder = 'service' in subject ? `svc/${subject.service.namespace ?? winner.metadata.namespace}/${subject.service.name}` : subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
+  const limits = policies.map(({ spec }) => spec.constraints?.connectAuthorities);
+  return {
+    kind: 'allowed',
+    policies: keys,
+    binding: keyOf(winner.metadata),
+    addresses: assignments.filter((record) => record.holder === holder && record.releasedAt === null).map(({ address }) => address).sort(),
+    connectAuthorities: port.protocol !== 'HTTPConnect' || limits.includes(undefined) ? null : [...new Set(limits.flatMap((list) => list ?? []))].sort(),
+  };
+}
