@@ -305,8 +305,8 @@ describe('the reference of faults', () => {
     ...new Set(files.flatMap((file) => [...read(`src/core/${file}.ts`).matchAll(/code: (?:quarantined \? '([a-z-]+)' : )?'([a-z-]+)'|code: `\$\{kind\}-([a-z-]+)`/g)].flatMap(([, first, second, suffix]) => (suffix === undefined ? [first, second] : [`policy-${suffix}`, `binding-${suffix}`])))),
   ].filter((code) => code !== undefined);
 
-  it('explains every code of allocation, and no other', () => assert.deepEqual(codesIn('Allocation'), raisedBy('allocate').sort()));
+  it('explains every code of allocation, and no other', () => assert.deepEqual(codesIn('Allocation'), raisedBy('snat/allocate').sort()));
   it('explains every code of compilation, and no other', () => {
-    assert.deepEqual(codesIn('Compilation').sort(), raisedBy('bindings', 'conflicts', 'gateways', 'policies', 'service-ports', 'subjects', 'targets').sort());
+    assert.deepEqual(codesIn('Compilation').sort(), raisedBy(...['bindings', 'conflicts', 'gateways', 'policies', 'service-ports', 'subjects', 'targets'].map((file) => `plan/${file}`)).sort());
   });
 });
