@@ -94,9 +94,11 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
 
   function listenerFault(thread: number, endpoint: Endpoint, code: string | null): void {
     const key = `${thread} ${formatEndpoint(endpoint)}`;
+    // The fault is over when the listener is open, and as well when it is not wanted any more.
     if (code === null) faults.delete(key);
     else faults.add(key);
-    log.warn({ listen: formatEndpoint(endpoint), code }, code === null ? 'listener is open' : 'listener cannot be opened; it is tried again');
+    if (code === null) log.info({ listen: formatEndpoint(endpoint) }, 'listener is open, or no longer wanted');
+    else log.warn({ listen: formatEndpoint(endpoint), code }, 'listener cannot be opened; it is tried again');
   }
 
   function waitingRecords(): number {
