@@ -11,7 +11,8 @@ import { adminPaths, type ApplyResult } from '../src/api/admin.ts';
 import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } from '../src/api/mesh-credentials.ts';
 import { typeUrls } from '../src/api/type-urls.ts';
 import { createDeltaClient, type DeltaUpdate } from '../src/xds/index.ts';
-import { accountCount, commands, createWorld, eachIdentity, freePorts, gatewayName, objectsBesidePolicies, printTable, quantile, serviceCount, trustDomain, waitFor, writeLargeState, type Row, type RunningProcess } from './large-world.ts';
+import { findFreePorts } from '../src/demo/processes.ts';
+import { accountCount, commands, createWorld, eachIdentity, gatewayName, objectsBesidePolicies, printTable, quantile, serviceCount, trustDomain, waitFor, writeLargeState, type Row, type RunningProcess } from './large-world.ts';
 
 const { values: options } = parseArgs({ options: { changes: { type: 'string', default: '50' }, 'cpu-prof': { type: 'string' } } });
 
@@ -62,7 +63,7 @@ const report = (what: string, value: number, unit: string, limit?: string) => ro
 
 const directory = await mkdtemp(join(tmpdir(), 'sallyport-bench-'));
 try {
-  const [gatewayPort, meshPort] = (await freePorts(2)) as [number, number];
+  const [gatewayPort, meshPort] = (await findFreePorts(2)) as [number, number];
   await writeLargeState(join(directory, 'control'), objectsBesidePolicies({ gateway: gatewayPort, target: 9 }));
   const world = createWorld(directory, meshPort);
   const profiling = options['cpu-prof'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options['cpu-prof']}`];

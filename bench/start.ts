@@ -12,7 +12,8 @@ import tls from 'node:tls';
 import { adminPaths, type StatusResult } from '../src/api/admin.ts';
 import type { ClientCertificate } from '../src/api/mesh-credentials.ts';
 import { workloadSpiffeId } from '../src/core/spiffe-id.ts';
-import { commands, createWorld, eachIdentity, freePorts, gatewayName, objectsBesidePolicies, policyOf, printTable, quantile, start, trustDomain, waitFor, writeLargeState, type Launch, type Row, type RunningProcess, type World } from './large-world.ts';
+import { findFreePorts } from '../src/demo/processes.ts';
+import { commands, createWorld, eachIdentity, gatewayName, objectsBesidePolicies, policyOf, printTable, quantile, start, trustDomain, waitFor, writeLargeState, type Launch, type Row, type RunningProcess, type World } from './large-world.ts';
 
 const { values: options } = parseArgs({ options: { runs: { type: 'string', default: '5' }, 'cpu-prof': { type: 'string' } } });
 const runs = Number(options.runs);
@@ -79,7 +80,7 @@ const directory = await mkdtemp(join(tmpdir(), 'sallyport-bench-'));
 const target = createServer((socket) => socket.on('error', () => undefined).end('hello\n'));
 await new Promise<void>((resolve) => target.listen(0, '127.0.0.1', resolve));
 try {
-  const [gatewayPort, meshPort] = (await freePorts(2)) as [number, number];
+  const [gatewayPort, meshPort] = (await findFreePorts(2)) as [number, number];
   const world = createWorld(directory, meshPort);
   const objects = [...objectsBesidePolicies({ gateway: gatewayPort, target: (target.address() as AddressInfo).port }), ...eachIdentity((namespace, account) => policyOf(namespace, account))];
   const revision = await writeLargeState(join(directory, 'control'), objects);

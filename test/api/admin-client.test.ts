@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createAdminClient, type AdminClient } from '../../src/api/admin-client.ts';
 import { problemOf } from '../../src/api/problem.ts';
 import { SallyportError } from '../../src/core/errors.ts';
+import { rejection } from '../support/rejection.ts';
 
 describe('admin client', () => {
   let directory: string;
@@ -29,16 +30,6 @@ describe('admin client', () => {
     return createAdminClient({ kind: 'unix', socketPath });
   }
 
-  async function refusal(promise: Promise<unknown>): Promise<SallyportError> {
-    try {
-      await promise;
-    } catch (error) {
-      assert.ok(error instanceof SallyportError, String(error));
-      return error;
-    }
-    return assert.fail('was not refused');
-  }
-
   it('sends a query without what is undefined, and a body as JSON', async () => {
     const seen: unknown[] = [];
     const client = await clientOf((request, response) => {
@@ -60,21 +51,21 @@ describe('admin client', () => {
       for await (const line of client.lines('/x', {}, new AbortController().signal)) assert.fail(line);
     };
     for (const call of [client.get('/x'), client.post('/x', {}), client.text('/x'), lines()]) {
-      const { code, message, hint } = await refusal(call);
+      const { code, message, hint } = await rejection(call);
       assert.deepEqual([code, message, hint], ['not-found', 'no such thing', 'look elsewhere']);
     }
   });
 
   it('calls "unavailable" what is not there, breaks off, or is no control plane', async () => {
-    const away = await refusal(createAdminClient({ kind: 'unix', socketPath: join(directory, 'nothing.sock') }).get('/x'));
+    const away = await rejection(createAdminClient({ kind: 'unix', socketPath: join(directory, 'nothing.sock') }).get('/x'));
     assert.equal(away.code, 'unavailable');
     assert.match(away.hint ?? '', /sallyport serve/);
     const other = await clientOf((request, response) => {
       if (request.url === '/cut') request.socket.destroy();
       else response.writeHead(request.url === '/error' ? 502 : 200).end('<html>');
     });
-    for (const path of ['/cut', '/error', '/html']) assert.equal((await refusal(other.get(path))).code, 'unavailable', path);
-    assert.equal((await refusal(other.text('/error'))).code, 'unavailable');
+    for (const path of ['/cut', '/error', '/html']) assert.equal((await rejection(other.get(path))).code, 'unavailable', path);
+    assert.equal((await rejection(other.text('/error'))).code, 'unavailable');
   });
 
   it('calls "unavailable" an answer that breaks off in the middle', async () => {
@@ -82,8 +73,8 @@ describe('admin client', () => {
       response.writeHead(200, { 'content-length': '100' });
       response.write('{"a":', () => request.socket.destroy());
     });
-    assert.equal((await refusal(client.get('/x'))).code, 'unavailable');
-    assert.equal((await refusal(client.text('/x'))).code, 'unavailable');
+    assert.equal((await rejection(client.get('/x'))).code, 'unavailable');
+    assert.equal((await rejection(client.text('/x'))).code, 'unavailable');
   });
 
   it('gives the lines of an endless answer as they come, until it is aborted', async () => {

@@ -9,12 +9,12 @@ import { enrol, renew } from '../../src/api/enrolment-client.ts';
 import { meshChannelCredentials, meshChannelOptions } from '../../src/api/mesh-credentials.ts';
 import { typeUrls } from '../../src/api/type-urls.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
-import { SallyportError } from '../../src/core/errors.ts';
 import { certificatesToPem, toPem } from '../../src/core/x509/pem.ts';
 import { parseX509Svid } from '../../src/core/x509/x509-svid.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { createDeltaClient } from '../../src/xds/index.ts';
 import { startTestControl, type TestControl } from '../support/control.ts';
+import { rejection } from '../support/rejection.ts';
 
 const productpage = 'spiffe://cluster.local/ns/bookinfo/sa/productpage';
 const limits = { timeoutMs: 5_000 };
@@ -46,16 +46,6 @@ kind: SnatBinding
 metadata: {name: bookinfo, namespace: bookinfo}
 spec: {subject: {namespace: bookinfo}, pool: billing}
 `;
-
-async function rejection(promise: Promise<unknown>): Promise<SallyportError> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.ok(error instanceof SallyportError, String(error));
-    return error;
-  }
-  return assert.fail('was not refused');
-}
 
 describe('control plane', () => {
   let server: TestControl;

@@ -3,6 +3,7 @@ import { createManifestReader, manifestReaderLimits, type ReadManifests } from '
 import { refOf } from '../../src/core/desired-state.ts';
 import { SallyportError, type Fault } from '../../src/core/errors.ts';
 import { startTestControl } from '../support/control.ts';
+import { rejection } from '../support/rejection.ts';
 
 const policy = (index: number, service = 'proxy') => `apiVersion: sallyport.dev/v1alpha1
 kind: EgressPolicy
@@ -14,16 +15,6 @@ const many = (count: number, service?: string) => [{ file: 'pool.yaml', text: 'a
 const inThread = { inlineCharsMax: 0 };
 const inline = { inlineCharsMax: Infinity };
 const objectsOf = (manifests: ReadManifests) => Promise.resolve(manifests.objects);
-
-async function rejection(promise: Promise<unknown>): Promise<SallyportError> {
-  try {
-    await promise;
-  } catch (error) {
-    assert.ok(error instanceof SallyportError, String(error));
-    return error;
-  }
-  return assert.fail('it was not refused');
-}
 
 describe('reading manifests in a thread', () => {
   it('gives the same objects as reading them here', async () => {
