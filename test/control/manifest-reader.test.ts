@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { createManifestReader, manifestReaderLimits, type ReadManifests } from '../../src/control/manifest-reader.ts';
 import { refOf } from '../../src/core/desired-state.ts';
-import { SallyportError, type Fault } from '../../src/core/errors.ts';
 import { startTestControl } from '../support/control.ts';
 import { rejection } from '../support/rejection.ts';
 
