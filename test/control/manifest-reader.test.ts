@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createManifestReader, manifestReaderLimits, type ReadManifests } from '../../src/control/manifest-reader.ts';
 import { refOf } from '../../src/core/desired-state.ts';
+import type { Fault } from '../../src/core/errors.ts';
 import { startTestControl } from '../support/control.ts';
 import { rejection } from '../support/rejection.ts';
 
