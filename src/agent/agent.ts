@@ -12,7 +12,8 @@ import { agentLimits, type AgentLimits } from './limits.ts';
 import { writeSvidFiles } from './svid-files.ts';
 import { createUpstreamSet, type UpstreamStatus } from './upstream-set.ts';
 import { createUpstreamStore, type HeldUpstreams } from './upstream-store.ts';
-import { isLoopback, readUpstream } from './upstream.ts';
+import { isLoopback } from '../core/ip-address.ts';
+import { readUpstream } from './upstream.ts';
 
 export interface AgentOptions extends Omit<IdentityOptions, 'identityAddress' | 'log'> {
   /** The control plane's services for those who have a certificate (IdentityService and ADS), `host:port`. */

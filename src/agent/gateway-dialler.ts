@@ -6,7 +6,7 @@ import { SallyportError } from '../core/errors.ts';
 import type { Endpoint } from '../core/plan/plan.ts';
 import type { IdentitySource, WorkloadIdentity } from '../identity/index.ts';
 import { setCarrier } from '../relay/reset.ts';
-import { formatEndpoint } from './upstream.ts';
+import { formatEndpoint } from '../core/ip-address.ts';
 
 /**
  * Opens mTLS to one gateway of an upstream: TLS 1.3, with the identity of this moment. Resolves once the gateway has proved

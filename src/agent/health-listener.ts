@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import { SallyportError } from '../core/errors.ts';
 import type { Endpoint } from '../core/plan/plan.ts';
-import { formatEndpoint, isLoopback } from './upstream.ts';
+import { formatEndpoint, isLoopback } from '../core/ip-address.ts';
 
 export interface HealthListener {
   readonly port: number;

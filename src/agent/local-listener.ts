@@ -2,7 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Endpoint } from '../core/plan/plan.ts';
 import type { AgentLimits } from './limits.ts';
-import { formatEndpoint, isLoopback } from './upstream.ts';
+import { formatEndpoint, isLoopback } from '../core/ip-address.ts';
 
 export type ListenerState = { readonly listening: true } | { readonly listening: false; readonly reason: string };
 

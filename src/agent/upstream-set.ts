@@ -6,7 +6,7 @@ import { carryConnection, type Connection, type EndReason } from './connection.t
 import type { DialGateway } from './gateway-dialler.ts';
 import type { AgentLimits } from './limits.ts';
 import { openLocalListener, type ListenerState, type LocalListener } from './local-listener.ts';
-import { formatEndpoint } from './upstream.ts';
+import { formatEndpoint } from '../core/ip-address.ts';
 
 export interface UpstreamStatus {
   readonly id: string;

@@ -1,9 +1,9 @@
 /** Calls the admin API: over its Unix socket, or over mTLS. Throws the SallyportError that the control plane answered with. */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { checkServerIdentity } from 'node:tls';
 import { SallyportError } from '../core/errors.ts';
-import { parseX509Svid } from '../core/x509/x509-svid.ts';
+import type { SpiffeId } from '../core/spiffe-id.ts';
+import { serverIdentityCheck } from './mesh-credentials.ts';
 import { errorOfProblem } from './problem.ts';
 
 export type AdminAddress =
@@ -16,7 +16,7 @@ export type AdminAddress =
       readonly privateKeyPem: string;
       readonly trustBundlePem: string;
       /** The SPIFFE ID that the control plane must prove. */
-      readonly serverIdentity: string;
+      readonly serverIdentity: SpiffeId;
     };
 
 export interface AdminClient {
@@ -98,11 +98,7 @@ function open(address: AdminAddress, method: string, path: string, signal: Abort
     minVersion: 'TLSv1.3',
     allowPartialTrustChain: true,
     agent: false,
-    checkServerIdentity(_host, certificate) {
-      const parsed = parseX509Svid(certificate.raw);
-      if (parsed.ok && parsed.svid.spiffeId === serverIdentity) return undefined;
-      return checkServerIdentity(serverIdentity, certificate) ?? new Error('unreachable');
-    },
+    checkServerIdentity: serverIdentityCheck([serverIdentity]),
   });
 }
 

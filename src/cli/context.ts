@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { createAdminClient, type AdminClient } from '../api/admin-client.ts';
 import { SallyportError } from '../core/errors.ts';
+import { parseSpiffeId } from '../core/spiffe-id.ts';
 
 export interface CliContext {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -55,6 +56,8 @@ export function adminClientOf(context: CliContext, options: ServerOptions): Admi
   if (cert === undefined || key === undefined || trustBundle === undefined) {
     throw new SallyportError('usage', `${JSON.stringify(server)} is spoken to with mTLS, which needs --cert, --key and --trust-bundle`, { hint: 'make a certificate: sallyport cert issue --purpose admin SPIFFE-ID' });
   }
+  const identity = parseSpiffeId(serverIdentity);
+  if (!identity.ok) throw new SallyportError('usage', identity.reason, { place: '--server-identity' });
   return createAdminClient({
     kind: 'mtls',
     host: endpoint[1] ?? endpoint[2]!,
@@ -62,7 +65,7 @@ export function adminClientOf(context: CliContext, options: ServerOptions): Admi
     certificateChainPem: readFile(cert),
     privateKeyPem: readFile(key),
     trustBundlePem: readFile(trustBundle),
-    serverIdentity,
+    serverIdentity: identity.id,
   });
 }
 

@@ -76,3 +76,18 @@ export function rangeContains(range: AddressRange, address: IpAddress): boolean 
 export function rangesOverlap(a: AddressRange, b: AddressRange): boolean {
   return a.family === b.family && a.first <= b.last && b.first <= a.last;
 }
+
+/** Whether only this host can connect there: 127.0.0.0/8 (RFC 1122, section 3.2.1.3) or ::1 (RFC 4291, section 2.5.3). */
+export function isLoopback(address: IpAddress): boolean {
+  return address.startsWith('127.') || address === '::1';
+}
+
+/** An address as it stands before a port: IPv6 in brackets. */
+export function formatAddress(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}
+
+/** `127.0.0.1:21`, `[::1]:21`, as logs, errors and the ledger have it. */
+export function formatEndpoint({ address, port }: { readonly address: string; readonly port: number }): string {
+  return `${formatAddress(address)}:${port}`;
+}

@@ -1,7 +1,7 @@
 import type { LedgerRecord } from '../core/ledger-record.ts';
 import type { Revision, ServicePortId } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
-import { formatEndpoint } from './dial.ts';
+import { formatEndpoint } from '../core/ip-address.ts';
 import type { ConnectionLedger } from './protocol.ts';
 
 /** Where records go. */

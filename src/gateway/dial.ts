@@ -1,6 +1,6 @@
 /** Connecting onward: from the identity's own address, through the targets in turn, in bounded time. */
 import net from 'node:net';
-import { familyOf, type IpAddress } from '../core/ip-address.ts';
+import { familyOf, formatAddress, formatEndpoint, type IpAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { DenyReason, Endpoint, SnatSource, Target } from '../core/plan/plan.ts';
 import type { SnatAddress, SnatPorts } from '../core/snat/snat-ports.ts';
@@ -141,7 +141,3 @@ function summarise(failures: readonly Failure[], connectTimeoutMs: number): Fail
 }
 
 const familyName = (address: IpAddress): string => (familyOf(address) === 'ipv4' ? 'IPv4' : 'IPv6');
-const formatAddress = (address: string): string => (address.includes(':') ? `[${address}]` : address);
-
-/** `address:port`, with brackets around IPv6, as the ledger has it. */
-export const formatEndpoint = ({ address, port }: { readonly address: string; readonly port: number }): string => `${formatAddress(address)}:${port}`;

@@ -7,7 +7,7 @@ import type { Endpoint, Revision } from '../core/plan/plan.ts';
 import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type IdentityOptions, type IdentityStatus, type WorkloadIdentity } from '../identity/index.ts';
 import { openSpool } from '../store/index.ts';
 import { createDeltaClient, type DeltaClient, type DeltaUpdate } from '../xds/index.ts';
-import { formatEndpoint } from './dial.ts';
+import { formatEndpoint } from '../core/ip-address.ts';
 import { createTableStore, emptyTable, holdUpdate, isComplete, tableTypes, wholeTable, type HeldTable } from './held-table.ts';
 import { startLedgerShipper, type LedgerShipper } from './ledger-shipper.ts';
 import { createGatewayMetrics } from './metrics.ts';

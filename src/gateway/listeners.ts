@@ -1,7 +1,8 @@
 /** The set of TCP listeners that the table asks for, kept true while the table changes. */
 import net from 'node:net';
 import type { Endpoint } from '../core/plan/plan.ts';
-import { formatEndpoint, keepAliveDelayMs } from './dial.ts';
+import { formatEndpoint } from '../core/ip-address.ts';
+import { keepAliveDelayMs } from './dial.ts';
 
 export interface Listeners {
   /** Opens what is new, closes what is gone; connections stay. Resolves when each new one listens or has failed for the first time. */

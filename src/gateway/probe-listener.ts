@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { SallyportError } from '../core/errors.ts';
 import type { Endpoint } from '../core/plan/plan.ts';
-import { formatEndpoint } from './dial.ts';
+import { formatEndpoint, isLoopback } from '../core/ip-address.ts';
 
 export interface ProbeListener {
   readonly port: number;
@@ -19,7 +19,7 @@ export interface ProbeSources {
  * not a loopback address, and `unavailable` where it cannot listen.
  */
 export async function openProbeListener(endpoint: Endpoint, { status, metrics }: ProbeSources): Promise<ProbeListener> {
-  if (!(endpoint.address.startsWith('127.') || endpoint.address === '::1')) {
+  if (!isLoopback(endpoint.address)) {
     throw new SallyportError('usage', `"${formatEndpoint(endpoint)}" is not a loopback address`, { hint: 'probes and metrics are served on loopback addresses only' });
   }
   const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000, keepAliveTimeout: 1_000 }, (request, response) => {

@@ -1,6 +1,6 @@
 /** The gateway's share of the plan, in the shape that decisions need. */
 import type { Endpoint, Revision, ServicePort, ServicePortId } from '../core/plan/plan.ts';
-import { formatEndpoint } from './dial.ts';
+import { formatEndpoint } from '../core/ip-address.ts';
 import type { GatewaySettings } from './protocol.ts';
 
 /** What has changed since the last one. What is absent stays as it is. */

@@ -10,7 +10,7 @@ import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { WorkloadIdentity } from '../identity/index.ts';
 import { reset, setCarrier } from '../relay/reset.ts';
-import { formatEndpoint } from './dial.ts';
+import { formatEndpoint } from '../core/ip-address.ts';
 import { verifyPeer, type VerifiedPeer } from './peer.ts';
 
 /** The certificates a gateway shows and believes. */

@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import { adminPaths, type CaStatus, type CertificateResult, type ExplainResult, type LedgerVerification, type ObjectList, type StatusResult } from '../../src/api/admin.ts';
 import { createAdminClient } from '../../src/api/admin-client.ts';
 import { enrol, renew } from '../../src/api/enrolment-client.ts';
-import { meshChannelCredentials, meshChannelOptions } from '../../src/api/mesh-credentials.ts';
+import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } from '../../src/api/mesh-credentials.ts';
 import { typeUrls } from '../../src/api/type-urls.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
 import { certificatesToPem, toPem } from '../../src/core/x509/pem.ts';
 import { parseX509Svid } from '../../src/core/x509/x509-svid.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { createDeltaClient } from '../../src/xds/index.ts';
-import { startTestControl, type TestControl } from '../support/control.ts';
+import { startTestControl, trustDomain, type TestControl } from '../support/control.ts';
 import { rejection } from '../support/rejection.ts';
 
 const productpage = 'spiffe://cluster.local/ns/bookinfo/sa/productpage';
@@ -280,7 +280,7 @@ spec: {subjects: [{namespace: bookinfo}], to: [{service: prxy}]}
         certificateChainPem: issued.certificateChainPem,
         privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
         trustBundlePem: issued.trustBundlePem,
-        serverIdentity: 'spiffe://cluster.local/ns/sallyport-system/sa/control',
+        serverIdentity: defaultControlIdentity(trustDomain),
       });
     }
 

@@ -4,7 +4,7 @@ import { describeRef, keyOf, refOf } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
 import type { GatewayChoice } from './gateways.ts';
 import { grantsOf } from './grants.ts';
-import { familyOf, parseAddress } from '../ip-address.ts';
+import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
 import type { ExternalService } from '../objects/index.ts';
 import { boundedList, sortedUnique } from '../order.ts';
 import type { Endpoint, Grant, PlannedGateway, ServicePort, Target } from './plan.ts';
@@ -117,7 +117,7 @@ function identityFaults(service: ExternalService, trustDomain: TrustDomain): Fau
 /** Whoever reaches an agent's listener is taken for its workload. */
 function agentAddressFaults(service: ExternalService): Fault[] {
   const address = service.spec.agentAddress ?? agentAddressDefault;
-  if (address.startsWith('127.') || address === '::1') return [];
+  if (isLoopback(address)) return [];
   return [{ code: 'agent-address-exposed', message: `agent address "${address}" is not a loopback address`, hint: 'choose one of 127.0.0.0/8, or ::1: anyone who reaches it would leave as the workload', object: refOf(service), path: ['spec', 'agentAddress'] }];
 }
 
