@@ -36,6 +36,7 @@ export const connectionReasons = [
   'limit-exceeded',
   'policy-revoked',
   'snat-ports-exhausted',
+  'target-removed',
   'target-reset',
 ] as const;
 export type ConnectionReason = (typeof connectionReasons)[number];

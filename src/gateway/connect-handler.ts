@@ -10,8 +10,9 @@ import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { DenyReason } from '../core/plan/plan.ts';
 import { reset } from '../relay/reset.ts';
 import { splice } from '../relay/splice.ts';
+import type { Dialled } from './dial.ts';
 import { happens, passBytes, readHead } from './head-stream.ts';
-import type { AllowedDecision, Dialled, OpenedRecord, ProtocolHandler } from './protocol.ts';
+import type { AllowedDecision, OpenedRecord, ProtocolHandler } from './protocol.ts';
 import { handleStream, reasonOf } from './stream-handler.ts';
 
 export const handleConnect: ProtocolHandler = (context) => (context.grant.connectAuthorities === null ? handleStream(context) : handleLimitedConnect(context));

@@ -8,7 +8,7 @@ import { decide } from '../core/plan/decide.ts';
 import { describeDenial } from '../core/plan/denial.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { Protocol } from '../core/objects/index.ts';
-import type { DenyReason, Endpoint, ServicePort, SnatSource } from '../core/plan/plan.ts';
+import type { Decision, DenyReason, Endpoint, ServicePort, SnatSource } from '../core/plan/plan.ts';
 import { createSnatPorts } from '../core/snat/snat-ports.ts';
 import { reset } from '../relay/reset.ts';
 import { createConnectionLedger, type RecordSink } from './connection-ledger.ts';
@@ -21,6 +21,7 @@ import type { VerifiedPeer } from './peer.ts';
 import { listenForPeers } from './peer-listener.ts';
 import type { AllowedDecision, GatewaySettings, ProtocolHandler } from './protocol.ts';
 import { createRecordBudget } from './record-budget.ts';
+import { createServiceDial } from './service-dial.ts';
 import { createTable, type TableChange } from './table.ts';
 import { createTlsFront, type HandshakeRefusal, type TlsMaterial } from './tls-front.ts';
 
@@ -115,7 +116,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const { localAddress } = client; // a closed connection has none, and a listener without an address would be open to all
     const clientGone = new AbortController();
     client.once('close', () => clientGone.abort(null)); // a reason of its own would cost a stack trace for each connection
+    const { keepsTo, ...dials } = createServiceDial({
+      dialTargets: (targets) => dial({ snat: grant.snat, targets, connectTimeoutMs: settings.limits.connectTimeoutMs, signal: clientGone.signal }),
+      targets: () => table.servicePort(servicePort.id)?.targets ?? [],
+    });
     const session = options.handlers[servicePort.protocol]({
+      ...dials,
       client,
       clientEndpoint,
       peer,
@@ -124,10 +130,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       settings,
       now,
       ledger: ledgerOf({ client: clientEndpoint, spiffeId: peer.spiffeId, service: servicePort.id, policies: grant.policies }),
-      dial: (targets = servicePort.targets) => dial({ snat: grant.snat, targets, connectTimeoutMs: settings.limits.connectTimeoutMs, signal: clientGone.signal }),
       listenForPeers: async (ports, events) => (localAddress === undefined ? undefined : listenForPeers({ front, address: localAddress, ports, events, random })),
     });
-    const connection: LiveConnection = { servicePort, grant, peer, session };
+    const connection: LiveConnection = { servicePort, grant, peer, session, keepsTo };
     live.add(connection);
     const over = session.done.then(() => {
       live.remove(connection);
@@ -145,7 +150,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const servicePort = table.servicePort(id);
     for (const [spiffeId, connections] of [...live.toServicePort(id)]) {
       const decision = table.settings && decide(servicePort, spiffeId, table.settings.trustDomain);
-      for (const connection of [...connections]) if (decision?.allowed !== true || !staysAllowed(connection, decision)) connection.session.end('policy-revoked');
+      for (const connection of [...connections]) {
+        const reason = reasonToEnd(connection, decision);
+        if (reason !== undefined) connection.session.end(reason);
+      }
     }
   }
 
@@ -176,6 +184,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       return budget.refused;
     },
   };
+}
+
+/** Why a connection may not go on under a new decision, if so. */
+function reasonToEnd(connection: LiveConnection, decision: Decision | undefined): ConnectionReason | undefined {
+  if (decision?.allowed !== true || !staysAllowed(connection, decision)) return 'policy-revoked';
+  return connection.keepsTo(decision.servicePort.targets) ? undefined : 'target-removed';
 }
 
 /** Whether a connection is still what the new decision allows: the same protocol, from the same source, under constraints that its session keeps. */

@@ -16,11 +16,27 @@ export interface DialRequest {
   readonly signal?: AbortSignal;
 }
 
-export type DialOutcome =
-  /** The socket is connected, half-open, not flowing, and gives its source port back when it closes. An error listener is there: watch `close`. */
-  | { readonly ok: true; readonly socket: net.Socket; readonly local: Endpoint; readonly remote: Endpoint }
-  /** `detail` is one sentence, safe to print, and tells of every target. */
-  | { readonly ok: false; readonly reason: ConnectionReason | DenyReason; readonly detail: string };
+export type DialOutcome = Dialled | Failure;
+
+export interface Dialled extends Connected {
+  /** The one that led to `remote`. */
+  readonly target: Target;
+}
+
+/** The socket is connected, half-open, not flowing, and gives its source port back when it closes. An error listener is there: watch `close`. */
+interface Connected {
+  readonly ok: true;
+  readonly socket: net.Socket;
+  readonly local: Endpoint;
+  readonly remote: Endpoint;
+}
+
+/** `detail` is one sentence, safe to print, and tells of every target. */
+interface Failure {
+  readonly ok: false;
+  readonly reason: ConnectionReason | DenyReason;
+  readonly detail: string;
+}
 
 export type Dial = (request: DialRequest) => Promise<DialOutcome>;
 
@@ -28,8 +44,6 @@ export type Dial = (request: DialRequest) => Promise<DialOutcome>;
 const portRefusalsMax = 256;
 /** As Go's net.Dialer: a target that does not answer must leave time for the next. */
 const attemptTimeoutMinMs = 2_000;
-
-type Failure = Extract<DialOutcome, { ok: false }>;
 
 export function createDial({ ports, lookup, now }: { readonly ports: SnatPorts; readonly lookup: HostLookup; readonly now: () => number }): Dial {
   return async function dial({ snat, targets, connectTimeoutMs, signal }) {
@@ -54,14 +68,15 @@ export function createDial({ ports, lookup, now }: { readonly ports: SnatPorts; 
         const share = left / (targets.length - index + places.addresses.length - place - 1);
         const timeoutMs = Math.min(left, Math.max(share, attemptTimeoutMinMs));
         const outcome = timeoutMs > 0 ? await connectFrom(source, remote, timeoutMs, signal) : timedOut(remote, connectTimeoutMs);
-        if (outcome.ok || outcome.reason === 'client-closed') return outcome;
+        if (outcome.ok) return { ...outcome, target };
+        if (outcome.reason === 'client-closed') return outcome;
         failures.push(outcome);
       }
     }
     return summarise(failures, connectTimeoutMs);
   };
 
-  async function connectFrom(source: SnatAddress, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<DialOutcome> {
+  async function connectFrom(source: SnatAddress, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connected | Failure> {
     const destination = formatEndpoint(remote);
     const refused: number[] = [];
     try {
@@ -88,7 +103,7 @@ export function createDial({ ports, lookup, now }: { readonly ports: SnatPorts; 
   }
 }
 
-function attempt(localAddress: IpAddress, localPort: number, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<DialOutcome | (Failure & { portTaken: true })> {
+function attempt(localAddress: IpAddress, localPort: number, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connected | Failure | (Failure & { portTaken: true })> {
   return new Promise((resolve) => {
     if (signal?.aborted === true) {
       resolve(clientClosed);

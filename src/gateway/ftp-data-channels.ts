@@ -67,7 +67,7 @@ export function createFtpDataChannels(context: ProtocolContext, serverAddress: I
 
   async function carry(socket: TLSSocket, client: string, serverPort: number): Promise<void> {
     const child = ledger.child(client);
-    const dialled = await context.dial([{ kind: 'address', address: serverAddress, port: serverPort }]);
+    const dialled = await context.dialBeside({ address: serverAddress, port: serverPort });
     if (!dialled.ok) {
       child.denied(ended ?? dialled.reason, dialled.detail);
       reset(socket);

@@ -4,12 +4,14 @@ import type { ServicePort, ServicePortId } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { VerifiedPeer } from './peer.ts';
 import type { AllowedDecision, ProtocolSession } from './protocol.ts';
+import type { ServiceDial } from './service-dial.ts';
 
 export interface LiveConnection {
   readonly servicePort: ServicePort;
   readonly grant: AllowedDecision['grant'];
   readonly peer: VerifiedPeer;
   readonly session: ProtocolSession;
+  readonly keepsTo: ServiceDial['keepsTo'];
 }
 
 export interface LiveConnections {

@@ -2,15 +2,15 @@
 import type { TLSSocket } from 'node:tls';
 import type { GatewaySettings } from '../api/table-codec.ts';
 import type { ConnectionReason, ConnectionOpened } from '../core/ledger-record.ts';
-import type { Decision, DenyReason, Endpoint, PortRange, ServicePort, Target } from '../core/plan/plan.ts';
+import type { Decision, DenyReason, Endpoint, PortRange, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
-import type { DialOutcome } from './dial.ts';
+import type { Dialled } from './dial.ts';
 import type { VerifiedPeer } from './peer.ts';
+import type { ServiceDial } from './service-dial.ts';
 
 export type { GatewaySettings };
 
 export type AllowedDecision = Extract<Decision, { allowed: true }>;
-export type Dialled = Extract<DialOutcome, { ok: true }>;
 
 /** Writes the records of one connection. */
 export interface ConnectionLedger {
@@ -54,8 +54,10 @@ export interface ProtocolContext {
   readonly ledger: ConnectionLedger;
   /** The wall clock, in milliseconds. */
   readonly now: () => number;
-  /** From the grant's address, to the service port's own targets unless others are given. Given up when the client closes. */
-  readonly dial: (targets?: readonly Target[]) => Promise<DialOutcome>;
+  /** From the grant's address to one of the service port's targets. Given up when the client closes. */
+  readonly dial: ServiceDial['dial'];
+  /** The same for a further connection of this session. */
+  readonly dialBeside: ServiceDial['dialBeside'];
   /**
    * Listens for further connections of this session, at the address that the client has connected to, on a free port of `ports`
    * (any, for null). Undefined when none is free.

@@ -26,8 +26,13 @@ describe('revoking', function () {
     await sallyport.close();
   });
 
+  interface Transfer {
+    readonly received: () => number;
+    readonly endedAt: () => number | undefined;
+  }
+
   /** A download that goes on until somebody ends it. */
-  async function startTransfer(workload: Workload): Promise<{ readonly received: () => number; readonly endedAt: () => number | undefined }> {
+  async function startTransfer(workload: Workload): Promise<Transfer> {
     const dialogue = await sallyport.openAtAgent(workload, port);
     open.add(dialogue);
     dialogue.write('drip\n');
@@ -42,6 +47,10 @@ describe('revoking', function () {
   /** Runs `revoke`, and sees bookinfo or reports end in time while the other goes on. */
   async function assertEnds(ending: Workload, goingOn: Workload, revoke: () => Promise<unknown>): Promise<void> {
     const [ends, goesOn] = await Promise.all([startTransfer(ending), startTransfer(goingOn)]);
+    await assertTransferEnds(ends, goesOn, revoke);
+  }
+
+  async function assertTransferEnds(ends: Transfer, goesOn: Transfer, revoke: () => Promise<unknown>): Promise<void> {
     await revoke();
     const revokedAt = Date.now();
     const endedAt = await waitFor('the transfer to end', 5_000, ends.endedAt);
@@ -76,13 +85,30 @@ describe('revoking', function () {
     await assertLetIn('productpage');
   });
 
+  it('a service’s address ends the live transfer to it within a second, and leaves one to another address alone', async () => {
+    const other = await startWitness({ address: '127.0.0.3', port: witness.port });
+    const offer = (...addresses: string[]) => sallyport.apply(serviceManifests({ name: 'witness', addresses, port, targetPort: witness.port, allowed: agents }));
+    try {
+      const goesOn = await startTransfer('productpage');
+      await offer('127.0.0.3', '127.0.0.1');
+      await waitFor('the new address to be dialled', 5_000, async () => {
+        await assertLetIn('productpage');
+        return other.accepted > 0 || undefined;
+      });
+      const ends = await startTransfer('productpage');
+      await assertTransferEnds(ends, goesOn, () => offer('127.0.0.1'));
+    } finally {
+      other.close();
+    }
+  });
+
   it('says in the ledger why each of them ended', async () => {
-    const reasons = await waitFor('the records of both', 5_000, async () => {
+    const reasons = await waitFor('the records of all', 5_000, async () => {
       const { stdout } = await sallyport.cli(['ledger', 'tail', '--last', '100', '--type', 'connection-closed']);
       const ended = stdout.split('\n').filter(Boolean).map((line) => JSON.parse(line) as { spiffeId: string; reason: string });
-      const found = agents.map((workload) => ended.filter(({ spiffeId, reason }) => spiffeId === workloadIdentities[workload] && /revoked$/.test(reason)).map(({ reason }) => reason));
-      return found.every(({ length }) => length > 0) ? found : undefined;
+      const found = agents.map((workload) => [...new Set(ended.filter(({ spiffeId, reason }) => spiffeId === workloadIdentities[workload] && /-re(vok|mov)ed$/.test(reason)).map(({ reason }) => reason))]);
+      return found.flat().length >= 3 ? found : undefined;
     });
-    assert.deepEqual(reasons.map((found) => [...new Set(found)]), [['policy-revoked'], ['certificate-revoked']]);
+    assert.deepEqual(reasons, [['policy-revoked', 'target-removed'], ['certificate-revoked']]);
   });
 });

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import type tls from 'node:tls';
 import type { IpAddress } from '../../src/core/ip-address.ts';
-import type { Revision, ServicePort } from '../../src/core/plan/plan.ts';
-import { batch, grantTo, productpage, readAll, servicePort, settings, spiffeIdOf, startGateway, startServer, until, type TestGateway, type TestServer } from '../support/gateway.ts';
+import type { Revision, ServicePort, Target } from '../../src/core/plan/plan.ts';
+import type { LookupOutcome } from '../../src/gateway/host-lookup.ts';
+import { batch, grantTo, loopback, productpage, readAll, servicePort, settings, spiffeIdOf, startGateway, startServer, until, type TestGateway, type TestServer } from '../support/gateway.ts';
 import { makePki, type Issued } from '../support/pki.ts';
 
 const revisionTwo = '2'.repeat(64) as Revision;
@@ -14,18 +16,22 @@ describe('what changes while connections live', () => {
   let partner: ServicePort;
   let archive: ServicePort;
   let clockOffsetMs = 0;
+  /** What the names of hosts lead to. */
+  let lookup: (host: string) => Promise<LookupOutcome>;
+
+  function greetAndEcho(socket: Socket): void {
+    socket.write('.');
+    socket.on('data', (bytes: Buffer) => socket.write(bytes));
+    socket.on('end', () => socket.end());
+  }
 
   beforeEach(async () => {
     clockOffsetMs = 0;
-    server = await startServer((socket) => {
-      socket.write('.');
-      socket.on('data', (bytes: Buffer) => socket.write(bytes));
-      socket.on('end', () => socket.end());
-    });
+    server = await startServer(greetAndEcho);
     const grants = [grantTo('bookinfo', '127.0.1.11'), grantTo('reports', '127.0.1.12')];
     partner = servicePort({ targetPort: server.port, grants });
     archive = servicePort({ name: 'archive', targetPort: server.port, grants });
-    gateway = await startGateway({ servicePorts: [partner, archive], now: () => Date.now() + clockOffsetMs });
+    gateway = await startGateway({ servicePorts: [partner, archive], now: () => Date.now() + clockOffsetMs, lookup: (host) => lookup(host) });
   });
 
   afterEach(async () => {
@@ -76,6 +82,78 @@ describe('what changes while connections live', () => {
     await update({ removed: [partner.id] });
     await endsWithin(gone, 1_000);
     await alive(other);
+  });
+
+  describe('the targets of a service', () => {
+    const at = (address: IpAddress): Target => ({ kind: 'address', address, port: server.port });
+    const named = (host: string): Target => ({ kind: 'host', host, port: server.port });
+    const leadsTo = (address: IpAddress): LookupOutcome => ({ ok: true, addresses: [address] });
+    const otherAddress = '127.0.0.3' as IpAddress;
+    const retarget = (...targets: Target[]) => update({ servicePorts: [{ ...partner, targets }] });
+
+    it('end the connections to an address that goes within a second, and no others', async () => {
+      const other = await startServer(greetAndEcho, { address: otherAddress, port: server.port });
+      try {
+        const [staying, elsewhere] = await Promise.all([connected(gateway.pki.issue(productpage)), connected(gateway.pki.issue(productpage), 'archive.egress.svc.cluster.local')]);
+        await retarget(at(otherAddress), at(loopback));
+        const going = await connected(gateway.pki.issue(productpage));
+        assert.equal(other.clients.length, 1);
+        await alive(staying);
+        await retarget(at(loopback));
+        await endsWithin(going, 1_000);
+        const closed = await gateway.record('connection-closed');
+        assert.deepEqual([closed.reason, closed.target], ['target-removed', `${otherAddress}:${server.port}`]);
+        await alive(staying);
+        await alive(elsewhere);
+        await connected(gateway.pki.issue(productpage));
+        assert.equal(other.clients.length, 1);
+      } finally {
+        await other.stop();
+      }
+    });
+
+    it('end the connections to a port that goes', async () => {
+      const client = await connected(gateway.pki.issue(productpage));
+      await retarget({ ...at(loopback), port: server.port - 1 });
+      await endsWithin(client, 1_000);
+    });
+
+    it('keep the connections to a host while they name it, or where it led', async () => {
+      lookup = () => Promise.resolve(leadsTo(loopback));
+      await retarget(named('a.example'));
+      const client = await connected(gateway.pki.issue(productpage));
+      await retarget(named('b.example'), named('a.example'));
+      await alive(client);
+      await retarget(at(loopback));
+      await alive(client);
+      await retarget(named('b.example'));
+      await endsWithin(client, 1_000);
+      assert.equal((await gateway.record('connection-closed')).reason, 'target-removed');
+    });
+
+    it('are as they are when they are dialled, which may be long after the connection came', async () => {
+      const proxy: ServicePort = { ...partner, protocol: 'HTTPConnect', grants: [grantTo('bookinfo', '127.0.1.11', { connectAuthorities: ['a.example:443'] })] };
+      await update({ servicePorts: [{ ...proxy, targets: [at(otherAddress)] }] });
+      const client = gateway.connect(gateway.pki.issue(productpage));
+      await until(() => gateway.dataPlane.connections === 1);
+      await update({ servicePorts: [{ ...proxy, targets: [at(loopback)] }] });
+      client.write('CONNECT a.example:443 HTTP/1.1\r\n\r\n');
+      await until(() => server.clients.length === 1);
+    });
+
+    it('are not used where they have gone while they were dialled', async () => {
+      const { promise: found, resolve: find } = Promise.withResolvers<LookupOutcome>();
+      const asked: string[] = [];
+      lookup = (host) => (asked.push(host), found);
+      await retarget(named('a.example'));
+      const late = readAll(gateway.connect(gateway.pki.issue(productpage)));
+      await until(() => asked.length === 1);
+      await retarget(at(otherAddress));
+      find(leadsTo(loopback));
+      assert.equal(await late, '');
+      assert.equal((await gateway.record('connection-denied')).reason, 'target-removed');
+      assert.deepEqual(gateway.records.filter(({ type }) => type === 'connection-opened'), []);
+    });
   });
 
   it('a changed source address ends the connections from the old one', async () => {

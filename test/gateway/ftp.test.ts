@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
-import type { Grant, Revision } from '../../src/core/plan/plan.ts';
+import type { Grant, Revision, Target } from '../../src/core/plan/plan.ts';
 import { startFtpServer } from '../../src/demo/ftp-server.ts';
 import type { DemoFtpServer } from '../../src/demo/ftp-server.ts';
 import { openFtpPath, snatAddress } from '../support/ftp-path.ts';
@@ -222,6 +223,28 @@ describe('ftp at the gateway', () => {
     assert.ok(performance.now() - begin < 1_000);
     const ends = path.gateway.records.filter((record) => record.type === 'connection-closed').map(({ reason }) => reason);
     assert.deepEqual(ends, ['policy-revoked', 'policy-revoked']);
+  });
+
+  it('ends session and transfer within a second when the server’s address is removed from the service', async () => {
+    await open();
+    const dialogue = await logIn();
+    const data = await connectData(owner, await dialogue.passive());
+    const content = readToEnd(data);
+    dialogue.socket.write('RETR slow.bin\r\n');
+    await once(data, 'data');
+    const partner = servicePort({ protocol: 'FTP', targetPort: server.port, grants: [grantTo('bookinfo', snatAddress)] });
+    const elsewhere: Target = { kind: 'address', address: '127.0.0.3' as IpAddress, port: server.port };
+    const retarget = (...targets: Target[]) => path.gateway.dataPlane.update({ revision: '2'.repeat(64) as Revision, servicePorts: [{ ...partner, targets }] });
+    await retarget(elsewhere, ...partner.targets);
+    await once(data, 'data');
+    const begin = performance.now();
+    await retarget(elsewhere);
+    assert.ok((await content).length < statement.length);
+    assert.match(await dialogue.reply(), /^421 .*target-removed/);
+    await until(() => path.gateway.dataPlane.connections === 0);
+    assert.ok(performance.now() - begin < 1_000);
+    const ends = path.gateway.records.filter((record) => record.type === 'connection-closed').map(({ reason }) => reason);
+    assert.deepEqual(ends, ['target-removed', 'target-removed']);
   });
 
   it('goes to its own server, whatever address the 227 names', async () => {

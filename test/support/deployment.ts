@@ -128,8 +128,17 @@ spec: {addresses: [127.0.1.11-127.0.1.20]}`,
   ].join('\n---');
 }
 
-/** A service of namespace `bookinfo` on 127.0.0.1, and for each of `allowed` a policy NAME-WORKLOAD that lets it there. */
-export function serviceManifests({ name, protocol = 'TCP', port, targetPort, allowed }: { readonly name: string; readonly protocol?: string; readonly port: number; readonly targetPort: number; readonly allowed: readonly Workload[] }): string {
+/** A service of namespace `bookinfo`, on 127.0.0.1 by default, and for each of `allowed` a policy NAME-WORKLOAD that lets it there. */
+export interface ServiceManifestsShape {
+  readonly name: string;
+  readonly protocol?: string;
+  readonly addresses?: readonly string[];
+  readonly port: number;
+  readonly targetPort: number;
+  readonly allowed: readonly Workload[];
+}
+
+export function serviceManifests({ name, protocol = 'TCP', addresses = ['127.0.0.1'], port, targetPort, allowed }: ServiceManifestsShape): string {
   const policies = allowed.map(
     (workload) => `
 apiVersion: sallyport.dev/v1alpha1
@@ -142,7 +151,7 @@ spec: {subjects: [{namespace: ${namespaces[workload]}}], to: [{service: ${name}}
 apiVersion: sallyport.dev/v1alpha1
 kind: ExternalService
 metadata: {name: ${name}, namespace: bookinfo}
-spec: {addresses: [127.0.0.1], ports: [{name: main, port: ${port}, targetPort: ${targetPort}, protocol: ${protocol}}]}`,
+spec: {addresses: ${JSON.stringify(addresses)}, ports: [{name: main, port: ${port}, targetPort: ${targetPort}, protocol: ${protocol}}]}`,
     ...policies,
   ].join('\n---');
 }

@@ -5,9 +5,9 @@ import tls from 'node:tls';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
 import type { Protocol } from '../../src/core/objects/index.ts';
-import type { Grant, Revision, ServicePort, ServicePortId } from '../../src/core/plan/plan.ts';
+import type { Endpoint, Grant, Revision, ServicePort, ServicePortId } from '../../src/core/plan/plan.ts';
 import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
-import { createDataPlane, type DataPlane } from '../../src/gateway/data-plane.ts';
+import { createDataPlane, type DataPlane, type DataPlaneOptions } from '../../src/gateway/data-plane.ts';
 import { protocolHandlers } from '../../src/gateway/protocol-handlers.ts';
 import { allocateIdentityLimits, createIdentityLimits } from '../../src/gateway/identity-limits.ts';
 import type { GatewaySettings } from '../../src/gateway/protocol.ts';
@@ -82,9 +82,10 @@ export interface TestGatewayOptions {
   readonly limits?: Partial<GatewaySettings['limits']>;
   readonly now?: () => number;
   readonly pki?: Pki;
+  readonly lookup?: DataPlaneOptions['lookup'];
 }
 
-export async function startGateway({ servicePorts, limits = {}, now = Date.now, pki = makePki() }: TestGatewayOptions): Promise<TestGateway> {
+export async function startGateway({ servicePorts, limits = {}, now = Date.now, pki = makePki(), lookup }: TestGatewayOptions): Promise<TestGateway> {
   const records: LedgerRecord[] = [];
   const sink = { accepting: true, append: (record: LedgerRecord) => void records.push(record) };
   const dataPlane = createDataPlane({
@@ -100,6 +101,7 @@ export async function startGateway({ servicePorts, limits = {}, now = Date.now, 
     now,
     random: Math.random,
     newId: randomUUID,
+    ...(lookup === undefined ? {} : { lookup }),
   });
   await dataPlane.update({ revision: revisionOne, settings: { ...settings, limits: { ...settings.limits, ...limits } }, servicePorts });
   const { port } = dataPlane.addressOf(settings.listen[0]!)!;
@@ -152,7 +154,7 @@ export interface TestServer {
 }
 
 /** An external service on loopback. */
-export async function startServer(onConnection: (socket: net.Socket) => void): Promise<TestServer> {
+export async function startServer(onConnection: (socket: net.Socket) => void, { address = loopback, port = 0 }: Partial<Endpoint> = {}): Promise<TestServer> {
   const clients: string[] = [];
   const sockets = new Set<net.Socket>();
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
@@ -162,7 +164,7 @@ export async function startServer(onConnection: (socket: net.Socket) => void): P
     socket.on('close', () => sockets.delete(socket));
     onConnection(socket);
   });
-  await new Promise<void>((resolve) => server.listen(0, loopback, resolve));
+  await new Promise<void>((resolve) => server.listen(port, address, resolve));
   return {
     port: (server.address() as net.AddressInfo).port,
     clients,

@@ -20,8 +20,8 @@ export interface Witness {
 
 const dripEveryMs = 10;
 
-/** Answers a line with ADDRESS:PORT and echoes what follows; to a client whose line begins with `drip` it sends a byte now and then, for as long as it stays. */
-export async function startWitness(): Promise<Witness> {
+/** Listens on 127.0.0.1 and a port of its own by default. Answers a line with ADDRESS:PORT and echoes what follows; to a client whose line begins with `drip` it sends a byte now and then, for as long as it stays. */
+export async function startWitness({ address: host = '127.0.0.1', port: listenPort = 0 }: { readonly address?: string; readonly port?: number } = {}): Promise<Witness> {
   const seen: Testimony[] = [];
   const open = new Set<Socket>();
   let accepted = 0;
@@ -46,7 +46,7 @@ export async function startWitness(): Promise<Witness> {
       socket.once('close', () => clearInterval(drip));
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(listenPort, host, resolve));
   return {
     port: (server.address() as AddressInfo).port,
     get accepted() {
