@@ -18,7 +18,7 @@ interface CallLimits {
   readonly signal?: AbortSignal;
 }
 
-/** Spends a join token. `csr` is DER. Throws as `callUnary` does; the token is sent only to the verified control plane. */
+/** Spends a join token, on the key of `csr` (DER): after a failure that may have lost the answer, ask again with the same key. Throws as `callUnary` does; the token is sent only to the verified control plane. */
 export async function enrol(control: ControlPlane, joinToken: string, csr: Uint8Array, limits: CallLimits): Promise<SvidResponse> {
   return withClient(control, undefined, (client) => callUnary(client, EnrolmentService.method.enrol, { joinToken, csr }, limits));
 }

@@ -8,7 +8,7 @@ import { EnrolmentService, IdentityService } from '../proto/sallyport/v1alpha1/i
 import type { StateStore } from '../store/index.ts';
 import type { Logger } from 'pino';
 import type { Issuance } from './issuance.ts';
-import { redeem, tokenKey } from './join-tokens.ts';
+import { publicKeyHash, redeem, tokenKey } from './join-tokens.ts';
 import { peerOf, type MeshAdmission, type MeshService } from './mesh-listener.ts';
 import { createRateLimit } from './rate-limit.ts';
 import type { ControlSections } from './sections.ts';
@@ -22,22 +22,27 @@ export interface EnrolmentOptions {
   readonly log: Logger;
 }
 
-/** Wrong tokens: a few at once from one address, then one in ten seconds. At 256 bits this is for the log's sake, not the token's. */
+/** Tokens that are refused: a few at once from one address, then one in ten seconds. At 256 bits this is for the log's sake, not the token's. */
 const guesses = { burst: 10, perSecond: 0.1 } as const;
 
 export function createEnrolment({ store, authority, issuance, admission, now, log }: EnrolmentOptions): readonly MeshService[] {
   const guessLimit = createRateLimit(guesses);
 
-  /** Spends the token. The look-up and the commit are in one turn, so that it is spent once. */
-  async function spend(text: string, address: string): Promise<SpiffeId> {
+  /**
+   * Spends the token for a key, or finds it spent by this key. Look-up and commit are in one turn, so that one key has it. A repeat
+   * need not wait until the first is durable: what is issued for it is durable later.
+   */
+  async function spend(text: string, publicKeyDer: Buffer, address: string): Promise<SpiffeId> {
     const key = tokenKey(text);
     const token = key === undefined ? undefined : store.get('tokens', key);
-    if (token === undefined && !guessLimit.take(address, now())) {
-      throw new SallyportError('rate-limited', 'too many wrong join tokens from this address', { hint: 'wait ten seconds' });
+    const spent = redeem(token, publicKeyHash(publicKeyDer), now());
+    if (key === undefined || spent === undefined) {
+      if (!guessLimit.take(address, now())) throw new SallyportError('rate-limited', 'too many wrong join tokens from this address', { hint: 'wait ten seconds' });
+      // One wording for all: a guesser learns nothing.
+      throw new SallyportError('token-invalid', 'the join token is unknown, spent or expired', { hint: 'make a new one: sallyport token create SPIFFE-ID' });
     }
-    const spiffeId = redeem(token, now());
-    await store.commit({ put: { tokens: { [key!]: null } } });
-    return spiffeId;
+    if (spent !== token) await store.commit({ put: { tokens: { [key]: spent } } });
+    return spent.spiffeId;
   }
 
   /** Issues, or records why not, and answers either way. */
@@ -60,11 +65,11 @@ export function createEnrolment({ store, authority, issuance, admission, now, lo
           EnrolmentService.method.enrol,
           async ({ joinToken, csr }, call) => {
             // A request that cannot be granted does not cost the token.
-            const request = parseCsr(Buffer.from(csr));
-            if (!request.ok) throw new SallyportError(csrErrorCode(request.reason), request.detail);
+            const parsed = parseCsr(Buffer.from(csr));
+            if (!parsed.ok) throw new SallyportError(csrErrorCode(parsed.reason), parsed.detail);
             let spiffeId: SpiffeId;
             try {
-              spiffeId = await spend(joinToken, call.getPeer().replace(/:[0-9]+$/, ''));
+              spiffeId = await spend(joinToken, parsed.request.publicKeyDer, call.getPeer().replace(/:[0-9]+$/, ''));
             } catch (error) {
               if (error instanceof SallyportError && error.code === 'token-invalid') await issuance.refuse(null, error);
               throw error;

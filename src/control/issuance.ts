@@ -14,7 +14,7 @@ export interface Issuance {
   isRevoked(serialNumber: string): boolean;
   /** Serial numbers that are not to be accepted though they have not expired. */
   revoked(): readonly string[];
-  /** Revokes one certificate, or all that an identity still holds. Throws `not-found` where there is none. */
+  /** Revokes one certificate, or all that an identity still holds. A spent join token of the identity is then good for nothing more. Throws `not-found` where there is none. */
   revoke(which: { readonly serialNumber?: string | undefined; readonly spiffeId?: string | undefined }): Promise<readonly string[]>;
 }
 
@@ -59,9 +59,12 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
       if (found.length === 0) {
         throw new SallyportError('not-found', `no certificate that is still valid is known for ${JSON.stringify(serialNumber ?? spiffeId ?? '')}`, { hint: 'sallyport ledger tail --type certificate-issued shows what was issued' });
       }
-      await store.commit({ put: { revocations: Object.fromEntries(found) } });
+      const identities = new Set(found.map(([, certificate]) => certificate.spiffeId));
+      // The revoked key could have another certificate for them.
+      const spentTokens = [...store.entries('tokens')].filter(([, token]) => token.spentBy !== undefined && identities.has(token.spiffeId));
+      await store.commit({ put: { revocations: Object.fromEntries(found), tokens: Object.fromEntries(spentTokens.map(([key]) => [key, null])) } });
       await Promise.all(found.map(([serial, certificate]) => ledger.append({ ...stamp(), type: 'certificate-revoked', spiffeId: certificate.spiffeId, serialNumber: serial })));
-      onRevoked(new Set(found.map(([, certificate]) => certificate.spiffeId)));
+      onRevoked(identities);
       return found.map(([serial]) => serial);
     },
   };

@@ -1,15 +1,17 @@
 import { createHash } from 'node:crypto';
-import { SallyportError } from '../core/errors.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 
 /**
- * Join tokens: 256 bits, good for one enrolment of one SPIFFE ID within a short time. Kept only as a SHA-256, which is
- * enough for a secret of full entropy; a store that leaks tells nobody how to enrol.
+ * Join tokens: 256 bits, good for enrolling one SPIFFE ID with one key within a short time. Kept only as a SHA-256, which is
+ * enough for a secret of full entropy; a store that leaks tells nobody how to enrol. The first key to come spends the token; an
+ * answer that is lost on the way is had again with the same key, and with no other.
  */
 export interface JoinToken {
   readonly spiffeId: SpiffeId;
   /** Milliseconds since the epoch. */
   readonly expiresAtMs: number;
+  /** The `publicKeyHash` of the key that has spent it; absent while it is unspent. */
+  readonly spentBy?: string;
 }
 
 const prefix = 'sallyport-join-';
@@ -26,10 +28,14 @@ export function tokenKey(text: string): string | undefined {
   return createHash('sha256').update(text).digest('hex');
 }
 
-/** The SPIFFE ID that the token proves. One wording for unknown, spent and expired: a guesser learns nothing. */
-export function redeem(token: JoinToken | undefined, nowMs: number): SpiffeId {
-  if (token === undefined || token.expiresAtMs <= nowMs) {
-    throw new SallyportError('token-invalid', 'the join token is unknown, spent or expired', { hint: 'make a new one: sallyport token create SPIFFE-ID' });
-  }
-  return token.spiffeId;
+/** SHA-256, hexadecimal, of a SubjectPublicKeyInfo. */
+export function publicKeyHash(publicKeyDer: Buffer): string {
+  return createHash('sha256').update(publicKeyDer).digest('hex');
+}
+
+/** The token as spent by a key, the same object where it was already; undefined where it gives this key nothing. */
+export function redeem(token: JoinToken | undefined, keyHash: string, nowMs: number): JoinToken | undefined {
+  if (token === undefined || token.expiresAtMs <= nowMs) return undefined;
+  if (token.spentBy === undefined) return { ...token, spentBy: keyHash };
+  return token.spentBy === keyHash ? token : undefined;
 }

@@ -9,7 +9,7 @@ export interface IssuedCertificate {
 
 /** What the control plane keeps in the store beside desired state and assignments. */
 export interface ControlSections {
-  /** By the hash of the token; gone once spent. */
+  /** By the hash of the token; gone once expired, and once spent where its identity is revoked. */
   readonly tokens: JoinToken;
   /** By serial number; gone once expired. */
   readonly certificates: IssuedCertificate;

@@ -10,7 +10,7 @@ import type { SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import type { DeltaEndpoint } from '../xds/index.ts';
 import type { IdentitySource, WorkloadIdentity } from './identity-source.ts';
 import { attemptIsDue, startEnrolling, stepRenewal, wakeAtMs, type Renewal, type RenewalEvent } from './renewal.ts';
-import { createIdentityStore } from './identity-store.ts';
+import { createIdentityStore, type IdentityStore } from './identity-store.ts';
 import { acceptSvid, acceptTrustBundle, type AcceptedSvid } from './svid.ts';
 
 export interface IdentityOptions {
@@ -73,7 +73,7 @@ export function createIdentity(options: IdentityOptions): Identity {
   let current: WorkloadIdentity | undefined;
   let renewal = startEnrolling(now());
   let failure: SallyportError | undefined;
-  /** Kept over attempts, so that a control plane can tell a repeated enrolment from a stolen token. */
+  /** Kept until it has brought an identity, over attempts and restarts: to the key that has spent a token, a lost answer is given again. */
   let enrolmentKey: KeyObject | undefined;
   /** A token that was spent or refused is not sent again, since that would look like guessing. With what to say instead. */
   let usedToken: { readonly token: string; readonly error: SallyportError } | undefined;
@@ -99,12 +99,14 @@ export function createIdentity(options: IdentityOptions): Identity {
   }
 
   /** Resolves when it is durable, or cannot be: a disk that is full costs the next restart, not this run. One after the other. */
-  function save(identity: WorkloadIdentity): Promise<void> {
+  function keep(what: string, write: (into: IdentityStore) => Promise<void>): Promise<void> {
     if (store !== undefined) {
-      saving = saving.then(() => store.save(identity)).catch((error: unknown) => log.warn({ err: error, spiffeId: identity.spiffeId }, 'identity cannot be saved'));
+      saving = saving.then(() => write(store)).catch((error: unknown) => log.warn({ err: error, spiffeId: current?.spiffeId }, `${what} cannot be saved`));
     }
     return saving;
   }
+
+  const save = (identity: WorkloadIdentity): Promise<void> => keep('identity', (into) => into.save(identity));
 
   /**
    * Saves a new identity before anybody uses it: once it is seen, a kill must not lose what a join token was spent for. Trust
@@ -128,9 +130,9 @@ export function createIdentity(options: IdentityOptions): Identity {
       throw new SallyportError('token-invalid', 'there is no valid identity and no join token', { hint: newTokenHint });
     }
     if (token === usedToken?.token) throw usedToken.error;
-    enrolmentKey ??= (await generateKey('ec', { namedCurve: 'P-256' })).privateKey;
+    const privateKey = (enrolmentKey ??= await newEnrolmentKey());
     try {
-      const accepted = accept(await enrol(controlAt(options.enrolmentAddress), token, createCsr(enrolmentKey), limits), enrolmentKey);
+      const accepted = accept(await enrol(controlAt(options.enrolmentAddress), token, createCsr(privateKey), limits), privateKey);
       enrolmentKey = undefined;
       usedToken = { token, error: new SallyportError('token-invalid', 'the join token has been used already', { hint: newTokenHint }) };
       return accepted;
@@ -138,6 +140,13 @@ export function createIdentity(options: IdentityOptions): Identity {
       if (isError(error, 'token-invalid')) usedToken = { token, error };
       throw error;
     }
+  }
+
+  /** On disk before a token is spent on it. */
+  async function newEnrolmentKey(): Promise<KeyObject> {
+    const { privateKey } = await generateKey('ec', { namedCurve: 'P-256' });
+    await keep('enrolment key', (into) => into.saveEnrolmentKey(privateKey));
+    return privateKey;
   }
 
   async function renewWith(identity: WorkloadIdentity): Promise<AcceptedSvid> {
@@ -192,10 +201,20 @@ export function createIdentity(options: IdentityOptions): Identity {
     });
   }
 
+  /** Without it a lost answer needs a new token, and nothing else does. */
+  async function restoreEnrolmentKey(): Promise<void> {
+    try {
+      enrolmentKey = await store?.loadEnrolmentKey();
+    } catch (error) {
+      log.warn({ err: error, stateDirectory: options.stateDirectory }, 'enrolment key on disk cannot be used');
+    }
+  }
+
   async function restore(): Promise<void> {
     try {
       const material = await store?.load();
       if (material === undefined) return;
+      if (enrolmentKey?.equals(material.privateKey) === true) enrolmentKey = undefined; // it was about to be forgotten
       const accepted = acceptSvid(material, { trustDomain, nowMs: now() });
       adopt(accepted, accepted.notBeforeMs); // how long ago it came is not known: at the longest, its whole life
       log.info({ spiffeId: accepted.identity.spiffeId, expiresAt: new Date(accepted.identity.expiresAtMs).toISOString() }, 'identity restored from disk');
@@ -214,6 +233,7 @@ export function createIdentity(options: IdentityOptions): Identity {
       return () => listeners.delete(listener);
     },
     async start() {
+      await restoreEnrolmentKey();
       await restore();
       running = run();
     },

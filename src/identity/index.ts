@@ -6,7 +6,7 @@
  *
  * Invariants:
  * - A join token goes only to a server whose chain leads to the trust bundle and whose SPIFFE ID is the control plane's.
- * - A private key is made here, one for every certificate, and leaves only by the files that the user asked for (0600).
+ * - A private key is made here, one for every certificate (but for an enrolment that is repeated), and leaves only by the files that the user asked for (0600).
  * - What is held is always whole: certificate, key and bundle change together, in memory and on disk.
  * - A renewal never changes who we are.
  *

@@ -3,7 +3,7 @@ import { SallyportError } from '../core/errors.ts';
 
 /**
  * Reads a join token from a file at each call: undefined while there is no such file, so that it may come later. The file
- * is left alone, since it may lie on a read-only mount and a spent token opens nothing. Throws SallyportError `file-unreadable`.
+ * is left alone, since it may lie on a read-only mount and a spent token opens nothing to another key. Throws SallyportError `file-unreadable`.
  */
 export function joinTokenFile(path: string): () => Promise<string | undefined> {
   return async () => {

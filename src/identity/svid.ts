@@ -54,7 +54,7 @@ export function acceptSvid(material: SvidMaterial, expected: SvidExpectation): A
   const identity: WorkloadIdentity = {
     spiffeId,
     certificateChainPem: certificatesToPem(material.chain),
-    privateKeyPem: material.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    privateKeyPem: privateKeyToPem(material.privateKey),
     trustBundlePem: certificatesToPem(material.bundle),
     expiresAtMs,
   };
@@ -66,6 +66,11 @@ export function acceptTrustBundle(pem: string): string {
   const bundle = certificatesOfPem(pem);
   readCertificates(bundle, 'trust bundle', bundleLengthMax);
   return certificatesToPem(bundle);
+}
+
+/** PKCS#8. */
+export function privateKeyToPem(key: KeyObject): string {
+  return key.export({ type: 'pkcs8', format: 'pem' }).toString();
 }
 
 /** Reads a PKCS#8 key. Throws SallyportError `certificate-invalid`; nothing of what was read is in the error. */

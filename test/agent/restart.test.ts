@@ -5,10 +5,10 @@ import { access, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { trustDomainText } from '../identity/support/fake-control-plane.ts';
+import { trustDomainText, type FakeControlPlaneOptions } from '../identity/support/fake-control-plane.ts';
 import { createOpensslCa, type OpensslCa } from '../identity/support/openssl-ca.ts';
 import { until } from '../identity/support/waiting.ts';
-import { startFakeGateway, startFakeMesh, upstreamMessage } from './support/fake-mesh.ts';
+import { startFakeGateway, startFakeMesh, upstreamMessage, type FakeMesh } from './support/fake-mesh.ts';
 import { exchange, freePort } from './support/local-client.ts';
 
 const workloadId = 'spiffe://cluster.local/ns/bookinfo/sa/productpage';
@@ -37,9 +37,18 @@ describe('an agent that was killed', () => {
     await once(child, 'exit');
   }
 
-  it('comes back with its identity from disk: no token, no control plane, same gateways', async () => {
+  interface AgentWorld {
+    readonly control: FakeMesh;
+    readonly listenPort: number;
+    readonly stateDirectory: string;
+    readonly tokenFile: string;
+    readonly launch: () => ChildProcess;
+  }
+
+  /** A control plane, a gateway that echoes behind `listenPort`, and an agent to be launched with a token. */
+  async function startWorld(options: Pick<FakeControlPlaneOptions, 'onSpent'> = {}): Promise<AgentWorld> {
     const [control, gateway, listenPort] = await Promise.all([
-      startFakeMesh(workloadId, { ca, tokens: new Map([['token', workloadId]]) }),
+      startFakeMesh(workloadId, { ca, tokens: new Map([['token', workloadId]]), ...options }),
       startFakeGateway(ca, (socket) => void socket.pipe(socket)),
       freePort(),
     ]);
@@ -47,30 +56,51 @@ describe('an agent that was killed', () => {
     control.publish({ 'bookinfo/echo:tcp': upstreamMessage(listenPort, [gateway.port]) });
     const tokenFile = join(directory, 'token');
     await writeFile(tokenFile, 'token\n');
-    const options = {
+    const stateDirectory = join(directory, 'state');
+    const agentOptions = {
       trustDomain: trustDomainText,
       enrolmentAddress: control.enrolmentAddress,
       controlAddress: control.identityAddress,
       trustBundlePem: ca.rootPem,
-      stateDirectory: join(directory, 'state'),
+      stateDirectory,
       joinToken: tokenFile,
     };
-
-    async function start(): Promise<ChildProcess> {
-      const child = spawn(process.execPath, [program], { env: { ...process.env, AGENT_OPTIONS: JSON.stringify(options) }, stdio: ['ignore', 'pipe', 'inherit'] });
+    function launch(): ChildProcess {
+      const child = spawn(process.execPath, [program], { env: { ...process.env, AGENT_OPTIONS: JSON.stringify(agentOptions) }, stdio: ['ignore', 'pipe', 'inherit'] });
       closers.push(() => kill(child));
-      await Promise.race([once(child.stdout, 'data'), once(child, 'exit').then(() => assert.fail('the agent has ended'))]);
       return child;
     }
+    return { control, listenPort, stateDirectory, tokenFile, launch };
+  }
 
-    const first = await start();
+  async function ready(agent: ChildProcess): Promise<void> {
+    await Promise.race([once(agent.stdout!, 'data'), once(agent, 'exit').then(() => assert.fail('the agent has ended'))]);
+  }
+
+  it('enrols with the same token where it had no answer yet', async () => {
+    const onSpent = async (): Promise<void> => {
+      if (control.calls.length === 1) await kill(first);
+    };
+    const { control, listenPort, launch } = await startWorld({ onSpent });
+    const first = launch();
+    await once(first, 'exit');
+
+    await ready(launch());
     assert.equal((await exchange(listenPort, 'hello')).toString(), 'hello');
-    await until('the upstreams on disk', () => access(join(options.stateDirectory, 'upstreams', 'upstreams.json')).then(() => true, () => false));
+    assert.deepEqual(control.calls.map(({ caller }) => caller), ['token', 'token']);
+  });
+
+  it('comes back with its identity from disk: no token, no control plane, same gateways', async () => {
+    const { control, listenPort, stateDirectory, tokenFile, launch } = await startWorld();
+    const first = launch();
+    await ready(first);
+    assert.equal((await exchange(listenPort, 'hello')).toString(), 'hello');
+    await until('the upstreams on disk', () => access(join(stateDirectory, 'upstreams', 'upstreams.json')).then(() => true, () => false));
     await kill(first);
     control.stop();
     await rm(tokenFile);
 
-    await start();
+    await ready(launch());
     assert.equal((await exchange(listenPort, 'hello again')).toString(), 'hello again');
     assert.deepEqual(control.calls.map(({ method }) => method), ['enrol']);
   });

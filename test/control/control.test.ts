@@ -8,6 +8,7 @@ import { createAdminClient } from '../../src/api/admin-client.ts';
 import { enrol, renew } from '../../src/api/enrolment-client.ts';
 import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } from '../../src/api/mesh-credentials.ts';
 import { typeUrls } from '../../src/api/type-urls.ts';
+import { tokenLifetimeMs } from '../../src/control/join-tokens.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
 import { certificatesToPem, toPem } from '../../src/core/x509/pem.ts';
 import { parseX509Svid } from '../../src/core/x509/x509-svid.ts';
@@ -99,24 +100,66 @@ describe('control plane', () => {
       assert.equal(record['serialNumber'], svid.ok && svid.svid.serialNumber);
     });
 
-    it('takes a token once', async () => {
+    it('takes a token from one key', async () => {
       const token = await server.token(productpage);
       await enrol(await server.mesh(), token, createCsr(key()), limits);
       assert.equal((await rejection(enrol(await server.mesh(), token, createCsr(key()), limits))).code, 'token-invalid');
     });
 
-    it('takes a token once also when it is sent many times at the same moment', async () => {
+    it('answers that key again, for the same identity, as often as it asks', async () => {
       const token = await server.token(productpage);
       const mesh = await server.mesh();
-      const results = await Promise.allSettled(Array.from({ length: 8 }, () => enrol(mesh, token, createCsr(key()), limits)));
-      assert.equal(results.filter(({ status }) => status === 'fulfilled').length, 1);
+      const owner = key();
+      for (let time = 1; time <= 3; time += 1) {
+        const { spiffeId, certificateChain } = await enrol(mesh, token, createCsr(owner), limits);
+        assert.equal(spiffeId, productpage);
+        assert.ok(new X509Certificate(certificateChain[0]!).checkPrivateKey(owner));
+      }
+      assert.equal((await rejection(enrol(mesh, token, createCsr(key()), limits))).code, 'token-invalid');
     });
 
-    it('remembers spent tokens over a restart', async () => {
+    it('takes a token from one key also when many send it at the same moment', async () => {
       const token = await server.token(productpage);
-      await enrol(await server.mesh(), token, createCsr(key()), limits);
+      const mesh = await server.mesh();
+      const keys = Array.from({ length: 8 }, key);
+      const twice = [...keys.entries(), ...keys.entries()];
+      const winners = await Promise.all(twice.map(([index, privateKey]) => enrol(mesh, token, createCsr(privateKey), limits).then(() => [index], () => [])));
+      const [winner] = winners.flat();
+      assert.deepEqual(winners.flat(), [winner, winner]);
+    });
+
+    it('remembers over a restart which key has spent a token', async () => {
+      const token = await server.token(productpage);
+      const owner = key();
+      await enrol(await server.mesh(), token, createCsr(owner), limits);
       server = await server.restart();
       assert.equal((await rejection(enrol(await server.mesh(), token, createCsr(key()), limits))).code, 'token-invalid');
+      assert.equal((await enrol(await server.mesh(), token, createCsr(owner), limits)).spiffeId, productpage);
+    });
+
+    it('answers no key again once the token has expired', async () => {
+      let nowMs = Date.now();
+      await server.close();
+      server = await startTestControl({ now: () => nowMs });
+      await server.admin.post(adminPaths.caInit, {});
+      const mesh = await server.mesh();
+      const token = await server.token(productpage);
+      const owner = key();
+      await enrol(mesh, token, createCsr(owner), limits);
+      nowMs += tokenLifetimeMs.byDefault;
+      assert.equal((await rejection(enrol(mesh, token, createCsr(owner), limits))).code, 'token-invalid');
+    });
+
+    it('answers no key again whose identity was revoked since', async () => {
+      const mesh = await server.mesh();
+      const [token, unspent] = [await server.token(productpage), await server.token(productpage)];
+      const owner = key();
+      await enrol(mesh, token, createCsr(owner), limits);
+      await server.admin.post(adminPaths.revocations, { spiffeId: productpage });
+      assert.equal((await rejection(enrol(mesh, token, createCsr(owner), limits))).code, 'token-invalid');
+      server = await server.restart();
+      assert.equal((await rejection(enrol(await server.mesh(), token, createCsr(owner), limits))).code, 'token-invalid');
+      assert.equal((await enrol(await server.mesh(), unspent, createCsr(key()), limits)).spiffeId, productpage);
     });
 
     it('does not spend a token on a request that it refuses', async () => {

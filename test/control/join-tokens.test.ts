@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { SallyportError } from '../../src/core/errors.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
-import { makeTokenText, redeem, tokenKey } from '../../src/control/join-tokens.ts';
+import { makeTokenText, publicKeyHash, redeem, tokenKey } from '../../src/control/join-tokens.ts';
 
 describe('join tokens', () => {
   it('carry 256 bits and are never the same', () => {
@@ -23,18 +22,19 @@ describe('join tokens', () => {
     it(`does not look up ${JSON.stringify(text.slice(0, 24))} (${text.length} characters)`, () => assert.equal(tokenKey(text), undefined));
   }
 
-  it('prove their SPIFFE ID until they expire, and say the same of an unknown and an expired one', () => {
-    const token = { spiffeId: 'spiffe://cluster.local/ns/a/sa/b' as SpiffeId, expiresAtMs: 1_000 };
-    assert.equal(redeem(token, 999), token.spiffeId);
-    const messageOf = (run: () => unknown) => {
-      try {
-        run();
-      } catch (error) {
-        assert.ok(error instanceof SallyportError);
-        return `${error.code} ${error.message}`;
-      }
-      return assert.fail('was accepted');
-    };
-    assert.equal(messageOf(() => redeem(token, 1_000)), messageOf(() => redeem(undefined, 0)));
+  const token = { spiffeId: 'spiffe://cluster.local/ns/a/sa/b' as SpiffeId, expiresAtMs: 1_000 };
+  const [key, otherKey] = [publicKeyHash(Buffer.from('a key')), publicKeyHash(Buffer.from('another'))];
+
+  it('are spent by the first key, which may come again until they expire', () => {
+    const spent = redeem(token, key, 0);
+    assert.deepEqual(spent, { ...token, spentBy: key });
+    assert.equal(redeem(spent, key, 999), spent, 'nothing new to keep');
+  });
+
+  it('give nothing to another key, nor to anyone once expired, nor where they are unknown', () => {
+    const spent = redeem(token, key, 0);
+    assert.equal(redeem(spent, otherKey, 0), undefined);
+    for (const expired of [token, spent]) assert.equal(redeem(expired, key, 1_000), undefined);
+    assert.equal(redeem(undefined, key, 0), undefined);
   });
 });

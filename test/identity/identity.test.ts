@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { certificatesOfPem } from '../../src/core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
-import { createIdentity, type Identity, type IdentityOptions } from '../../src/identity/index.ts';
+import { createIdentity, replaceFileSet, type Identity, type IdentityOptions } from '../../src/identity/index.ts';
+import { startTcpProxy } from '../support/tcp-proxy.ts';
 import { startFakeControlPlane, trustDomainText, type FakeControlPlane, type FakeControlPlaneOptions } from './support/fake-control-plane.ts';
 import { createOpensslCa, type OpensslCa } from './support/openssl-ca.ts';
 import { until } from './support/waiting.ts';
@@ -74,6 +75,72 @@ describe('identity', () => {
     assert.equal(current.expiresAtMs, leaf.validToDate.getTime());
     assert.equal(source.status().phase, 'valid');
     assert.deepEqual(server.calls, [{ method: 'enrol', caller: 'token' }]);
+  });
+
+  describe('whose enrolment is not answered', () => {
+    const enrolmentKeyFile = () => join(directory, 'enrolment', 'key.pem');
+
+    /** A control plane behind a connection that is cut as soon as a token is spent, the first time. */
+    async function losesItsFirstAnswer(tokens: ReadonlyMap<string, string> = new Map([['token', workloadId]])): Promise<FakeControlPlane> {
+      let lose = (): void => undefined;
+      const server = await control({ tokens, onSpent: () => lose() });
+      const proxy = await startTcpProxy(portOf(server.enrolmentAddress));
+      closers.push(() => proxy.close());
+      lose = () => {
+        lose = () => undefined;
+        proxy.cut();
+      };
+      return { ...server, enrolmentAddress: proxy.address };
+    }
+
+    it('asks again with the same token and the same key', async () => {
+      const server = await losesItsFirstAnswer();
+      const source = await identity(server, { stateDirectory: directory });
+      assert.equal((await failing(source)).code, 'unavailable');
+      const key = await readFile(enrolmentKeyFile(), 'utf8');
+      assert.equal((await held(source)).privateKeyPem, key);
+      assert.deepEqual(server.calls.map(({ caller }) => caller), ['token', 'token']);
+      await assert.rejects(readFile(enrolmentKeyFile()), { code: 'ENOENT' }, 'it is the identity’s key now');
+    });
+
+    it('asks again after a restart, with the key that it finds on disk', async () => {
+      const server = await losesItsFirstAnswer();
+      const first = await identity(server, { stateDirectory: directory });
+      await failing(first);
+      await first.stop();
+      assert.equal((await stat(enrolmentKeyFile())).mode & 0o777, 0o600);
+      const second = await identity(server, { stateDirectory: directory });
+      assert.equal((await held(second)).spiffeId, workloadId);
+      assert.deepEqual(server.calls.map(({ caller }) => caller), ['token', 'token']);
+    });
+
+    it('needs a new token after a restart where that key cannot be read, and has another', async () => {
+      const server = await losesItsFirstAnswer(new Map([['token', workloadId], ['fresh', workloadId]]));
+      const first = await identity(server, { stateDirectory: directory });
+      await failing(first);
+      await first.stop();
+      await writeFile(enrolmentKeyFile(), 'not a key');
+      let token = 'token';
+      const second = await identity(server, { stateDirectory: directory, joinToken: () => Promise.resolve(token) });
+      assert.equal((await failing(second)).code, 'token-invalid');
+      token = 'fresh';
+      second.renewNow();
+      await held(second);
+    });
+  });
+
+  it('never enrols again with a key that it has a certificate for', async () => {
+    const revoked = new Set<string>();
+    const server = await control({ revoked, tokens: new Map([['token', workloadId], ['fresh', workloadId]]) });
+    const first = await identity(server, { stateDirectory: directory });
+    const { privateKeyPem } = await held(first);
+    await first.stop();
+    await replaceFileSet(join(directory, 'enrolment'), { 'key.pem': privateKeyPem }); // as where it was killed before it could remove it
+    const second = await identity(server, { stateDirectory: directory, joinToken: () => Promise.resolve('fresh') });
+    revoked.add(workloadId);
+    second.renewNow();
+    await until('another enrolment', () => server.calls.at(-1)?.caller === 'fresh' && second.status().phase === 'valid');
+    assert.notEqual(second.current?.privateKeyPem, privateKeyPem);
   });
 
   it('renews with its own certificate and a fresh key, and tells its listeners', async () => {

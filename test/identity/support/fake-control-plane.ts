@@ -2,6 +2,7 @@
 import { Server, ServerCredentials, type ServerUnaryCall } from '@grpc/grpc-js';
 import { grpcServiceDefinition, unaryHandler } from '../../../src/api/grpc-service.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
+import { parseCsr } from '../../../src/core/x509/csr.ts';
 import { certificatesOfPem } from '../../../src/core/x509/pem.ts';
 import { parseX509Svid } from '../../../src/core/x509/x509-svid.ts';
 import { EnrolmentService, IdentityService } from '../../../src/proto/sallyport/v1alpha1/identity_pb.ts';
@@ -26,8 +27,8 @@ export interface FakeControlPlane {
 
 export interface FakeControlPlaneOptions {
   readonly ca: OpensslCa;
-  /** Join tokens to the identity they are for; a token that is spent is deleted. */
-  readonly tokens?: Map<string, string>;
+  /** Join tokens to the identity they are for. The first public key to come spends one. */
+  readonly tokens?: ReadonlyMap<string, string>;
   /** Who the server is. */
   readonly serverId?: string;
   readonly enrolmentPort?: number;
@@ -36,12 +37,15 @@ export interface FakeControlPlaneOptions {
   readonly revoked?: Set<string>;
   /** Spoils an answer. */
   readonly alter?: (answer: Answer) => Answer;
+  /** Comes between spending a token and the answer. */
+  readonly onSpent?: () => unknown;
   /** Adds further services to the mTLS port. */
   readonly extend?: (server: Server) => void;
 }
 
-export async function startFakeControlPlane({ ca, tokens = new Map(), revoked = new Set(), serverId = controlId, enrolmentPort = 0, identityPort = 0, alter = (answer) => answer, extend }: FakeControlPlaneOptions): Promise<FakeControlPlane> {
+export async function startFakeControlPlane({ ca, tokens = new Map(), revoked = new Set(), serverId = controlId, enrolmentPort = 0, identityPort = 0, alter = (answer) => answer, onSpent = () => undefined, extend }: FakeControlPlaneOptions): Promise<FakeControlPlane> {
   const calls: { method: 'enrol' | 'renew'; caller: string }[] = [];
+  const spentBy = new Map<string, string>();
   const serverCertificate = await ca.issue(serverId);
   const keyPairs = [{ cert_chain: Buffer.from(serverCertificate.certificateChainPem), private_key: Buffer.from(serverCertificate.privateKeyPem) }];
 
@@ -51,9 +55,13 @@ export async function startFakeControlPlane({ ca, tokens = new Map(), revoked = 
   enrolment.addService(grpcServiceDefinition(EnrolmentService), {
     enrol: unaryHandler(EnrolmentService.method.enrol, async ({ joinToken, csr }) => {
       calls.push({ method: 'enrol', caller: joinToken });
+      const parsed = parseCsr(Buffer.from(csr));
+      if (!parsed.ok) throw new SallyportError('csr-invalid', parsed.detail);
+      const publicKey = parsed.request.publicKeyDer.toString('hex');
       const spiffeId = tokens.get(joinToken);
-      if (spiffeId === undefined) throw new SallyportError('token-invalid', 'join token is unknown or spent', { hint: 'create another' });
-      tokens.delete(joinToken);
+      if (spiffeId === undefined || (spentBy.get(joinToken) ?? publicKey) !== publicKey) throw new SallyportError('token-invalid', 'join token is unknown or spent', { hint: 'create another' });
+      spentBy.set(joinToken, publicKey);
+      await onSpent();
       return answer(csr, spiffeId);
     }),
   });

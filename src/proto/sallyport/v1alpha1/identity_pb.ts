@@ -93,7 +93,8 @@ export const SvidResponseSchema: GenMessage<SvidResponse> = /*@__PURE__*/
  */
 export const EnrolmentService: GenService<{
   /**
-   * Spends a join token. The SPIFFE ID is the one that the token is bound to.
+   * Spends a join token on the key of the CSR. The SPIFFE ID is the one that the token is bound to. Until the token expires the
+   * same key may ask again, for an answer that was lost; any other key is refused.
    *
    * @generated from rpc sallyport.v1alpha1.EnrolmentService.Enrol
    */
