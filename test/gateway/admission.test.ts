@@ -201,6 +201,14 @@ describe('who is let in', () => {
     }
   });
 
+  for (const offered of [['istio-peer-exchange', 'istio'], ['istio'], ['h2'], ['h2', 'http/1.1']]) {
+    it(`whoever offers the application protocols ${offered.join(', ')}, and none is selected`, async () => {
+      const client = gateway.connect(gateway.pki.issue(productpage), { ALPNProtocols: offered });
+      assert.equal(await hear(client), banner);
+      assert.equal(client.alpnProtocol, false);
+    });
+  }
+
   it('openssl is, as a sidecar would be, with Istio\'s SNI and ALPN', async function () {
     const openssl = requirePeer(this, 'openssl');
     const directory = await mkdtemp(join(tmpdir(), 'sallyport-'));
@@ -209,7 +217,7 @@ describe('who is let in', () => {
       const write = (name: string, text: string) => writeFile(join(directory, name), text, { mode: 0o600 });
       await Promise.all([write('leaf.pem', identity.certificatePem), write('chain.pem', gateway.pki.intermediatePem), write('key.pem', identity.privateKeyPem), write('root.pem', gateway.pki.rootPem)]);
       await gateway.dataPlane.update({ revision: '3' as never, servicePorts: [{ ...servicePort({ name: 'bigip-proxy-svc', targetPort: server.port, grants: [grantTo('bookinfo', '127.0.1.11')] }), serverNames: ['outbound_.3128_._.bigip-proxy-svc.bookinfo.svc.cluster.local'] }] });
-      const args = ['s_client', '-connect', `127.0.0.1:${gateway.port}`, '-servername', 'outbound_.3128_._.bigip-proxy-svc.bookinfo.svc.cluster.local', '-alpn', 'istio', '-cert', 'leaf.pem', '-cert_chain', 'chain.pem', '-key', 'key.pem', '-CAfile', 'root.pem', '-verify_return_error', '-quiet'];
+      const args = ['s_client', '-connect', `127.0.0.1:${gateway.port}`, '-servername', 'outbound_.3128_._.bigip-proxy-svc.bookinfo.svc.cluster.local', '-alpn', 'istio-peer-exchange,istio', '-cert', 'leaf.pem', '-cert_chain', 'chain.pem', '-key', 'key.pem', '-CAfile', 'root.pem', '-verify_return_error'];
       const child = spawn(openssl, args, { cwd: directory, stdio: ['pipe', 'pipe', 'pipe'] });
       try {
         let output = '';
@@ -218,6 +226,7 @@ describe('who is let in', () => {
         child.stdin.write('from openssl');
         await until(() => output.includes('from openssl'), () => `openssl printed ${JSON.stringify(output)}${JSON.stringify(gateway.records)}`);
         assert.ok(output.includes(banner));
+        assert.match(output, /^No ALPN negotiated$/m);
         assert.deepEqual(server.clients.map((client) => client.split(':')[0]), ['127.0.1.11']);
       } finally {
         child.kill();
