@@ -2,11 +2,14 @@
 import { rmSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { formatEndpoint } from '../core/ip-address.ts';
 import { createProcesses, findFreePorts, waitFor, type CommandResult } from './processes.ts';
 
 export interface DeploymentOptions {
   /** An empty directory, which `close` removes. */
   readonly directory: string;
+  /** Where the control plane listens. Default 127.0.0.1. */
+  readonly controlAddress?: string;
   /** Further options of `sallyport serve`. */
   readonly serveOptions?: readonly string[];
   /** Where Node keeps compiled code, so that commands start fast; by default in the directory. */
@@ -43,10 +46,11 @@ export interface Deployment {
 
 const readyWithinMs = 20_000;
 
-export async function createDeployment({ directory, serveOptions = [], compileCache = join(directory, 'compile-cache') }: DeploymentOptions): Promise<Deployment> {
+export async function createDeployment({ directory, controlAddress = '127.0.0.1', serveOptions = [], compileCache = join(directory, 'compile-cache') }: DeploymentOptions): Promise<Deployment> {
   const environment = { SALLYPORT_STATE: directory };
   const processes = createProcesses(directory, { ...process.env, ...environment, NODE_COMPILE_CACHE: compileCache });
   const [meshPort] = (await findFreePorts(1)) as [number];
+  const controlEndpoint = formatEndpoint({ address: controlAddress, port: meshPort });
   const probePorts = new Map<string, number>();
   const bundle = join(directory, 'bundle.pem');
   const tokenFile = (name: string) => join(directory, `${name}.token`);
@@ -69,7 +73,7 @@ export async function createDeployment({ directory, serveOptions = [], compileCa
     if (probe === undefined) throw new Error(`${name} was not admitted`);
     processes.start(name, [
       command,
-      ...['--control', `127.0.0.1:${meshPort}`, '--trust-bundle', bundle],
+      ...['--control', controlEndpoint, '--trust-bundle', bundle],
       ...['--state', join(directory, name), '--join-token-file', tokenFile(name), '--probe-listen', `127.0.0.1:${probe}`],
       ...options,
     ]);
@@ -86,7 +90,7 @@ export async function createDeployment({ directory, serveOptions = [], compileCa
     run: processes.run,
     cli,
     async startControl() {
-      processes.start('control', ['serve', '--listen', `127.0.0.1:${meshPort}`, ...serveOptions]);
+      processes.start('control', ['serve', '--listen', controlEndpoint, ...serveOptions]);
       await waitFor('the control plane', readyWithinMs, async () => ((await processes.run(['ca', 'show'])).status === 0 ? true : undefined));
     },
     async admit(identities) {

@@ -40,6 +40,12 @@ export interface TestDeploymentOptions {
   readonly manifests: string;
   /** Whose agents run. Default: all. */
   readonly agents?: readonly Workload[];
+  /** Where control plane and gateway listen. Default 127.0.0.1. */
+  readonly meshAddress?: string;
+  /** Where agents listen that have no IPv4 address of their own. */
+  readonly agentAddresses?: Partial<Record<Workload, string>>;
+  /** The IPv6 addresses that workloads leave from, beside their IPv4 ones. */
+  readonly ipv6SnatAddresses?: Partial<Record<Workload, string>>;
   readonly serveOptions?: readonly string[];
   /** Makes the CA. Default: `sallyport ca init`. */
   readonly makeCa?: (deployment: Deployment) => Promise<unknown>;
@@ -61,11 +67,12 @@ function sharedCompileCache(): string {
  * Control plane with CA, gateway object, pool, bindings and `manifests`; everybody is admitted, nothing but the control plane runs.
  * @see startTestDeployment
  */
-export async function prepareTestDeployment({ manifests, serveOptions = [], makeCa = (deployment) => deployment.cli(['ca', 'init']) }: TestDeploymentOptions): Promise<TestDeployment> {
+export async function prepareTestDeployment(options: TestDeploymentOptions): Promise<TestDeployment> {
+  const { manifests, serveOptions = [], makeCa = (deployment: Deployment) => deployment.cli(['ca', 'init']), meshAddress = '127.0.0.1', agentAddresses = {}, ipv6SnatAddresses = {} } = options;
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-e2e-'));
-  const deployment = await createDeployment({ directory, serveOptions, compileCache: sharedCompileCache() });
+  const deployment = await createDeployment({ directory, controlAddress: meshAddress, serveOptions, compileCache: sharedCompileCache() });
   const [gatewayPort] = (await findFreePorts(1)) as [number];
-  const agentAddress = (workload: Workload) => `127.0.2.${workloads.indexOf(workload) + 1}`;
+  const agentAddress = (workload: Workload) => agentAddresses[workload] ?? `127.0.2.${workloads.indexOf(workload) + 1}`;
   const test: TestDeployment = {
     ...deployment,
     gatewayPort,
@@ -81,7 +88,7 @@ export async function prepareTestDeployment({ manifests, serveOptions = [], make
   try {
     await deployment.startControl();
     await makeCa(deployment);
-    await test.apply(`${baseManifests(gatewayPort)}\n---\n${manifests}`);
+    await test.apply(`${baseManifests({ address: meshAddress, port: gatewayPort }, ipv6SnatAddresses)}\n---\n${manifests}`);
     await deployment.admit({ [gateway]: gatewayIdentity, ...workloadIdentities });
     return test;
   } catch (error) {
@@ -105,25 +112,25 @@ export async function startTestDeployment(options: TestDeploymentOptions): Promi
   }
 }
 
-function baseManifests(gatewayPort: number): string {
+function baseManifests(gatewayListen: { readonly address: string; readonly port: number }, ipv6SnatAddresses: Partial<Record<Workload, string>>): string {
   const bindings = workloads.map(
     (workload) => `
 apiVersion: sallyport.dev/v1alpha1
 kind: SnatBinding
 metadata: {name: own-address, namespace: ${namespaces[workload]}}
-spec: {subject: {namespace: ${namespaces[workload]}}, addresses: [${snatAddresses[workload]}]}`,
+spec: {subject: {namespace: ${namespaces[workload]}}, addresses: ${JSON.stringify([snatAddresses[workload], ipv6SnatAddresses[workload]].filter(Boolean))}}`,
   );
   return [
     `
 apiVersion: sallyport.dev/v1alpha1
 kind: EgressGateway
 metadata: {name: ${gateway}}
-spec: {class: sallyport, listen: [{address: 127.0.0.1, port: ${gatewayPort}}]}
+spec: {class: sallyport, listen: [${JSON.stringify(gatewayListen)}]}
 ---
 apiVersion: sallyport.dev/v1alpha1
 kind: SnatPool
 metadata: {name: pool}
-spec: {addresses: [127.0.1.11-127.0.1.20]}`,
+spec: {addresses: ${JSON.stringify(['127.0.1.11-127.0.1.20', ...Object.values(ipv6SnatAddresses)])}}`,
     ...bindings,
   ].join('\n---');
 }

@@ -20,7 +20,7 @@ export interface Vsftpd {
 const readyWithinMs = 5_000;
 
 /** @param program path of vsftpd, see `requirePeer` */
-export async function startVsftpd(program: string, settings: Readonly<Record<string, string>> = {}): Promise<Vsftpd> {
+export async function startVsftpd(program: string, settings: Readonly<Record<string, string>> = {}, address: '127.0.0.1' | '::1' = '127.0.0.1'): Promise<Vsftpd> {
   const base = await mkdtemp(join(tmpdir(), 'sallyport-vsftpd-'));
   const asRoot = process.getuid?.() === 0;
   const directory = join(base, 'files');
@@ -36,10 +36,9 @@ export async function startVsftpd(program: string, settings: Readonly<Record<str
     if (ftpUser === null) throw new Error('there is no user "ftp" to serve anonymous users as');
     await chown(join(directory, 'upload'), Number(ftpUser[1]), Number(ftpUser[2]));
   }
-  const port = await findFreePort();
+  const port = await findFreePort(address);
   const options = {
-    listen: 'YES',
-    listen_address: '127.0.0.1',
+    ...(address === '::1' ? { listen: 'NO', listen_ipv6: 'YES', listen_address6: address } : { listen: 'YES', listen_address: address }),
     listen_port: String(port),
     background: 'NO',
     anonymous_enable: 'YES',
@@ -80,7 +79,7 @@ export async function startVsftpd(program: string, settings: Readonly<Record<str
   }
 
   const deadlineMs = performance.now() + readyWithinMs;
-  while (!(await greets(port))) {
+  while (!(await greets(port, address))) {
     if (child.exitCode !== null || performance.now() > deadlineMs) {
       await stop();
       throw new Error(`vsftpd did not start: ${output}`);
@@ -98,8 +97,8 @@ export async function startVsftpd(program: string, settings: Readonly<Record<str
   };
 }
 
-async function findFreePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
+async function findFreePort(address: string): Promise<number> {
+  const server = net.createServer().listen(0, address);
   await new Promise((resolve) => server.once('listening', resolve));
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
@@ -107,9 +106,9 @@ async function findFreePort(): Promise<number> {
 }
 
 /** Whether an FTP server answers. Reads the greeting, so that the session is over before anything is counted. */
-function greets(port: number): Promise<boolean> {
+function greets(port: number, address: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1');
+    const socket = net.connect(port, address);
     let greeted = false;
     socket.on('error', () => resolve(false));
     socket.once('data', () => {

@@ -60,7 +60,14 @@ export type FtpEffect =
   | { readonly type: 'end'; readonly reason: ConnectionReason };
 
 /** A final reply that the client is owed: the server's to a command that was passed on, or an answer of our own waiting for its turn. */
-type Expected = { readonly kind: 'server'; readonly verb: string } | { readonly kind: 'own'; readonly text: string };
+type Expected = Passed | { readonly kind: 'own'; readonly text: string };
+
+interface Passed {
+  readonly kind: 'server';
+  readonly verb: string;
+  /** What the client had sent, where `verb` went to the server in its place. */
+  readonly asked?: 'PASV';
+}
 
 /** Opaque to callers. */
 export interface FtpSessionState {
@@ -70,7 +77,7 @@ export interface FtpSessionState {
   readonly expected: readonly Expected[];
   /** The reply whose last line is still to come. `held`: its text so far, where it is not passed on as it comes. */
   readonly reply: { readonly code: number; readonly held: string | null } | null;
-  /** The command whose offer is being opened. Later replies wait. */
+  /** The client's command whose offer is being opened. Later replies wait. */
   readonly offering: 'PASV' | 'EPSV' | null;
   /** Details of the notices that were given. */
   readonly noticed: readonly string[];
@@ -188,23 +195,25 @@ function handleCommandLine(session: Draft, line: string): void {
     answer(session, refusal);
   } else if (verb === 'PASV' && clientFamily(session) === 'ipv6') {
     answer(session, '425 PASV works with IPv4 only; use EPSV.');
+  } else if (verb === 'PASV' && familyOf(session.parties.serverAddress) === 'ipv6') {
+    forward(session, { verb: 'EPSV', argument: '' }, { verb: 'EPSV', asked: 'PASV' }); // a 227 has room for an IPv4 address only
   } else if (verb === 'EPSV') {
     handleExtendedPassive(session, parse.command);
   } else {
-    forward(session, parse.command, verb);
+    forward(session, parse.command, { verb });
   }
 }
 
 /** RFC 2428 section 3. The family is that of the client's connection; the server's may be another, so it is not asked for one. */
 function handleExtendedPassive(session: Draft, { verb, argument }: Command): void {
   const family = clientFamily(session) === 'ipv4' ? '1' : '2';
-  if (argument.toUpperCase() === 'ALL') forward(session, { verb, argument: 'ALL' }, 'EPSV ALL');
-  else if (argument === '' || argument === family) forward(session, { verb, argument: '' }, 'EPSV');
+  if (argument.toUpperCase() === 'ALL') forward(session, { verb, argument: 'ALL' }, { verb: 'EPSV ALL' });
+  else if (argument === '' || argument === family) forward(session, { verb, argument: '' }, { verb });
   else answer(session, `522 Network protocol not supported, use (${family}).`);
 }
 
-function forward(session: Draft, command: Command, expectedVerb: string): void {
-  session.expected.push({ kind: 'server', verb: expectedVerb });
+function forward(session: Draft, command: Command, expected: Omit<Passed, 'kind'>): void {
+  session.expected.push({ kind: 'server', ...expected });
   session.effects.push({ type: 'send-server', text: `${command.verb}${command.argument === '' ? '' : ` ${command.argument}`}\r\n` });
 }
 
@@ -289,13 +298,14 @@ function featureRefused(line: string): boolean {
 
 function handlePassive(session: Draft, verb: 'PASV' | 'EPSV', place: PassivePlace | undefined): void {
   const index = session.expected.findIndex((expected) => isFor(expected, verb));
-  if (index === -1 || place === undefined) {
-    end(session, 'ftp-reply-unparsable', index === -1 ? 'the server offered a data connection unasked' : `the server's answer to ${verb} names no one port`);
+  const awaited = session.expected[index];
+  if (awaited?.kind !== 'server' || place === undefined) {
+    end(session, 'ftp-reply-unparsable', awaited === undefined ? 'the server offered a data connection unasked' : `the server's answer to ${verb} names no one port`);
     return;
   }
   // A server that left an earlier command unanswered has passed it by now.
   for (const skipped of session.expected.splice(0, index)) if (skipped.kind === 'own') sendClient(session, skipped.text);
-  session.offering = verb;
+  session.offering = awaited.asked ?? verb;
   const { serverAddress } = session.parties;
   if (place.address !== null && place.address !== serverAddress) {
     notice(session, 'ftp-passive-address-ignored', `the server's answer to ${verb} names ${place.address}; ${serverAddress} is used`);

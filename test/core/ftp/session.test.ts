@@ -8,8 +8,8 @@ const serverAddress = '192.0.2.7' as IpAddress;
 const offerPort = 50_001;
 
 /** Drives a session and keeps what it did. Offers are ready at once unless `offers` says otherwise. */
-function begin(options: { clientFacingAddress?: string; offers?: 'ready' | 'failed' | 'held' } = {}) {
-  let state: FtpSessionState = beginFtpSession({ clientFacingAddress: (options.clientFacingAddress ?? '10.0.0.5') as IpAddress, serverAddress });
+function begin(options: { clientFacingAddress?: string; serverAddress?: string; offers?: 'ready' | 'failed' | 'held' } = {}) {
+  let state: FtpSessionState = beginFtpSession({ clientFacingAddress: (options.clientFacingAddress ?? '10.0.0.5') as IpAddress, serverAddress: (options.serverAddress ?? serverAddress) as IpAddress });
   const seen = { client: '', server: '', offers: [] as number[], notices: [] as FtpNotice[], serverEnded: false, end: undefined as string | undefined };
   const feed = (event: FtpEvent): void => {
     const step = stepFtpSession(state, event);
@@ -224,6 +224,21 @@ describe('ftp session', () => {
       assert.match(session.received(), /^425 .*EPSV/);
       session.client('EPSV\r\n');
       session.server('229 (|||6446|)\r\n');
+      assert.match(session.received(), /^229 /);
+    });
+
+    it('asks a server over IPv6 by EPSV for what an IPv4 client asks by PASV', () => {
+      const session = greeted({ serverAddress: '2001:db8::7' });
+      session.client('PASV\r\nNOOP\r\n');
+      assert.equal(session.seen.server, 'EPSV\r\nNOOP\r\n');
+      session.server('229 ok (|||6446|)\r\n200 ok\r\n');
+      assert.deepEqual(session.seen.offers, [6446]);
+      assert.equal(session.received(), '227 Entering Passive Mode (10,0,0,5,195,81).\r\n200 ok\r\n');
+      session.client('PASV\r\n');
+      session.server('500 what?\r\n');
+      assert.equal(session.received(), '500 what?\r\n');
+      session.client('EPSV\r\n');
+      session.server('229 ok (|||6447|)\r\n');
       assert.match(session.received(), /^229 /);
     });
 
