@@ -2,6 +2,7 @@
 const rooms = {
   core: [],
   proto: [],
+  grpc: [],
   xds: ['proto'],
   api: ['core', 'proto'],
   ca: ['core'],
@@ -10,7 +11,7 @@ const rooms = {
   identity: ['core', 'api', 'proto', 'xds'],
   gateway: ['core', 'api', 'proto', 'xds', 'identity', 'relay', 'store'],
   agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
-  control: ['core', 'api', 'proto', 'xds', 'ca', 'store'],
+  control: ['core', 'api', 'proto', 'grpc', 'xds', 'ca', 'store'],
   cli: ['core', 'api', 'control', 'gateway', 'agent', 'identity', 'ca'],
   demo: ['core', 'api'],
 };
@@ -31,7 +32,7 @@ module.exports = {
       from: { path: `^src/${room}/` },
       to: { path: '^src/', pathNot: [`^src/${room}/`, ...allowed.map((name) => `^src/${name}/`)] },
     })),
-    ...['ca', 'store', 'xds', 'identity', 'gateway', 'agent', 'control'].map((room) => ({
+    ...['ca', 'store', 'grpc', 'xds', 'identity', 'gateway', 'agent', 'control'].map((room) => ({
       name: `door-of-${room}`,
       severity: 'error',
       comment: `other rooms import src/${room}/index.ts only`,

@@ -2,14 +2,15 @@
  * The port that workloads and gateways speak to: gRPC over TLS 1.3 on one port. A client certificate is asked for and
  * not demanded, since who enrols has none yet; every other service begins with `peerOf`, which knows verified peers only.
  *
- * TLS is ended here and the connection handed to grpc-js, because its own credentials can neither ask for a certificate
- * without demanding it, nor take a trust anchor that is not self-signed.
+ * TLS is ended here, because the credentials of grpc-js can neither ask for a certificate without demanding it, nor take a
+ * trust anchor that is not self-signed.
  */
-import { Server, ServerCredentials, type ServerUnaryCall, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { ServerUnaryCall, ServiceDefinition, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { AddressInfo } from 'node:net';
-import { createServer, type DetailedPeerCertificate, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { createServer, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { SallyportError } from '../core/errors.ts';
+import { createGrpcServer } from '../grpc/index.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { parseX509Svid, type X509SvidParse } from '../core/x509/x509-svid.ts';
 import type { ControlIdentity } from './control-identity.ts';
@@ -40,22 +41,14 @@ const handshakeTimeoutMs = 10_000;
 const closeTimeoutMs = 2_000;
 
 export async function listenForMesh({ host, port, identity, services, log }: MeshListenerOptions): Promise<MeshListener> {
-  const grpc = new Server({
-    'grpc.max_receive_message_length': 4 * 1024 * 1024,
-    'grpc.keepalive_time_ms': 30_000,
-    'grpc.keepalive_timeout_ms': 10_000,
-  });
+  const grpc = createGrpcServer({ onError: (error) => log.error({ err: error }, 'a gRPC handler failed') });
   for (const { definition, handlers } of services) grpc.addService(definition, handlers);
-  const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
 
   const server = createServer({ ...tlsOptions(identity), requestCert: true, rejectUnauthorized: false, ALPNProtocols: ['h2'], handshakeTimeout: handshakeTimeoutMs });
   server.maxConnections = connectionsMax;
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.on('error', (error) => log.debug({ err: error }, 'mesh connection failed'));
-    // grpc-js asks at every call who the peer is. In TLS 1.3 that never changes, and copying it out of OpenSSL is dear.
-    const certificate = socket.getPeerCertificate();
-    socket.getPeerCertificate = () => certificate as DetailedPeerCertificate;
-    injector.injectConnection(socket);
+    grpc.injectConnection(socket);
   });
   server.on('tlsClientError', (error, socket) => log.debug({ err: error, client: socket.remoteAddress }, 'mesh handshake failed'));
   await listening(server, `${host}:${port}`, () => server.listen({ host, port }));
@@ -65,11 +58,7 @@ export async function listenForMesh({ host, port, identity, services, log }: Mes
     setIdentity: (next) => server.setSecureContext(tlsOptions(next)),
     async close() {
       server.close();
-      injector.drain(0);
-      const forced = setTimeout(() => grpc.forceShutdown(), closeTimeoutMs);
-      await new Promise<void>((resolve) => grpc.tryShutdown(() => resolve()));
-      clearTimeout(forced);
-      injector.destroy();
+      await grpc.close(closeTimeoutMs);
     },
   };
 }
@@ -96,7 +85,7 @@ export interface MeshAdmission {
 
 /** Who calls. Throws `attestation-failed` for whoever shows no verified SVID of this trust domain that is still valid, `identity-revoked` for a revoked one. */
 export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, { trustDomain, isRevoked, now }: MeshAdmission): MeshPeer {
-  // grpc-js leaves the certificate out where TLS did not accept it.
+  // There is none where TLS did not accept it.
   const certificate = call.getAuthContext().sslPeerCertificate;
   if (certificate === undefined) throw new SallyportError('attestation-failed', 'no client certificate that the trust bundle verifies', { hint: 'enrol first, with a join token' });
   const parsed = peers.get(certificate) ?? parseX509Svid(certificate.raw);

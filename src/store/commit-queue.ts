@@ -1,8 +1,8 @@
 import { SallyportError } from '../core/errors.ts';
 
 /**
- * Group commit: whatever was pushed while the last group was being made durable is the next group. One at a time costs a
- * disk's whole latency each; in groups the same disk takes tens of thousands a second.
+ * Group commit: whatever was pushed while the last group was being made durable is the next group, and what the next turns of
+ * the event loop bring. One at a time costs a disk's whole latency each; in groups the same disk takes tens of thousands a second.
  */
 export interface CommitQueue<Item, Receipt> {
   /** Why nothing is taken any more, or undefined. */
@@ -40,6 +40,10 @@ type Waiting<Item, Receipt> =
   | { readonly kind: 'item'; readonly item: Item; readonly bytes: number; readonly resolve: (receipt: Receipt) => void; readonly reject: (error: unknown) => void }
   | { readonly kind: 'work'; readonly work: () => Promise<void>; readonly resolve: () => void; readonly reject: (error: unknown) => void };
 
+// A group costs the disk, the thread that writes it and the answers that leave behind it about the same, whatever its size.
+const gatherTurnsMax = 10;
+const quietTurns = 2; // one lies between for certain, in whatever order a turn's work is done
+
 export function openCommitQueue<Item, Receipt>({ name, write, groupBytesMax = 1 << 20, groupItemsMax = 256, queueBytesMax = 64 << 20 }: CommitQueueOptions<Item, Receipt>): CommitQueue<Item, Receipt> {
   const waiting: Waiting<Item, Receipt>[] = [];
   let waitingBytes = 0;
@@ -60,16 +64,25 @@ export function openCommitQueue<Item, Receipt>({ name, write, groupBytesMax = 1 
   }
 
   async function drain(): Promise<void> {
-    await Promise.resolve(); // what the same turn pushes belongs to the same group
     for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
       if (first.kind === 'work') {
         waiting.shift();
         await first.work().then(first.resolve, first.reject);
       } else {
+        await gather();
         await writeGroup();
       }
     }
     draining = undefined; // in the turn that found nothing waiting, so that the next push starts anew
+  }
+
+  /** Waits while the turns of the event loop bring the group company, so that what comes one by one leaves together. */
+  async function gather(): Promise<void> {
+    for (let turn = 0, lastNews = 0, had = waiting.length; turn < gatherTurnsMax && turn - lastNews < quietTurns && had < groupItemsMax; turn++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (waiting.length > had) lastNews = turn + 1;
+      had = waiting.length;
+    }
   }
 
   function takeGroup(): Extract<Waiting<Item, Receipt>, { kind: 'item' }>[] {

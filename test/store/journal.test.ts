@@ -50,11 +50,32 @@ describe('journal', () => {
       const disk = slowDisk();
       const { journal } = await openJournal({ path: join(directory, 'a.journal'), purpose, onPayload: unexpected, openFile: disk.openFile });
       const first = [journal.append('a'), journal.append('b')];
-      await new Promise(setImmediate);
+      while (disk.groups.length === 0) await new Promise(setImmediate);
       const second = ['c', 'd', 'e'].map((payload) => journal.append(payload));
       disk.release();
       await Promise.all([...first, ...second]);
       assert.deepEqual(disk.groups, [2, 3]);
+      await journal.close();
+    }));
+
+  it('waits for company as long as every turn of the event loop brings some, but not for ever', () =>
+    inDirectory(async (directory) => {
+      const disk = slowDisk();
+      disk.release();
+      const { journal } = await openJournal({ path: join(directory, 'a.journal'), purpose, onPayload: unexpected, openFile: disk.openFile });
+      const appended = [];
+      for (let turn = 0; turn < 3; turn++) {
+        appended.push(journal.append(`${turn}`));
+        await new Promise(setImmediate);
+      }
+      await Promise.all(appended);
+      assert.deepEqual(disk.groups, [3]);
+      while (disk.groups.length === 1) {
+        appended.push(journal.append('and again'));
+        await new Promise(setImmediate);
+      }
+      assert.ok(disk.groups[1]! > 1 && disk.groups[1]! < 20, `a group of ${disk.groups[1]}`);
+      await Promise.all(appended);
       await journal.close();
     }));
 

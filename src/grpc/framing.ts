@@ -1,0 +1,75 @@
+/**
+ * Length-prefixed messages, as gRPC puts them into the data of an HTTP/2 stream (gRPC over HTTP2, "Length-Prefixed-Message"):
+ * a byte that says whether the message is compressed, its length in four bytes, and the message.
+ */
+
+/** Bytes of what stands before a message. */
+export const prefixBytes = 5;
+
+/** What stands before a message of this length. */
+export function messagePrefix(bytes: number): Buffer {
+  const prefix = Buffer.allocUnsafe(prefixBytes);
+  prefix[0] = 0;
+  prefix.writeUInt32BE(bytes, 1);
+  return prefix;
+}
+
+/** Why a stream of messages cannot be read on. */
+export type FramingFault = 'compressed' | 'too-large';
+
+export interface Deframer {
+  /**
+   * Takes what came, and gives the messages that are whole with it; they may share its memory. After a fault nothing more can
+   * be read.
+   */
+  push(chunk: Buffer): readonly Buffer[] | FramingFault;
+  /** Whether a message has begun and is not whole. */
+  readonly isWithinMessage: boolean;
+}
+
+/** Cuts a stream of bytes, whatever its pieces, into its messages. Holds at most one message of `messageBytesMax`, also where it comes byte by byte. */
+export function createDeframer(messageBytesMax: number): Deframer {
+  /** The beginning of a message, in the first `pendingBytes` of it. */
+  let pending: Buffer = Buffer.alloc(0);
+  let pendingBytes = 0;
+  /** With fewer bytes than this there is nothing to do: a prefix, or a whole message with its prefix. */
+  let neededBytes = prefixBytes;
+
+  function append(chunk: Buffer): void {
+    const bytes = pendingBytes + chunk.length;
+    if (bytes > pending.length) {
+      const larger = Buffer.allocUnsafe(Math.max(bytes, Math.min(neededBytes, 2 * pending.length)));
+      pending.copy(larger, 0, 0, pendingBytes);
+      pending = larger;
+    }
+    chunk.copy(pending, pendingBytes);
+    pendingBytes = bytes;
+  }
+
+  return {
+    get isWithinMessage() {
+      return pendingBytes > 0;
+    },
+    push(chunk) {
+      const isFirst = pendingBytes === 0;
+      if (!isFirst) append(chunk);
+      let rest = isFirst ? chunk : pending.subarray(0, pendingBytes);
+      if (rest.length < neededBytes && !isFirst) return [];
+      const messages: Buffer[] = [];
+      for (;;) {
+        neededBytes = prefixBytes;
+        if (rest.length < prefixBytes) break;
+        if (rest[0] !== 0) return 'compressed';
+        const length = rest.readUInt32BE(1);
+        if (length > messageBytesMax) return 'too-large';
+        neededBytes = prefixBytes + length;
+        if (rest.length < neededBytes) break;
+        messages.push(rest.subarray(prefixBytes, neededBytes));
+        rest = rest.subarray(neededBytes);
+      }
+      pending = Buffer.from(rest); // not of the memory that messages share, nor of the connection's
+      pendingBytes = rest.length;
+      return messages;
+    },
+  };
+}
