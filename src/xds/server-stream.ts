@@ -182,15 +182,16 @@ function decode(variant: Variant, bytes: Buffer): DeltaDiscoveryRequest | Discov
 }
 
 /**
- * Resets the HTTP/2 stream below a call. grpc-js has no way to say so: its own end waits until everything before it has been
- * read. A stream that cannot be found (another version of grpc-js) is left to the end of its connection.
+ * Resets the HTTP/2 stream below a call, since a status would wait until everything before it has been read. `destroy` is
+ * enough for src/grpc; grpc-js has no way to say it, and a stream of it that cannot be found (another version) is left to the
+ * end of its connection.
  */
 function resetStream(call: XdsCall): void {
   let layer: unknown = Reflect.get(call, 'call');
   for (let depth = 0; depth < 8 && typeof layer === 'object' && layer !== null; depth += 1) {
     const stream = Reflect.get(layer, 'stream') as Http2Stream | undefined;
     if (stream !== undefined) {
-      stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      stream.close(constants.NGHTTP2_CANCEL);
       return;
     }
     layer = Reflect.get(layer, 'nextCall');

@@ -1,8 +1,12 @@
 import { Client, credentials, Metadata, Server, ServerCredentials } from '@grpc/grpc-js';
-import type { ClientDuplexStream, ServerCredentials as Credentials } from '@grpc/grpc-js';
+import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { create, toBinary } from '@bufbuild/protobuf';
+import { once } from 'node:events';
 import http2 from 'node:http2';
+import { createServer, type AddressInfo } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { setTimeout as pause } from 'node:timers/promises';
+import { createGrpcServer } from '../../src/grpc/index.ts';
 import { DeltaDiscoveryRequestSchema } from '../../src/proto/envoy/service/discovery/v3/discovery_pb.ts';
 import { createDeltaClient, createSnapshotCache, createXdsServer } from '../../src/xds/index.ts';
 import type { DeltaClient, DeltaClientOptions, DeltaClientState, DeltaClientStateDetail, DeltaUpdate, SnapshotCache, XdsServer, XdsServerOptions } from '../../src/xds/index.ts';
@@ -35,20 +39,51 @@ export interface Listening {
   readonly stop: () => void;
 }
 
-/** A test's servers and clients, ended together by `stopAll`. */
-export function createLoopback() {
-  const stops: (() => void)[] = [];
+/** The server's key and certificate, and what its clients' certificates lead to. */
+export interface LoopbackTls {
+  readonly key: Buffer;
+  readonly cert: Buffer;
+  readonly ca: Buffer;
+}
 
-  async function listen({ port = 0, cache = createSnapshotCache(), serverCredentials = ServerCredentials.createInsecure(), ...options }: Partial<XdsServerOptions> & { readonly port?: number; readonly serverCredentials?: Credentials } = {}): Promise<Listening> {
-    const logged: Logged[] = [];
-    const write = (level: Logged['level']) => (fields: object, message: string) => void logged.push({ level, message, fields: fields as Logged['fields'] });
-    const xds = createXdsServer({ cache, authenticate: () => ({ nodeKey: NODE }), now: Date.now, log: { info: write('info'), warn: write('warn') }, ...options });
+/** The gRPC servers that may stand beneath the library. */
+export const grpcServers = ['ours', 'grpc-js'] as const;
+export type GrpcServerName = (typeof grpcServers)[number];
+
+interface Bound {
+  readonly port: number;
+  readonly stop: () => void;
+}
+
+/** Serves a library's handlers by one of the servers that a user of it may have. */
+const bind: Readonly<Record<GrpcServerName, (xds: XdsServer, port: number, tls: LoopbackTls | undefined) => Promise<Bound>>> = {
+  async ours(xds, port, tls) {
+    const grpc = createGrpcServer();
+    grpc.addService(xds.service, xds.handlers);
+    const listener = tls === undefined ? createServer((socket) => grpc.injectConnection(socket)) : createTlsServer({ ...tls, requestCert: true, ALPNProtocols: ['h2'] }, (socket) => grpc.injectConnection(socket));
+    await once(listener.listen(port, '127.0.0.1'), 'listening');
+    return { port: (listener.address() as AddressInfo).port, stop: () => (listener.close(), void grpc.close(0)) };
+  },
+  async 'grpc-js'(xds, port, tls) {
     const server = new Server();
     server.addService(xds.service, xds.handlers);
+    const serverCredentials = tls === undefined ? ServerCredentials.createInsecure() : ServerCredentials.createSsl(tls.ca, [{ private_key: tls.key, cert_chain: tls.cert }], true);
     const bound = await new Promise<number>((resolve, reject) => {
       server.bindAsync(`127.0.0.1:${port}`, serverCredentials, (error, boundPort) => (error === null ? resolve(boundPort) : reject(error)));
     });
-    const stop = (): void => server.forceShutdown();
+    return { port: bound, stop: () => server.forceShutdown() };
+  },
+};
+
+/** A test's servers and clients, ended together by `stopAll`. */
+export function createLoopback(grpcServer: GrpcServerName = 'ours') {
+  const stops: (() => void)[] = [];
+
+  async function listen({ port = 0, cache = createSnapshotCache(), tls, ...options }: Partial<XdsServerOptions> & { readonly port?: number; readonly tls?: LoopbackTls } = {}): Promise<Listening> {
+    const logged: Logged[] = [];
+    const write = (level: Logged['level']) => (fields: object, message: string) => void logged.push({ level, message, fields: fields as Logged['fields'] });
+    const xds = createXdsServer({ cache, authenticate: () => ({ nodeKey: NODE }), now: Date.now, log: { info: write('info'), warn: write('warn') }, ...options });
+    const { port: bound, stop } = await bind[grpcServer](xds, port, tls);
     stops.push(stop);
     const warnings = (): readonly unknown[] => logged.filter(({ level }) => level === 'warn').map(({ fields }) => fields['reason']);
     return { address: `127.0.0.1:${bound}`, port: bound, xds, cache, logged, warnings, stop };
