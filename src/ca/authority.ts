@@ -99,7 +99,7 @@ export interface Authority {
   readonly rotate: (event: RotationEvent) => Promise<readonly RotationEffect[]>;
 }
 
-const issuedPerTurn = 8; // of 0.15 ms each
+const issuedPerTurn = 4; // of 0.2 ms each; a collection of garbage in the same turn takes up to 4 ms
 const inProgressMax = 4096; // half a second of work
 
 export function createAuthority(options: AuthorityOptions): Authority {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -80,6 +80,12 @@ describe('sallyport as a process', () => {
       assert.equal(existsSync(join(directory, 'control', 'admin.sock')), false);
     });
   }
+
+  it('serve goes on in the process that was started, with a young generation that is collected quickly', async () => {
+    const served = serve();
+    await served.logged('control plane started');
+    assert.ok(readFileSync(`/proc/${served.child.pid!}/cmdline`, 'utf8').split('\0').includes('--max-semi-space-size=4'));
+  });
 
   it('serve is refused the state of another, with status 5', async () => {
     const first = serve();

@@ -2,17 +2,16 @@
  * Certificate signing requests (PKCS#10, RFC 2986). A CSR proves possession of a key and nothing else: who the key belongs to is
  * what the caller proved by other means. So names in it give nothing, and a CSR that asks for more than its caller has is refused.
  */
-import { createPublicKey, sign, verify, type KeyObject } from 'node:crypto';
+import { createPublicKey, sign, type KeyObject } from 'node:crypto';
 import { generalNameTags, keyUsages, noExtensions, readExtensions, type Extensions } from './certificate.ts';
 import { DerFault, DerReader, bitString, constructed, constructedTag, integer, parseDer, sequence, tags } from './der.ts';
 import { invariant, type ErrorCode } from '../errors.ts';
-import { keyKindOf, parsePublicKey, signatureAlgorithmOf, signatureDigest, type KeyKind } from './public-key.ts';
+import { keyKindOf, parsePublicKey, signatureAlgorithmOf, signatureDigest, verifySignature, type KeyKind } from './public-key.ts';
 import type { SpiffeId } from '../spiffe-id.ts';
 
 export const csrBytesMax = 16_384; // an RSA-8192 request with some names has 3 KiB
 
 export interface CertificateRequest {
-  readonly publicKey: KeyObject;
   readonly keyKind: KeyKind;
   /** SubjectPublicKeyInfo as it stood in the request. */
   readonly publicKeyDer: Buffer;
@@ -73,7 +72,9 @@ export function parseCsr(der: Buffer): CsrParse {
   if (key.kind.type === 'ec' && key.kind.curve === 'P-521') return refuse('key-unsupported', 'a key on P-521 is not on P-256 or P-384');
   const digest = signatureDigest(algorithm, key.kind.type);
   if (digest === undefined) return refuse('signature-algorithm', 'the CSR is not signed with SHA-2 by RSA (PKCS#1 v1.5) or ECDSA');
-  if (!verify(digest, signed, key.key, signature)) return refuse('signature-invalid', 'the CSR is not signed by the key that it holds');
+  const verified = verifySignature(digest, signed, publicKeyDer, signature);
+  if (verified === 'key-malformed') return refuse('key-malformed', 'the public key is not valid, such as a point that is not on its curve');
+  if (!verified) return refuse('signature-invalid', 'the CSR is not signed by the key that it holds');
   if (extensions.basicConstraints?.ca === true || ((extensions.keyUsage ?? 0) & (keyUsages.keyCertSign | keyUsages.crlSign)) !== 0) {
     return refuse('asks-for-ca-rights', 'the CSR asks for the rights of a CA');
   }
@@ -81,7 +82,7 @@ export function parseCsr(der: Buffer): CsrParse {
     (extensions.subjectAltNames ?? []).filter((name) => name.tag === tag).map(({ content }) => content.toString('latin1').replaceAll(/[^\x20-\x7e]/g, '?'));
   return {
     ok: true,
-    request: { publicKey: key.key, keyKind: key.kind, publicKeyDer, requestedUris: named(generalNameTags.uri), requestedDnsNames: named(generalNameTags.dns) },
+    request: { keyKind: key.kind, publicKeyDer, requestedUris: named(generalNameTags.uri), requestedDnsNames: named(generalNameTags.dns) },
   };
 }
 

@@ -3,7 +3,7 @@ import { sign } from 'node:crypto';
 import fc from 'fast-check';
 import { keyUsages } from '../../../src/core/x509/certificate.ts';
 import { createCsr, csrBytesMax, csrErrorCode, parseCsr, requestsOtherThan, signCsr } from '../../../src/core/x509/csr.ts';
-import { DerReader, bitString, boolean, constructed, integer, namedBits, objectIdentifier, octetString, primitive, sequence, setOf, tags } from '../../../src/core/x509/der.ts';
+import { DerReader, bitString, boolean, constructed, integer, namedBits, nullElement, objectIdentifier, octetString, primitive, sequence, setOf, tags } from '../../../src/core/x509/der.ts';
 import { createCaRequest } from '../../../src/ca/index.ts';
 import { derOf, keyOf, pkcs8Pem, productpage, reviews, trustDomain, workspace, type Workspace } from '../../ca/openssl.ts';
 
@@ -60,6 +60,9 @@ describe('a CSR', () => {
   const other = createCsr(keyOf('P-256'));
   const p256 = keyOf('P-256');
   const resigned = (signed: Buffer, identifier = sequence(objectIdentifier('1.2.840.10045.4.3.2'))): Buffer => sequence(signed, identifier, bitString(sign('sha256', signed, p256)));
+  const holding = (publicKey: Buffer, identifier?: Buffer): Buffer => resigned(sequence(integer(0), sequence(), publicKey, constructed(0)), identifier);
+  const ecKey = (curve: string, point: Buffer): Buffer => sequence(sequence(objectIdentifier('1.2.840.10045.2.1'), objectIdentifier(curve)), bitString(point));
+  const rsaKey = (modulus: Buffer, exponent: number | Buffer): Buffer => sequence(sequence(objectIdentifier('1.2.840.113549.1.1.1'), nullElement), bitString(sequence(integer(modulus), integer(exponent))));
   const openssl = (setup: (files: Workspace) => void) => (): Buffer => {
     setup(files);
     return derOf(files.read('made.pem'));
@@ -87,11 +90,14 @@ describe('a CSR', () => {
     })],
     ['is signed with SHA-1', 'signature-algorithm', openssl(({ openssl: run, path }) => run('req', '-new', '-sha1', '-newkey', 'rsa:2048', '-nodes', '-keyout', path('sha1.key'), '-subj', '/', '-out', path('made.pem')))],
     ['is signed with RSASSA-PSS', 'signature-algorithm', openssl(({ openssl: run, path }) => run('req', '-new', '-sigopt', 'rsa_padding_mode:pss', '-newkey', 'rsa:2048', '-nodes', '-keyout', path('pss.key'), '-subj', '/', '-out', path('made.pem')))],
-    ['holds a point that is not on its curve', 'key-malformed', () => {
-      const point = Buffer.alloc(65, 7);
-      point[0] = 4;
-      return resigned(sequence(integer(0), sequence(), sequence(sequence(objectIdentifier('1.2.840.10045.2.1'), objectIdentifier('1.2.840.10045.3.1.7')), bitString(point)), constructed(0)));
-    }],
+    ['holds a point that is not on its curve', 'key-malformed', () => holding(ecKey('1.2.840.10045.3.1.7', Buffer.of(4, ...Buffer.alloc(64, 7))))],
+    ['holds a point whose coordinates are outside its field', 'key-malformed', () => holding(ecKey('1.2.840.10045.3.1.7', Buffer.of(4, ...Buffer.alloc(64, 0xff))))],
+    ['holds a point too short for its curve', 'key-malformed', () => holding(ecKey('1.3.132.0.34', Buffer.of(4, ...Buffer.alloc(64, 7))))],
+    ['holds a compressed point', 'key-malformed', () => holding(ecKey('1.2.840.10045.3.1.7', Buffer.of(2, ...Buffer.alloc(32, 7))))],
+    ['has an RSA key with an even exponent', 'key-weak', () => holding(rsaKey(Buffer.alloc(256, 0xff), 65_538))],
+    ['has an RSA key with an exponent as long as its modulus', 'key-weak', () => holding(rsaKey(Buffer.alloc(256, 0xff), Buffer.alloc(256, 0x7f)))],
+    ['has an RSA key of 8200 bits', 'key-weak', () => holding(rsaKey(Buffer.alloc(1025, 0xff), 65_537))],
+    ['has an RSA key that did not sign it', 'signature-invalid', () => holding(rsaKey(Buffer.alloc(256, 0xff), 65_537), sequence(objectIdentifier('1.2.840.113549.1.1.11'), nullElement))],
     ['asks for CA:TRUE', 'asks-for-ca-rights', () => withAttributes(extensionRequest(extension('2.5.29.19', sequence(boolean(true)))))],
     ['asks for keyCertSign', 'asks-for-ca-rights', () => withAttributes(extensionRequest(extension('2.5.29.15', namedBits(keyUsages.keyCertSign))))],
     ['asks for extensions twice', 'malformed', () => withAttributes(extensionRequest(), extensionRequest(extension('2.5.29.19', sequence(boolean(true)))))],
