@@ -5,22 +5,24 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { SallyportError, type Fault } from '../core/errors.ts';
-import { locateFault } from '../core/manifest/fault-location.ts';
-import { parseManifests, type ManifestFault, type ManifestSource } from '../core/manifest/manifest.ts';
+import { parseManifests, type ManifestSource, type ParsedManifests } from '../core/manifest/manifest.ts';
 import type { DesiredObject } from '../core/objects/index.ts';
+import type { PlanFault } from '../core/plan-fault.ts';
 import { createTurns } from './turns.ts';
 
-/** Manifests that were read and have no fault of their own. */
+/** Manifests as far as they could be read. */
 export interface ReadManifests {
   readonly objects: readonly DesiredObject[];
-  /** The faults with file, line and column, where they are about these objects. */
-  readonly locate: (faults: readonly Fault[]) => Promise<readonly Fault[]>;
+  /** Every fault of the input, with file, line and column: as `ParsedManifests` has it. */
+  readonly faults: (found: readonly PlanFault[]) => Promise<readonly Fault[]>;
+  /** The warnings with file, line and column, where they are about these objects. */
+  readonly locate: (warnings: readonly Fault[]) => Promise<readonly Fault[]>;
 }
 
 /**
- * Reads manifests and gives what `use` makes of them, who may ask for places until then. Throws SallyportError
- * `manifest-invalid` with every fault; for large manifests also `request-too-large` where memory does not suffice,
- * `timeout`, and `unavailable` where too many are waiting or the thread has ended.
+ * Reads manifests and gives what `use` makes of them, who may ask for faults and places until then. Throws SallyportError
+ * for large manifests: `request-too-large` where memory does not suffice, `timeout`, and `unavailable` where too many are
+ * waiting or the thread has ended.
  */
 export type ManifestReader = <Result>(sources: readonly ManifestSource[], use: (manifests: ReadManifests) => Promise<Result>) => Promise<Result>;
 
@@ -36,32 +38,31 @@ export const manifestReaderLimits = {
   waitingMax: 8,
 };
 
-/** What the thread is asked, after its first answer, which is a `ReadingResult`. */
-export type ReadingQuestion = { readonly type: 'objects'; readonly from: number } | { readonly type: 'locate'; readonly faults: readonly Fault[] };
-export type ReadingResult = { readonly ok: true; readonly count: number } | { readonly ok: false; readonly faults: readonly ManifestFault[] };
+/** What the thread is asked, after its first answer, which is the number of objects. */
+export type ReadingQuestion =
+  | { readonly type: 'objects'; readonly from: number }
+  | { readonly type: 'faults'; readonly found: readonly PlanFault[] }
+  | { readonly type: 'locate'; readonly warnings: readonly Fault[] };
 
 export function createManifestReader(replaced: Partial<typeof manifestReaderLimits> = {}): ManifestReader {
   const limits = { ...manifestReaderLimits, ...replaced };
   const takeTurn = createTurns('large manifests', limits.waitingMax);
   return async (sources, use) => {
     const chars = sources.reduce((sum, { text }) => sum + text.length, 0);
-    return chars <= limits.inlineCharsMax ? await use(readHere(sources)) : await takeTurn(() => readInThread(sources, limits, use));
+    return chars <= limits.inlineCharsMax ? await use(readHere(parseManifests(sources))) : await takeTurn(() => readInThread(sources, limits, use));
   };
 }
 
-/** The error for manifests that have faults. */
-export function invalidManifests(faults: readonly Fault[]): SallyportError {
-  return new SallyportError('manifest-invalid', `${faults.length === 1 ? 'a fault' : `${faults.length} faults`}, nothing was changed`, { faults });
-}
-
-function readHere(sources: readonly ManifestSource[]): ReadManifests {
-  const parsed = parseManifests(sources);
-  if (!parsed.ok) throw invalidManifests(parsed.faults);
+function readHere(parsed: ParsedManifests): ReadManifests {
   return {
     objects: parsed.objects.map(({ object }) => object),
-    locate: (faults) => Promise.resolve(faults.map((fault) => locateFault(fault, parsed.objects))),
+    faults: (found) => Promise.resolve(parsed.faults(found)),
+    locate: (warnings) => Promise.resolve(warnings.map(parsed.locate)),
   };
 }
+
+/** For changes that come without manifests: there is no place to name. */
+export const nothingWritten = readHere(parseManifests([]));
 
 async function readInThread<Result>(sources: readonly ManifestSource[], { heapMib, answerTimeoutMs }: typeof manifestReaderLimits, use: (manifests: ReadManifests) => Promise<Result>): Promise<Result> {
   const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './manifest-worker.ts' : './manifest-worker.js', import.meta.url), {
@@ -89,11 +90,11 @@ async function readInThread<Result>(sources: readonly ManifestSource[], { heapMi
   };
 
   try {
-    const result = (await nextAnswer()) as ReadingResult;
-    if (!result.ok) throw invalidManifests(result.faults);
+    const count = (await nextAnswer()) as number;
     const objects: DesiredObject[] = [];
-    while (objects.length < result.count) objects.push(...((await ask({ type: 'objects', from: objects.length })) as readonly DesiredObject[]));
-    return await use({ objects, locate: async (faults) => (faults.length === 0 ? [] : ((await ask({ type: 'locate', faults })) as readonly Fault[])) });
+    while (objects.length < count) objects.push(...((await ask({ type: 'objects', from: objects.length })) as readonly DesiredObject[]));
+    const askForFaults = async (question: ReadingQuestion) => (await ask(question)) as readonly Fault[];
+    return await use({ objects, faults: (found) => askForFaults({ type: 'faults', found }), locate: (warnings) => askForFaults({ type: 'locate', warnings }) });
   } finally {
     await worker.terminate();
   }

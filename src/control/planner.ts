@@ -1,12 +1,12 @@
 /**
- * Keeps desired state and its plan. Every change goes one way, one at a time: validate the whole input, allocate,
- * compile, write down, publish. A change that has a fault anywhere changes nothing.
+ * Keeps desired state and its plan. Every change goes one way, one at a time: read the whole input, allocate, compile,
+ * write down, publish. A change that has a fault anywhere changes nothing, and is told every fault of all three at once.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { ApplyRequest, ApplyResult, ChangeAction, DeleteRequest } from '../api/admin.ts';
-import { allocate } from '../core/snat/allocate.ts';
 import type { Assignments } from '../core/snat/assignments.ts';
-import { compile, type CompileState } from '../core/plan/compile.ts';
+import { build } from '../core/plan/build.ts';
+import { compile, type Compilation } from '../core/plan/compile.ts';
 import { applyChange, describeRef, keyOf, refOf, type DesiredChange, type DesiredState } from '../core/desired-state.ts';
 import { SallyportError, type Fault, type ObjectRef } from '../core/errors.ts';
 import type { LedgerRecord } from '../core/ledger-record.ts';
@@ -15,7 +15,7 @@ import { describePlanDiff, diffPlans } from '../core/plan/plan-diff.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import type { StateStore } from '../store/index.ts';
-import { createManifestReader, invalidManifests, type ReadManifests } from './manifest-reader.ts';
+import { createManifestReader, nothingWritten, type ReadManifests } from './manifest-reader.ts';
 import type { ControlSections } from './sections.ts';
 import { createTurns } from './turns.ts';
 
@@ -39,30 +39,16 @@ export interface PlannerOptions {
 
 const changesWaitingMax = 256;
 
-/** For changes that come without manifests: there is no place to name. */
-const nothingWritten: ReadManifests = { objects: [], locate: (faults) => Promise.resolve(faults) };
-
-interface Compiled {
-  readonly plan: Plan;
-  readonly warnings: readonly Fault[];
-  readonly state: CompileState;
-}
-
 /** Compiles what the store holds. Throws `manifest-invalid` where that has faults, which only an upgrade that is stricter could bring about. */
 export async function createPlanner(options: PlannerOptions): Promise<Planner> {
   const { store, trustDomain, clusterDomain, now, record, publish } = options;
 
-  async function compileOrThrow(desired: DesiredState, assignments: Assignments, written: ReadManifests, faults: readonly Fault[], previous?: CompileState): Promise<Compiled> {
-    const compiled = compile(desired, assignments, { trustDomain, clusterDomain, ...(previous === undefined ? {} : { previous }) });
-    const all = [...faults, ...(compiled.ok ? [] : compiled.faults)];
-    if (!compiled.ok || all.length > 0) throw invalidManifests(await written.locate(all));
-    return compiled;
-  }
-
   const readManifests = createManifestReader();
   /** Each change sees the state that the one before has made. */
   const inTurn = createTurns('changes', changesWaitingMax);
-  let current = await compileOrThrow(store.desired, store.assignments, nothingWritten, []);
+  const held = compile(store.desired, store.assignments, { trustDomain, clusterDomain });
+  if (!held.ok) throw invalidManifests(await nothingWritten.faults(held.faults));
+  let current: Extract<Compilation, { ok: true }> = held;
   for (const [key, records] of [...store.entries('outbox')]) {
     await record(records);
     await store.commit({ put: { outbox: { [key]: null } } });
@@ -71,9 +57,9 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
 
   async function change(desiredChange: DesiredChange, actions: ApplyResult['changes'], written: ReadManifests, dryRun: boolean, actor: string): Promise<ApplyResult> {
     const time = now();
-    const desired = applyChange(store.desired, desiredChange);
-    const allocation = allocate(desired, store.assignments, time);
-    const next = await compileOrThrow(desired, allocation.assignments, written, allocation.faults, current.state);
+    const next = build(applyChange(store.desired, desiredChange), store.assignments, { now: time, trustDomain, clusterDomain, previous: current.state });
+    const faults = await written.faults(next.ok ? [] : next.faults);
+    if (!next.ok || faults.length > 0) throw invalidManifests(faults);
     const previous = current.plan;
     const result: ApplyResult = {
       revision: next.plan.revision,
@@ -86,9 +72,9 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
     if (dryRun || (desiredChange.put.length === 0 && desiredChange.remove.length === 0)) return result;
 
     // The records wait in the store's own commit until the ledger has them, so that a crash in between loses none.
-    const records = recordsOf(new Date(time).toISOString(), store.assignments, allocation.assignments, previous, next.plan, actions, actor);
+    const records = recordsOf(new Date(time).toISOString(), store.assignments, next.assignments, previous, next.plan, actions, actor);
     const outboxKey = `${time}-${next.plan.revision}`;
-    await store.commit({ desired: desiredChange, assignments: allocation.assignments, put: { outbox: { [outboxKey]: records } } });
+    await store.commit({ desired: desiredChange, assignments: next.assignments, put: { outbox: { [outboxKey]: records } } });
     current = next;
     await record(records);
     await store.commit({ put: { outbox: { [outboxKey]: null } } });
@@ -123,6 +109,10 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
         return await change({ put: [], remove: refs }, refs.map((ref) => ({ ref, action: 'deleted' })), nothingWritten, dryRun, actor);
       }),
   };
+}
+
+function invalidManifests(faults: readonly Fault[]): SallyportError {
+  return new SallyportError('manifest-invalid', `${faults.length === 1 ? 'a fault' : `${faults.length} faults`}, nothing was changed`, { faults });
 }
 
 /** Warnings that whoever makes a change should read: about what he gave, and what his change has brought about. */

@@ -26,6 +26,12 @@ export function keyOf({ namespace, name }: Pick<ObjectRef, 'namespace' | 'name'>
   return namespace === '' ? name : `${namespace}/${name}`;
 }
 
+/** The object of a namespaced kind that has this key. */
+export function refOfKey(kind: Kind, key: ObjectKey): ObjectRef {
+  const slash = key.indexOf('/');
+  return { kind, namespace: key.slice(0, slash), name: key.slice(slash + 1) };
+}
+
 /** `ExternalService bookinfo/proxy`: how messages name an object. */
 export function describeRef(ref: ObjectRef): string {
   return `${ref.kind} ${keyOf(ref)}`;

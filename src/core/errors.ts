@@ -98,6 +98,9 @@ export interface ObjectRef {
   readonly name: string;
 }
 
+/** A field within an object, for example `['spec', 'ports', 0, 'port']`. */
+export type FieldPath = readonly (string | number)[];
+
 /** One thing wrong with an input. All faults of an input are reported together. */
 export interface Fault {
   /** Stable, kebab-case, for example `policy-service-unknown`. */
@@ -108,8 +111,7 @@ export interface Fault {
   readonly hint?: string;
   /** The object the fault is in, once the input is known to be an object. */
   readonly object?: ObjectRef;
-  /** The field path within the object, for example `['spec', 'ports', 0, 'port']`. */
-  readonly path?: readonly (string | number)[];
+  readonly path?: FieldPath;
   /** Where that field stands, once a file is known. Lines and columns count from 1. */
   readonly position?: { readonly file: string; readonly line: number; readonly column: number };
 }

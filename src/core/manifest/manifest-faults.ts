@@ -44,34 +44,39 @@ export const faultsMax = 1_000;
 
 export type ManifestFault = Fault & { readonly code: ManifestFaultCode; readonly position: NonNullable<Fault['position']> };
 
-/** Collects the faults of an input, at most `faultsMax` of them. */
+/** Collects what is wrong with an input. */
 export interface FaultList {
   add(fault: ManifestFault): void;
-  /** In the order of the input: by file as given, then by line and column. A last fault tells of those left out. */
-  toArray(): readonly ManifestFault[];
+  /** How many there are, beyond `faultsMax` too. */
+  readonly count: number;
+  /**
+   * These and those found later, at most `faultsMax`, in the order of the input: by file as given, then by line and column,
+   * last those about objects that did not come with it. One more tells how many were left out.
+   */
+  toArray(later: readonly Fault[]): readonly Fault[];
 }
+
+/** Where an object stands that did not come with the input. */
+const elsewhere = { file: '', line: 0, column: 0 };
 
 export function faultList(files: readonly string[]): FaultList {
   const kept: ManifestFault[] = [];
-  let omitted = 0;
-  let lastPosition: ManifestFault['position'] | undefined;
+  let count = 0;
   return {
     add(fault) {
+      count += 1;
       if (kept.length < faultsMax) kept.push(fault);
-      else {
-        omitted += 1;
-        lastPosition = fault.position;
-      }
     },
-    toArray() {
+    get count() {
+      return count;
+    },
+    toArray(later) {
       const order = new Map(files.map((file, index) => [file, index]));
-      const sorted = kept.toSorted(
-        ({ position: a }, { position: b }) => order.get(a.file)! - order.get(b.file)! || a.line - b.line || a.column - b.column,
-      );
-      if (lastPosition !== undefined) {
-        sorted.push({ code: 'faults-omitted', message: `${omitted} more ${omitted === 1 ? 'fault is' : 'faults are'} not shown`, hint: 'mend those above first', position: lastPosition });
-      }
-      return sorted;
+      const rankOf = (file: string) => order.get(file) ?? files.length;
+      const shown = [...kept, ...later].slice(0, faultsMax).sort(({ position: a = elsewhere }, { position: b = elsewhere }) => rankOf(a.file) - rankOf(b.file) || a.line - b.line || a.column - b.column);
+      const omitted = count + later.length - shown.length;
+      const more: Fault = { code: 'faults-omitted' satisfies ManifestFaultCode, message: `${omitted} more ${omitted === 1 ? 'fault is' : 'faults are'} not shown`, hint: 'mend those above first' };
+      return omitted === 0 ? shown : [...shown, more];
     },
   };
 }

@@ -1,8 +1,8 @@
 /** The schema's findings in words for the person who wrote the manifest. */
 import type * as z from 'zod';
+import type { FieldPath } from '../errors.ts';
 import { mappingsAt, type JsonSchema } from './json-schema.ts';
 import { manifestFaultCodes, type ManifestFaultCode } from './manifest-faults.ts';
-import type { FieldPath } from './manifest-yaml.ts';
 import { quoteText } from '../objects/index.ts';
 import { suggest } from './suggestion.ts';
 
@@ -13,6 +13,14 @@ export interface FieldFault {
   readonly hint?: string;
   readonly path: FieldPath;
   readonly at?: 'key';
+  /** Where one of several fields is missing: their names. */
+  readonly lacks?: readonly string[];
+}
+
+/** The fields whose value is wrong or missing; none where it is the field itself that should not be there. */
+export function fieldsAtFault({ at, lacks, path }: FieldFault): readonly FieldPath[] {
+  if (at === 'key') return [];
+  return lacks === undefined ? [path] : lacks.map((field) => [...path, field]);
 }
 
 type Issue = z.core.$ZodIssue;
@@ -73,7 +81,8 @@ function faultsOf(issue: Issue, base: FieldPath, schema: JsonSchema): readonly F
     case 'custom': {
       const code: unknown = issue.params?.['fault'];
       const known = manifestFaultCodes.find((candidate) => candidate === code);
-      return [{ code: known ?? 'value-invalid', message: `${field}${known === undefined ? '' : ':'} ${issue.message}`, path }];
+      const lacks: unknown = issue.params?.['lacks'];
+      return [{ code: known ?? 'value-invalid', message: `${field}${known === undefined ? '' : ':'} ${issue.message}`, path, ...(Array.isArray(lacks) && { lacks: lacks as readonly string[] }) }];
     }
     default:
       return [{ code: 'value-invalid', message: `${field} ${issue.message}, not ${shown(issue.input)}`, path }];
@@ -135,7 +144,8 @@ function unionFaults(issue: z.core.$ZodIssueInvalidUnion, path: FieldPath, schem
 /** Drops a missing field whose misspelling is already named beside it: one mistake, one fault. */
 function withoutEchoes(faults: readonly FieldFault[]): readonly FieldFault[] {
   const misspelt = new Set(faults.flatMap(({ code, hint, path }) => (code === 'field-unknown' && hint !== undefined ? [`${fieldText(path.slice(0, -1))} ${hint}`] : [])));
-  return faults.filter(({ code, path }) => code !== 'field-missing' || !misspelt.has(`${fieldText(path.slice(0, -1))} did you mean "${String(path.at(-1))}"?`));
+  const isMisspelt = (path: FieldPath) => misspelt.has(`${fieldText(path.slice(0, -1))} did you mean "${String(path.at(-1))}"?`);
+  return faults.filter((fault) => fault.code !== 'field-missing' || !fieldsAtFault(fault).some(isMisspelt));
 }
 
 /** `spec.ports[0].port`. */

@@ -3,7 +3,9 @@
  * limits: size before reading, nesting and tokens while reading, aliases before they are followed.
  */
 import { Composer, isAlias, isMap, isScalar, isSeq, LineCounter, Lexer, Parser, type Document, type Node } from 'yaml';
+import type { FieldPath } from '../errors.ts';
 import { aliasedValuesMax, fileBytesMax, fileTokensMax, nestingMax, yamlFaultsPerDocumentMax, type FaultList, type ManifestFaultCode } from './manifest-faults.ts';
+import { unreadFile, unreadText, type UnreadDocument } from './unread-document.ts';
 
 /** One file, or standard input. */
 export interface ManifestSource {
@@ -18,11 +20,11 @@ export interface Position {
   readonly column: number;
 }
 
-export type FieldPath = readonly (string | number)[];
-
 /** A document's value: strings, numbers, booleans, null, arrays, and objects without prototype. */
 export interface ManifestDocument {
   readonly value: unknown;
+  /** Set where the value leaves out some of what was written, since a key is there twice: what was written. */
+  readonly text?: string;
   /**
    * Where a field stands, or the nearest one above it that exists. A scalar or a list entry is where it begins; of a
    * list or mapping it is the key, as it is for everything with `key`.
@@ -30,30 +32,35 @@ export interface ManifestDocument {
   positionOf(path: FieldPath, at?: 'key'): Position;
 }
 
-/** Reads the documents of a file that are sound; the faults of the others go to `faults`. Empty documents are left out. */
-export function* readDocuments(source: ManifestSource, faults: FaultList): Generator<ManifestDocument, void> {
+/** Reads the documents of a file that are sound; the faults of the others go to `faults`, their texts or that of the whole file to `unread`. Empty documents are left out. */
+export function* readDocuments(source: ManifestSource, faults: FaultList, unread: UnreadDocument[]): Generator<ManifestDocument, void> {
   const lines = new LineCounter();
   lines.addNewLine(0);
   const positionAt = (offset: number): Position => {
     const { line, col } = lines.linePos(offset);
     return { file: source.file, line, column: col };
   };
-  for (const document of composeDocuments(source, positionAt, lines, faults)) {
+  for (const document of composeDocuments(source, positionAt, lines, faults, unread)) {
+    const text = source.text.slice(document.range[0], document.range[2]);
     const contents: Node | null = document.contents;
     const broken = [...document.errors, ...document.warnings]; // a warning is an unknown tag or directive: not what the user meant either
     for (const { pos, message } of broken.slice(0, yamlFaultsPerDocumentMax)) {
       faults.add({ code: 'yaml-invalid', message: `the YAML cannot be read: ${lowerFirst(message)}`, position: positionAt(pos[0]) });
     }
+    if (broken.length > 0) unread.push(unreadText(text));
     if (broken.length > 0 || contents === null || (isScalar(contents) && contents.value === null)) continue;
+    const before = faults.count;
     const value = plainValue(contents, (code, message, hint, node) => faults.add({ code, message, ...(hint !== undefined && { hint }), position: positionAt(startOf(node)) }));
-    if (value.ok) yield { value: value.value, positionOf: (path, at) => positionAt(offsetOf(contents, path, at)) };
+    if (value.ok) yield { value: value.value, ...(faults.count > before && { text }), positionOf: (path, at) => positionAt(offsetOf(contents, path, at)) };
+    else unread.push(unreadText(text));
   }
 }
 
-function* composeDocuments(source: ManifestSource, positionAt: (offset: number) => Position, lines: LineCounter, faults: FaultList): Generator<Document.Parsed, void> {
+function* composeDocuments(source: ManifestSource, positionAt: (offset: number) => Position, lines: LineCounter, faults: FaultList, unread: UnreadDocument[]): Generator<Document.Parsed, void> {
   const { text, file } = source;
   if (text.length > fileBytesMax || Buffer.byteLength(text) > fileBytesMax) {
     faults.add({ code: 'file-too-large', message: `the file has more than ${fileBytesMax} bytes (${fileBytesMax / 1024 / 1024} MiB)`, hint: 'split it into several files', position: { file, line: 1, column: 1 } });
+    unread.push(unreadFile);
     return;
   }
   const parser = new Parser(lines.addNewLine);
@@ -69,6 +76,7 @@ function* composeDocuments(source: ManifestSource, positionAt: (offset: number) 
     } else if (levels > nestingMax) {
       faults.add({ code: 'nesting-too-deep', message: `lists and mappings are nested more than ${nestingMax} levels deep`, hint: 'no object needs more than 10 levels', position: positionAt(parser.offset - token.length) });
     } else continue;
+    unread.push(unreadText(text));
     yield* composer.end(); // the document before
     return;
   }

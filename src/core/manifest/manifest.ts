@@ -1,51 +1,44 @@
 /**
  * Manifests: text into objects of desired state. The whole input is read before anything is said, and every fault of it
- * is named at once with file, line, column and field, so that an input is taken as a whole or not at all.
+ * is named at once with file, line, column and field, so that an input is taken as a whole or not at all. What could be
+ * read is given beside the faults, so that those of allocation and compilation can be named with them.
  */
 import { describeRef, refOf } from '../desired-state.ts';
-import type { ObjectRef } from '../errors.ts';
+import type { FieldPath, ObjectRef } from '../errors.ts';
 import { schemaOf } from './json-schema.ts';
-import { faultList, type FaultList, type ManifestFault } from './manifest-faults.ts';
-import { isMapping, validate, type FieldFault } from './manifest-issues.ts';
-import { readDocuments, type FieldPath, type ManifestDocument, type ManifestSource, type Position } from './manifest-yaml.ts';
+import { faultList } from './manifest-faults.ts';
+import { fieldsAtFault, isMapping, validate, type FieldFault } from './manifest-issues.ts';
+import { readDocuments, type ManifestDocument, type ManifestSource, type Position } from './manifest-yaml.ts';
 import { renderObject } from './manifest-text.ts';
 import { apiVersion, kinds, olderApiVersion, olderExternalService, olderNamespace, quoteText, schemas, serverMetadata, type DesiredObject, type Kind } from '../objects/index.ts';
 import { convertOlderExternalService, type ConvertedObject } from './older-form.ts';
+import { parsedManifests, type Findings, type LocatedObject, type ParsedManifests } from './parsed-manifests.ts';
 import { suggest } from './suggestion.ts';
+import { unreadObject, unreadText } from './unread-document.ts';
 
-export { manifestFaultCodes, type ManifestFault, type ManifestFaultCode } from './manifest-faults.ts';
-export type { FieldPath, ManifestSource, Position } from './manifest-yaml.ts';
-
-/** An object and where it was written. */
-export interface LocatedObject {
-  readonly object: DesiredObject;
-  /** Where a field stands, or the nearest one above it that was written. */
-  positionOf(path: FieldPath): Position;
-}
-
-export type ManifestParse = { readonly ok: true; readonly objects: readonly LocatedObject[] } | { readonly ok: false; readonly faults: readonly ManifestFault[] };
+export { manifestFaultCodes, type ManifestFaultCode } from './manifest-faults.ts';
+export type { ManifestSource, Position } from './manifest-yaml.ts';
+export type { LocatedObject, ParsedManifests } from './parsed-manifests.ts';
 
 /**
  * Reads YAML (any number of documents) and JSON. `v1 List` is unfolded, the older form converted, empty documents are
- * ignored. The objects come in the order of the input. Their positions hold on to the syntax tree of the file (about 40
- * times its size): let go of them with the input. Takes about 0.6 s per MB.
+ * ignored. Positions hold on to the syntax tree of the file (about 40 times its size): let go of them with the input.
+ * Takes about 0.6 s per MB.
  */
-export function parseManifests(sources: readonly ManifestSource[]): ManifestParse {
-  const faults = faultList(sources.map(({ file }) => file));
+export function parseManifests(sources: readonly ManifestSource[]): ParsedManifests {
+  const findings: Findings = { faults: faultList(sources.map(({ file }) => file)), unread: [], disputed: new Set() };
   const parsed: LocatedObject[] = [];
-  const firstPlaces = new Map<string, Position>();
+  const firsts = new Map<string, WrittenObject>();
   for (const source of sources) {
-    for (const document of readDocuments(source, faults)) {
-      for (const written of unfold({ document, path: [] }, faults)) {
-        const isNew = checkFirst(written, firstPlaces, faults);
-        const objects = readObject(written, faults);
+    for (const document of readDocuments(source, findings.faults, findings.unread)) {
+      for (const written of unfold({ document, path: [] }, findings)) {
+        const isNew = checkFirst(written, firsts, findings);
+        const objects = readObject(written, findings);
         if (isNew) parsed.push(...objects);
       }
     }
   }
-  const objects = withoutTwins(parsed, faults);
-  const found = faults.toArray();
-  return found.length === 0 ? { ok: true, objects } : { ok: false, faults: found };
+  return parsedManifests(withoutTwins(parsed, findings), findings);
 }
 
 /** A value that should be an object, and where it is within its document. */
@@ -62,27 +55,36 @@ function positionIn({ document, path: base }: Written, path: FieldPath, at?: 'ke
   return document.positionOf([...base, ...path], at);
 }
 
-function* unfold(written: Written, faults: FaultList): Generator<WrittenObject, void> {
+function* unfold(written: Written, findings: Findings): Generator<WrittenObject, void> {
+  const { faults, unread } = findings;
   const value = written.path.reduce<unknown>((inner, step) => (inner as Record<string | number, unknown>)[step], written.document.value);
   if (!isMapping(value)) {
+    unread.push(unreadText(JSON.stringify(value)));
     const what = Array.isArray(value) ? 'a list' : 'a single value';
     faults.add({ code: 'document-not-mapping', message: `an object must be a mapping, not ${what}`, hint: `begin with "apiVersion: ${apiVersion}" and "kind:"`, position: positionIn(written, []) });
   } else if (value['kind'] !== 'List' || value['apiVersion'] !== 'v1') yield { ...written, value };
-  else if (Array.isArray(value['items'])) for (const index of value['items'].keys()) yield* unfold({ ...written, path: [...written.path, 'items', index] }, faults);
-  else faults.add({ code: 'type-wrong', message: 'items must be a list', path: ['items'], position: positionIn(written, ['items']) });
+  else if (Array.isArray(value['items'])) for (const index of value['items'].keys()) yield* unfold({ ...written, path: [...written.path, 'items', index] }, findings);
+  else {
+    unread.push(unreadText(JSON.stringify(value)));
+    faults.add({ code: 'type-wrong', message: 'items must be a list', path: ['items'], position: positionIn(written, ['items']) });
+  }
 }
 
 /** Names the second place of an object that is there twice; false for it. Looks at the names only, so that it also finds faulty twins. */
-function checkFirst(written: WrittenObject, firstPlaces: Map<string, Position>, faults: FaultList): boolean {
+function checkFirst(written: WrittenObject, firsts: Map<string, WrittenObject>, { faults, unread, disputed }: Findings): boolean {
   const ref = refIn(written.value);
   if (ref === undefined) return true;
-  const place = positionIn(written, ['metadata', 'name']);
-  const first = firstPlaces.get(describeRef(ref));
+  const first = firsts.get(describeRef(ref));
   if (first === undefined) {
-    firstPlaces.set(describeRef(ref), place);
+    firsts.set(describeRef(ref), written);
     return true;
   }
-  faults.add({ ...duplicate(ref, first), object: ref, path: ['metadata', 'name'], position: place });
+  const path = ['metadata', 'name'];
+  faults.add({ ...duplicate(ref, positionIn(first, path)), object: ref, path, position: positionIn(written, path) });
+  if (JSON.stringify(first.value) !== JSON.stringify(written.value)) {
+    disputed.add(describeRef(ref));
+    unread.push(unreadObject(written.value, []));
+  }
   return false;
 }
 
@@ -129,12 +131,14 @@ function readerFor(kind: Kind, version: unknown): Reader {
   return kind === 'ExternalService' && typeof version === 'string' && version.startsWith(olderGroup) ? olderReader : readers[kind];
 }
 
-function readObject(written: WrittenObject, faults: FaultList): readonly LocatedObject[] {
+/** The objects that were written, none where there is a fault. */
+function readObject(written: WrittenObject, { faults, unread }: Findings): readonly LocatedObject[] {
   const { value } = written;
   const object = refIn(value);
-  const report = ({ at, ...fault }: FieldFault) => faults.add({ ...fault, ...(object !== undefined && { object }), position: positionIn(written, fault.path, at) });
+  const report = ({ at, lacks, ...fault }: FieldFault) => faults.add({ ...fault, ...(object !== undefined && { object }), position: positionIn(written, fault.path, at) });
   const { kind } = value;
   if (!isKind(kind)) {
+    unread.push(unreadObject(value, []));
     report(unknownKind(kind));
     if (value['apiVersion'] === undefined) report({ code: 'field-missing', message: 'the object lacks the field "apiVersion"', path: ['apiVersion'] });
     return [];
@@ -142,6 +146,11 @@ function readObject(written: WrittenObject, faults: FaultList): readonly Located
   const result = readerFor(kind, value['apiVersion']).read(withoutServerFields(value));
   if (!result.ok) {
     result.faults.forEach(report);
+    unread.push(unreadObject(value, result.faults.flatMap(fieldsAtFault)));
+    return [];
+  }
+  if (written.document.text !== undefined) {
+    unread.push(unreadText(written.document.text));
     return [];
   }
   return result.value.map(({ object, originOf }) => ({ object, positionOf: (path) => positionIn(written, originOf(path)) }));
@@ -167,7 +176,7 @@ function withoutServerFields(value: Readonly<Record<string, unknown>>): unknown 
 }
 
 /** Drops what a conversion made twice in the same words, and names what it made in others than are there already. */
-function withoutTwins(objects: readonly LocatedObject[], faults: FaultList): readonly LocatedObject[] {
+function withoutTwins(objects: readonly LocatedObject[], { faults, unread, disputed }: Findings): readonly LocatedObject[] {
   const kept = new Map<string, LocatedObject>();
   for (const located of objects) {
     const ref = refOf(located.object);
@@ -176,6 +185,8 @@ function withoutTwins(objects: readonly LocatedObject[], faults: FaultList): rea
     else if (renderObject(first.object) !== renderObject(located.object)) {
       const path = ['metadata', 'name'];
       faults.add({ ...duplicate(ref, first.positionOf(path)), object: ref, path, position: located.positionOf(path) });
+      disputed.add(describeRef(ref));
+      unread.push(unreadText(renderObject(located.object)));
     }
   }
   return [...kept.values()];

@@ -10,8 +10,7 @@
  * The reverse direction of the older form (from the external server to the Service) is not taken over: it is off.
  */
 import { familyOf, parseAddressRange, type IpAddress } from '../ip-address.ts';
-import { invariant } from '../errors.ts';
-import type { FieldPath } from './manifest-yaml.ts';
+import { invariant, type FieldPath } from '../errors.ts';
 import { apiVersion, defaultPortName, olderApiVersion, type DesiredObject, type EgressPolicy, type ExternalService, type OlderExternalService, type SnatBinding, type SnatPool } from '../objects/index.ts';
 
 /** Marks what was converted with the form and the object that it came from. */

@@ -99,7 +99,7 @@ export function exactlyOneOf<T extends z.ZodObject>(shape: T, first: string & ke
   const has = (value: z.output<T>, field: keyof z.output<T>) => value[field] !== undefined;
   const when = ({ value }: { readonly value: unknown }) => typeof value === 'object' && value !== null; // also beside other faults, so that all are named at once
   return shape
-    .refine((value) => has(value, first) || has(value, second), { message: `needs either "${first}" or "${second}"`, params: { fault: 'field-missing' }, when })
+    .refine((value) => has(value, first) || has(value, second), { message: `needs either "${first}" or "${second}"`, params: { fault: 'field-missing', lacks: [first, second] }, when })
     .refine((value) => !has(value, first) || !has(value, second), { message: `takes "${first}" or "${second}", not both`, params: { fault: 'fields-exclusive' }, when })
     .meta({ oneOf: [{ required: [first] }, { required: [second] }] });
 }
@@ -129,7 +129,9 @@ const metadataFields = {
   ...(Object.fromEntries(serverMetadata.map((field) => [field, ignored])) as Record<(typeof serverMetadata)[number], typeof ignored>),
 };
 
-export const namespacedMetadata = z.strictObject({ name: dnsSubdomain, namespace: dnsLabel.default('default'), ...metadataFields });
+/** Of objects that name none, as Kubernetes has it. */
+export const defaultNamespace = 'default';
+export const namespacedMetadata = z.strictObject({ name: dnsSubdomain, namespace: dnsLabel.default(defaultNamespace), ...metadataFields });
 export const clusterMetadata = z.strictObject({ name: dnsSubdomain, ...metadataFields });
 
 /** A service of an `ExternalService`, by name; the namespace defaults to that of the object that refers to it. */

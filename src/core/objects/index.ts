@@ -16,7 +16,7 @@ export * from './kubernetes.ts';
 export * from './older-external-service.ts';
 export * from './snat-binding.ts';
 export * from './snat-pool.ts';
-export { apiVersion, quoteText, serverMetadata } from './common.ts';
+export { apiVersion, defaultNamespace, quoteText, serverMetadata } from './common.ts';
 
 export const schemas = {
   EgressGateway: egressGateway,

@@ -1,11 +1,12 @@
 /** Bindings resolved, and the order among them: which one decides the address of an identity at a service port. */
 import type { Assignment, Holder } from '../snat/assignments.ts';
-import { describeRef, keyOf, refOf, type DesiredState } from '../desired-state.ts';
+import { describeRef, keyOf, refOf, refOfKey, type DesiredState } from '../desired-state.ts';
 import type { Fault, ObjectRef } from '../errors.ts';
 import { holderOfBinding, ownerOf, type BindingOwner } from '../snat/holder.ts';
 import type { SnatBinding } from '../objects/index.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
-import type { ServicePortId, SnatSource } from './plan.ts';
+import type { Ground, PlanFault } from '../plan-fault.ts';
+import type { ServicePortId, SnatSource, Subject } from './plan.ts';
 import { accountsBehind } from './subjects.ts';
 import { resolveTargets, servicePortId } from './targets.ts';
 
@@ -28,7 +29,9 @@ export interface ResolvedBinding {
   readonly scopes: readonly Scope[];
   /** Null only where no address has been assigned. */
   readonly snat: SnatSource | null;
-  readonly faults: readonly Fault[];
+  /** That the addresses are of. */
+  readonly pools: readonly string[];
+  readonly faults: readonly PlanFault[];
   readonly warnings: readonly Fault[];
 }
 
@@ -50,6 +53,7 @@ export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings:
   const owner = ownerOf(binding);
   const holder = holderOfBinding(binding);
   const { accounts, warnings } = owner.kind === 'service' ? accountsBehind(keyOf(owner), desired.Service, { object, path: ['spec', 'subject', 'service'] }) : { accounts: [], warnings: [] };
+  const records = recordsOf(binding, holdings.get(holder) ?? []);
   const { targets, faults } = resolveTargets(binding.spec.targets ?? [], desired.ExternalService, { object, path: ['spec', 'targets'], kind: 'binding' });
   return {
     key: keyOf(object),
@@ -60,15 +64,20 @@ export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings:
     serviceKeys: targets.map(({ serviceKey }) => serviceKey),
     accounts,
     scopes: binding.spec.targets === undefined ? [everything] : sortedUnique(targets.flatMap(({ serviceKey, portNames }) => portNames?.map((name) => servicePortId(serviceKey, name)) ?? [serviceKey])),
-    snat: sourceOf(binding, holdings.get(holder) ?? []),
+    snat: sourceOf(records),
+    pools: records.map(({ pool }) => pool),
     faults,
     warnings,
   };
 }
 
-function sourceOf({ spec }: SnatBinding, records: readonly Assignment[]): SnatSource | null {
-  const mine = records.filter((record) => (spec.addresses === undefined ? record.pool === spec.pool && record.fixed === undefined : spec.addresses.includes(record.address)));
-  const of = (family: Assignment['family']) => mine.find((record) => record.family === family);
+/** Those of the holder's assignments that the binding speaks of. */
+function recordsOf({ spec }: SnatBinding, held: readonly Assignment[]): readonly Assignment[] {
+  return held.filter((record) => (spec.addresses === undefined ? record.pool === spec.pool && record.fixed === undefined : spec.addresses.includes(record.address)));
+}
+
+function sourceOf(records: readonly Assignment[]): SnatSource | null {
+  const of = (family: Assignment['family']) => records.find((record) => record.family === family);
   const [ipv4, ipv6] = [of('ipv4'), of('ipv6')];
   if (ipv4 === undefined && ipv6 === undefined) return null;
   return { ...(ipv4 && { ipv4: { address: ipv4.address, ports: ipv4.ports } }), ...(ipv6 && { ipv6: { address: ipv6.address, ports: ipv6.ports } }) };
@@ -81,12 +90,12 @@ export interface NamespaceBindings {
   readonly wide: ByScope;
   /** By service account that a binding speaks of: its own bindings, and those of Kubernetes Services that it is behind. */
   readonly accounts: ReadonlyMap<string, { readonly own: ByScope; readonly service: ByScope }>;
-  readonly faults: readonly Fault[];
+  readonly faults: readonly PlanFault[];
 }
 
 /** Puts the bindings of one namespace in order. Two that nothing sets apart are a fault on each, naming the other. */
 export function orderBindings(bindings: readonly ResolvedBinding[]): NamespaceBindings {
-  const faults: Fault[] = [];
+  const faults: PlanFault[] = [];
   const sorted = bindings.toSorted((a, b) => byText(a.key, b.key));
   const index = (mine: readonly ResolvedBinding[], who: string, stronger?: ByScope): ByScope => {
     const scopes = new Map<Scope, ResolvedBinding>();
@@ -116,9 +125,10 @@ function inScope(bindings: ByScope, scope: Scope): ResolvedBinding | undefined {
   return bindings.get(scope) ?? (colon === -1 ? undefined : bindings.get(scope.slice(0, colon))) ?? bindings.get(everything);
 }
 
-/** The binding that decides for the whole namespace at a service port. */
-export function bindingOfNamespace(bindings: NamespaceBindings | undefined, id: ServicePortId): ResolvedBinding | undefined {
-  return bindings && inScope(bindings.wide, id);
+/** The binding that decides for a subject at a service port. */
+export function bindingOfSubject(bindings: NamespaceBindings | undefined, { serviceAccount }: Subject, id: ServicePortId): ResolvedBinding | undefined {
+  const own = serviceAccount === undefined ? undefined : bindingOfAccount(bindings, serviceAccount, id);
+  return own ?? (bindings && inScope(bindings.wide, id));
 }
 
 /** The binding that speaks of a service account at a service port beside its namespace's: the account's own first, then its Kubernetes Services'. */
@@ -127,13 +137,24 @@ export function bindingOfAccount(bindings: NamespaceBindings | undefined, accoun
   return mine && (inScope(mine.own, id) ?? inScope(mine.service, id));
 }
 
-function tie(rivals: readonly ResolvedBinding[], who: string, scope: Scope): Fault[] {
+function tie(rivals: readonly ResolvedBinding[], who: string, scope: Scope): PlanFault[] {
   const scopeName = scope === everything ? 'every target' : `"${scope}"`;
+  const restsOn = groundsOfTie(rivals, scope);
   return rivals.map((binding) => ({
     code: 'binding-conflict',
     message: `${describeRef(binding.object)} and ${boundedList(rivals.filter((rival) => rival !== binding).map((rival) => describeRef(rival.object)))} are equally specific for ${who} and ${scopeName}`,
     hint: binding.owner.kind === 'service' ? `remove one, or bind ${who} itself, which decides over Kubernetes Services` : 'remove one, or give one of them narrower "targets"',
     object: binding.object,
     path: ['spec'],
+    restsOn,
   }));
+}
+
+/** The rivals and the service of the scope; of Kubernetes Services also themselves, and that no binding speaks of their accounts. */
+function groundsOfTie(rivals: readonly ResolvedBinding[], scope: Scope): readonly Ground[] {
+  return [
+    ...rivals.map(({ object }) => object),
+    ...(scope === everything ? [] : [refOfKey('ExternalService', scope.split(':')[0]!)]),
+    ...rivals.flatMap(({ owner, ownerKey }): Ground[] => (owner.kind === 'service' ? [refOfKey('Service', ownerKey), { kind: 'SnatBinding', subject: owner.namespace }] : [])),
+  ];
 }

@@ -20,6 +20,7 @@ import { gatewayFor, resolveGateway, type ResolvedGateway } from './gateways.ts'
 import { groupValues, runStage, type Groups, type Stage, type Values } from './memo.ts';
 import type { EgressGateway, EgressPolicy, ExternalService, SnatBinding } from '../objects/index.ts';
 import { byText } from '../order.ts';
+import type { PlanFault } from '../plan-fault.ts';
 import type { Plan, ServicePort } from './plan.ts';
 import { readByPolicy, resolvePolicy, type ResolvedPolicy } from './policies.ts';
 import { hashOfServicePort, revisionOf } from './revision.ts';
@@ -53,7 +54,7 @@ export interface CompileState {
 
 export type Compilation =
   | { readonly ok: true; readonly plan: Plan; readonly warnings: readonly Fault[]; readonly state: CompileState }
-  | { readonly ok: false; readonly faults: readonly Fault[] };
+  | { readonly ok: false; readonly faults: readonly PlanFault[] };
 
 /**
  * Compiles, or gives every fault of the whole input. Warnings say what will not do what its author may expect.
@@ -101,7 +102,7 @@ export function compile(desired: DesiredState, assignments: Assignments, { trust
   const plannedGateways = Array.from(gateways.memos.values(), ({ value }) => value.planned).sort((a, b) => byText(a.name, b.name));
   const servicePorts = Array.from(services.memos.values(), ({ value }) => value.servicePorts).flat().sort((a, b) => byText(a.id, b.id));
 
-  const faults = [gateways.made, policies.made, bindings.made, namespaces.made, services.made].flatMap((made) => made.flatMap((value) => value.faults)); // what is not new had none
+  const faults: PlanFault[] = [gateways.made, policies.made, bindings.made, namespaces.made, services.made].flatMap((made) => made.flatMap((value) => value.faults)); // what is not new had none
   if (gateways.memos !== last?.gateways.memos || services.memos !== last.services.memos) {
     faults.push(...gatewayConflicts(plannedGateways), ...serverNameConflicts(servicePorts, ExternalService), ...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts));
   }

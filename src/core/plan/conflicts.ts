@@ -1,7 +1,9 @@
 /** What only shows when service ports stand side by side: names, listeners and identities that two of them claim. */
 import { keyOf, type DesiredState } from '../desired-state.ts';
-import type { Fault, ObjectRef } from '../errors.ts';
-import type { Endpoint, PlannedGateway, ServicePort } from './plan.ts';
+import type { ObjectRef } from '../errors.ts';
+import type { PlanFault } from '../plan-fault.ts';
+import { groundsOfGrant } from './grants.ts';
+import type { Endpoint, Grant, PlannedGateway, ServicePort } from './plan.ts';
 
 type Services = DesiredState['ExternalService'];
 
@@ -9,27 +11,34 @@ function refOfService({ service }: ServicePort): ObjectRef {
   return { kind: 'ExternalService', ...service };
 }
 
+function refOfGateway({ name }: PlannedGateway): ObjectRef {
+  return { kind: 'EgressGateway', namespace: '', name };
+}
+
+/** Another gateway, and services that name none are no longer of the one there is. */
+const everyGateway = { kind: 'EgressGateway' } as const;
+
 function describeEndpoint({ address, port }: Endpoint): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 /** Two gateways of one identity could not be told apart when they ask for their tables. */
-export function gatewayConflicts(gateways: readonly PlannedGateway[]): Fault[] {
+export function gatewayConflicts(gateways: readonly PlannedGateway[]): PlanFault[] {
   const owners = new Map<string, PlannedGateway>();
-  return gateways.flatMap((gateway): Fault[] => {
+  return gateways.flatMap((gateway): PlanFault[] => {
     const other = owners.get(gateway.identity);
     if (other === undefined) {
       owners.set(gateway.identity, gateway);
       return [];
     }
-    return [{ code: 'gateway-identity-conflict', message: `identity "${gateway.identity}" is already that of EgressGateway ${other.name}`, hint: 'give each gateway an identity of its own', object: { kind: 'EgressGateway', namespace: '', name: gateway.name }, path: ['spec', 'identity'] }];
+    return [{ code: 'gateway-identity-conflict', message: `identity "${gateway.identity}" is already that of EgressGateway ${other.name}`, hint: 'give each gateway an identity of its own', object: refOfGateway(gateway), path: ['spec', 'identity'], restsOn: [refOfGateway(other)] }];
   });
 }
 
 /** A server name chooses one service port at a gateway. One fault a host, though each host stands for several server names. */
-export function serverNameConflicts(servicePorts: readonly ServicePort[], services: Services): Fault[] {
+export function serverNameConflicts(servicePorts: readonly ServicePort[], services: Services): PlanFault[] {
   const gateways = new Map<string, Map<string, ServicePort>>();
-  const faults = new Map<string, Fault>();
+  const faults = new Map<string, PlanFault>();
   for (const servicePort of servicePorts) {
     let owners = gateways.get(servicePort.gateway);
     if (owners === undefined) gateways.set(servicePort.gateway, (owners = new Map<string, ServicePort>()));
@@ -46,6 +55,7 @@ export function serverNameConflicts(servicePorts: readonly ServicePort[], servic
         hint: 'make them ports of one ExternalService, or give each its own host',
         object: refOfService(servicePort),
         path: placeOfHost(services.get(keyOf(servicePort.service))?.spec, host),
+        restsOn: [refOfService(owner), everyGateway],
       });
     }
   }
@@ -61,15 +71,15 @@ function placeOfHost(spec: { readonly hosts?: readonly string[] | undefined; rea
 }
 
 /** A listener of its own is one service port's, and no shared one. A wildcard address is every address. */
-export function listenerConflicts(servicePorts: readonly ServicePort[], gateways: readonly PlannedGateway[], services: Services): Fault[] {
-  const byPort = new Map<string, { readonly endpoint: Endpoint; readonly owner: string }[]>();
+export function listenerConflicts(servicePorts: readonly ServicePort[], gateways: readonly PlannedGateway[], services: Services): PlanFault[] {
+  const byPort = new Map<string, { readonly endpoint: Endpoint; readonly owner: string; readonly object: ObjectRef }[]>();
   for (const gateway of gateways) {
     for (const endpoint of gateway.listen) {
       const key = `${gateway.name} ${endpoint.port}`;
-      byPort.set(key, [...(byPort.get(key) ?? []), { endpoint, owner: `a shared listener of EgressGateway ${gateway.name}` }]);
+      byPort.set(key, [...(byPort.get(key) ?? []), { endpoint, owner: `a shared listener of EgressGateway ${gateway.name}`, object: refOfGateway(gateway) }]);
     }
   }
-  const faults: Fault[] = [];
+  const faults: PlanFault[] = [];
   for (const servicePort of servicePorts) {
     const { listen } = servicePort;
     if (listen === null) continue;
@@ -77,11 +87,11 @@ export function listenerConflicts(servicePorts: readonly ServicePort[], gateways
     const others = byPort.get(key) ?? [];
     const rival = others.find(({ endpoint }) => sameListener(endpoint, listen));
     if (rival === undefined) {
-      byPort.set(key, [...others, { endpoint: listen, owner: `the listener of ${servicePort.id}` }]);
+      byPort.set(key, [...others, { endpoint: listen, owner: `the listener of ${servicePort.id}`, object: refOfService(servicePort) }]);
       continue;
     }
     const index = services.get(keyOf(servicePort.service))?.spec.ports.findIndex(({ name }) => name === servicePort.portName) ?? -1;
-    faults.push({ code: 'listener-conflict', message: `listener "${describeEndpoint(listen)}" is already ${rival.owner}`, hint: 'choose another port or address', object: refOfService(servicePort), path: ['spec', 'ports', index, 'listen'] });
+    faults.push({ code: 'listener-conflict', message: `listener "${describeEndpoint(listen)}" is already ${rival.owner}`, hint: 'choose another port or address', object: refOfService(servicePort), path: ['spec', 'ports', index, 'listen'], restsOn: [rival.object, everyGateway] });
   }
   return faults;
 }
@@ -92,24 +102,31 @@ function sameListener(a: Endpoint, b: Endpoint): boolean {
 }
 
 /** Two services that an agent would offer on one address and port, to somebody who may use both. */
-export function agentListenerConflicts(servicePorts: readonly ServicePort[]): Fault[] {
+export function agentListenerConflicts(servicePorts: readonly ServicePort[]): PlanFault[] {
   const listeners = Map.groupBy(servicePorts, ({ agentListen: { address, port } }) => `${address} ${port}`);
   return [...listeners.values()].filter(({ length }) => length > 1).flatMap(rivalsAtAgents);
 }
 
+/** What an agent offers, and to whom it may. */
+interface Offer {
+  readonly servicePort: ServicePort;
+  readonly grant: Grant;
+}
+
 /** The service ports share one agent listener. */
-function rivalsAtAgents(servicePorts: readonly ServicePort[]): Fault[] {
-  const faults = new Map<string, Fault>();
-  const offered = new Map<string, { readonly wide: ServicePort[]; readonly accounts: Map<string, ServicePort[]> }>();
+function rivalsAtAgents(servicePorts: readonly ServicePort[]): PlanFault[] {
+  const faults = new Map<string, PlanFault>();
+  const offered = new Map<string, { readonly wide: Offer[]; readonly accounts: Map<string, Offer[]> }>();
   for (const servicePort of servicePorts) {
-    for (const { subject, snat } of servicePort.grants) {
+    for (const grant of servicePort.grants) {
+      const { subject, snat } = grant;
       if (snat === null) continue;
       let entry = offered.get(subject.namespace);
       if (entry === undefined) offered.set(subject.namespace, (entry = { wide: [], accounts: new Map() }));
       const { wide, accounts } = entry;
       const own = subject.serviceAccount === undefined ? wide : (accounts.get(subject.serviceAccount) ?? []);
       const rivals = subject.serviceAccount === undefined ? [...wide, ...[...accounts.values()].flat()] : [...wide, ...own];
-      for (const rival of rivals) {
+      for (const { servicePort: rival, grant: rivalGrant } of rivals) {
         const key = `${rival.id} ${servicePort.id}`;
         if (rival === servicePort || faults.has(key)) continue;
         const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
@@ -119,9 +136,10 @@ function rivalsAtAgents(servicePorts: readonly ServicePort[]): Fault[] {
           hint: 'set "agentAddress" of one of them to another loopback address, such as 127.0.0.2',
           object: refOfService(servicePort),
           path: ['spec', 'agentAddress'],
+          restsOn: [refOfService(rival), ...groundsOfGrant(rivalGrant), ...groundsOfGrant(grant)],
         });
       }
-      own.push(servicePort);
+      own.push({ servicePort, grant });
       if (subject.serviceAccount !== undefined) accounts.set(subject.serviceAccount, own);
     }
   }

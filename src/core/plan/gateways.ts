@@ -1,7 +1,7 @@
 /** Which gateway serves what. */
 import { refOf, type DesiredState } from '../desired-state.ts';
-import type { Fault } from '../errors.ts';
 import type { EgressGateway } from '../objects/index.ts';
+import type { PlanFault } from '../plan-fault.ts';
 import type { PlannedGateway } from './plan.ts';
 import { trustDomainOf, workloadSpiffeId, type TrustDomain } from '../spiffe-id.ts';
 
@@ -10,7 +10,7 @@ const gatewayNamespace = 'sallyport-system';
 
 export interface ResolvedGateway {
   readonly planned: PlannedGateway;
-  readonly faults: readonly Fault[];
+  readonly faults: readonly PlanFault[];
 }
 
 export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain): ResolvedGateway {
@@ -26,12 +26,13 @@ export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain)
     ftpPassivePorts: spec.ftp?.passivePorts ?? null,
     limits: { connectionsPerIdentity, handshakeTimeoutMs: handshakeTimeout, connectTimeoutMs: connectTimeout, idleTimeoutMs: idleTimeout, ftpDataTimeoutMs: ftpDataTimeout },
   };
-  const foreign: Fault = {
+  const foreign: PlanFault = {
     code: 'gateway-identity-foreign',
     message: `identity "${identity}" is not of the trust domain "${trustDomain}"`,
     hint: 'leave "identity" out, or name one of this trust domain: only those can be certified',
     object: refOf(gateway),
     path: ['spec', 'identity'],
+    restsOn: [],
   };
   return { planned, faults: trustDomainOf(identity) === trustDomain ? [] : [foreign] };
 }

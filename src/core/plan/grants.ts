@@ -1,6 +1,8 @@
 /** The grants of one service port: policies say who may, bindings say from where. */
-import { bindingOfAccount, bindingOfNamespace, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
+import { bindingOfAccount, bindingOfSubject, type NamespaceBindings } from './bindings.ts';
+import { refOfKey } from '../desired-state.ts';
 import { byText, sortedUnique } from '../order.ts';
+import type { Ground } from '../plan-fault.ts';
 import type { Grant, ServicePort, Subject } from './plan.ts';
 import type { ResolvedPolicy } from './policies.ts';
 
@@ -21,18 +23,27 @@ export function grantsOf(port: Pick<ServicePort, 'id' | 'protocol'>, policies: r
   const grants: Grant[] = [];
   for (const [namespace, { wide, accounts }] of [...policiesByNamespace(policies)].sort(([a], [b]) => byText(a, b))) {
     const bindings = bindingsOf(namespace);
-    const wideBinding = bindingOfNamespace(bindings, port.id);
     if (wide.length > 0) {
-      grants.push(grantOf({ namespace }, port, wide, wideBinding));
+      grants.push(grantOf({ namespace }, port, wide, bindings));
       for (const account of bindings?.accounts.keys() ?? []) {
         if (!accounts.has(account) && bindingOfAccount(bindings, account, port.id) !== undefined) accounts.set(account, []);
       }
     }
     for (const [serviceAccount, own] of [...accounts].sort(([a], [b]) => byText(a, b))) {
-      grants.push(grantOf({ namespace, serviceAccount }, port, [...wide, ...own], bindingOfAccount(bindings, serviceAccount, port.id) ?? wideBinding));
+      grants.push(grantOf({ namespace, serviceAccount }, port, [...wide, ...own], bindings));
     }
   }
   return grants;
+}
+
+/** What makes a grant: its policies and its binding, and what may decide whom they mean. */
+export function groundsOfGrant({ subject: { namespace }, policies, binding }: Grant): Ground[] {
+  return [
+    ...policies.map((key) => refOfKey('EgressPolicy', key)),
+    ...(binding === null ? [] : [refOfKey('SnatBinding', binding)]),
+    { kind: 'Namespace', name: namespace },
+    { kind: 'Service', namespace },
+  ];
 }
 
 function policiesByNamespace(policies: readonly ResolvedPolicy[]): Map<string, NamespacePolicies> {
@@ -53,7 +64,8 @@ function policiesByNamespace(policies: readonly ResolvedPolicy[]): Map<string, N
   return namespaces;
 }
 
-function grantOf(subject: Subject, port: Pick<ServicePort, 'protocol'>, policies: readonly ResolvedPolicy[], binding: ResolvedBinding | undefined): Grant {
+function grantOf(subject: Subject, port: Pick<ServicePort, 'id' | 'protocol'>, policies: readonly ResolvedPolicy[], bindings: NamespaceBindings | undefined): Grant {
+  const binding = bindingOfSubject(bindings, subject, port.id);
   const snat = binding?.snat ?? null;
   return {
     subject,

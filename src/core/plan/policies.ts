@@ -1,8 +1,9 @@
 /** Policies resolved: every name in them looked up, so that the grants of a service are a matter of reading them off. */
-import { keyOf, refOf, type DesiredState } from '../desired-state.ts';
+import { keyOf, refOf, refOfKey, type DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
 import type { EgressPolicy } from '../objects/index.ts';
 import { sortedUnique } from '../order.ts';
+import type { PlanFault } from '../plan-fault.ts';
 import type { Subject } from './plan.ts';
 import { resolveSubject } from './subjects.ts';
 import { resolveTargets } from './targets.ts';
@@ -21,7 +22,7 @@ export interface ResolvedPolicy {
   readonly selects: boolean;
   /** Null: any. */
   readonly connectAuthorities: readonly string[] | null;
-  readonly faults: readonly Fault[];
+  readonly faults: readonly PlanFault[];
   readonly warnings: readonly Fault[];
 }
 
@@ -51,12 +52,13 @@ export function resolvePolicy(policy: EgressPolicy, desired: Lookups): ResolvedP
   const constrains = [...ports].some(([serviceKey, names]) =>
     desired.ExternalService.get(serviceKey)?.spec.ports.some((port) => port.protocol === 'HTTPConnect' && (names === null || names.has(port.name))),
   );
-  const misplaced: Fault = {
+  const misplaced: PlanFault = {
     code: 'policy-constraint-misplaced',
     message: '"connectAuthorities" constrains HTTPConnect, and no port that this policy names speaks it',
     hint: 'remove the constraint, or name a port whose protocol is HTTPConnect',
     object,
     path: ['spec', 'constraints', 'connectAuthorities'],
+    restsOn: Array.from(ports.keys(), (serviceKey) => refOfKey('ExternalService', serviceKey)),
   };
   return {
     key: keyOf(object),

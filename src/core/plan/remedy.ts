@@ -2,7 +2,7 @@
 import { stringify } from 'yaml';
 import { addressSpaceOf, familiesOf } from '../snat/address-space.ts';
 import { coversAuthority, parseAuthority } from './authority.ts';
-import { bindingOfAccount, bindingOfNamespace, orderBindings, resolveBinding } from './bindings.ts';
+import { bindingOfSubject, orderBindings, resolveBinding } from './bindings.ts';
 import { grantFor } from './decide.ts';
 import { keyOf, type DesiredState } from '../desired-state.ts';
 import { ownerOf } from '../snat/holder.ts';
@@ -98,10 +98,10 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
 }
 
 /** Whether the workload needs a further binding at this port. One for this account and port alone moves no other address, and yields only to its like. */
-function bindingNeed({ namespace, serviceAccount }: WorkloadName, { id, families }: Destination, desired: DesiredState): 'none' | 'add' | 'change' {
-  const mine = [...desired.SnatBinding.values()].filter((binding) => ownerOf(binding).namespace === namespace);
+function bindingNeed(workload: WorkloadName, { id, families }: Destination, desired: DesiredState): 'none' | 'add' | 'change' {
+  const mine = [...desired.SnatBinding.values()].filter((binding) => ownerOf(binding).namespace === workload.namespace);
   const ordered = orderBindings(mine.map((binding) => resolveBinding(binding, desired, new Map())));
-  const best = bindingOfAccount(ordered, serviceAccount, id) ?? bindingOfNamespace(ordered, id);
+  const best = bindingOfSubject(ordered, workload, id);
   if (best === undefined) return 'add';
   const { pool, addresses = [] } = desired.SnatBinding.get(best.key)!.spec;
   const space = pool === undefined ? undefined : desired.SnatPool.get(pool);

@@ -1,13 +1,14 @@
 /** One external service compiled: a `ServicePort` for each of its ports. */
-import type { NamespaceBindings } from './bindings.ts';
+import { bindingOfSubject, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
 import { describeRef, keyOf, refOf } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
 import type { GatewayChoice } from './gateways.ts';
-import { grantsOf } from './grants.ts';
+import { grantsOf, groundsOfGrant } from './grants.ts';
 import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
 import type { ExternalService } from '../objects/index.ts';
 import { boundedList, sortedUnique } from '../order.ts';
-import type { Endpoint, Grant, PlannedGateway, ServicePort, Target } from './plan.ts';
+import type { PlanFault } from '../plan-fault.ts';
+import type { Endpoint, Grant, PlannedGateway, ServicePort, SnatSource, Target } from './plan.ts';
 import type { ResolvedPolicy } from './policies.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../spiffe-id.ts';
 import { servicePortId } from './targets.ts';
@@ -34,7 +35,7 @@ export interface Audience {
 
 export interface CompiledService {
   readonly servicePorts: readonly ServicePort[];
-  readonly faults: readonly Fault[];
+  readonly faults: readonly PlanFault[];
   readonly warnings: readonly Fault[];
 }
 
@@ -44,7 +45,7 @@ export function compileService(service: ExternalService, context: ServiceContext
   const served = typeof gateway === 'string' ? null : gateway;
   const serverIdentities: readonly SpiffeId[] = service.spec.subjectAltNames ?? (served === null ? [] : [served.identity]);
   const hosts = hostsOf(service, context.clusterDomain);
-  const faults: Fault[] = [];
+  const faults: PlanFault[] = [];
   const servicePorts = service.spec.ports.map((port): ServicePort => {
     const id = servicePortId(serviceKey, port.name);
     const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
@@ -64,7 +65,7 @@ export function compileService(service: ExternalService, context: ServiceContext
       grants: grantsOf({ id, protocol: port.protocol }, naming, (namespace) => audience?.bindings.get(namespace)),
     };
   });
-  faults.push(...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts));
+  faults.push(...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts, audience));
   return { servicePorts, faults, warnings: servedWarnings(service, gateway) };
 }
 
@@ -87,13 +88,14 @@ function targetsOf({ spec }: ExternalService, port: number): Target[] {
   return [...(spec.addresses ?? []).map((address) => ({ kind: 'address' as const, address, port })), ...(spec.hosts ?? []).map((host) => ({ kind: 'host' as const, host, port }))];
 }
 
-function gatewayFaults(service: ExternalService, { gateway, gatewayNames }: ServiceContext): Fault[] {
+function gatewayFaults(service: ExternalService, { gateway, gatewayNames }: ServiceContext): PlanFault[] {
   const place = { object: refOf(service), path: ['spec', 'gateway'] };
   if (gateway === 'unknown') {
     const known = sortedUnique(gatewayNames);
-    return [{ code: 'gateway-unknown', message: `there is no EgressGateway "${service.spec.gateway ?? ''}"`, hint: known.length === 0 ? 'apply it first' : `the gateways are ${boundedList(known)}`, ...place }];
+    const name = service.spec.gateway!;
+    return [{ code: 'gateway-unknown', message: `there is no EgressGateway "${name}"`, hint: known.length === 0 ? 'apply it first' : `the gateways are ${boundedList(known)}`, ...place, restsOn: [{ kind: 'EgressGateway', name }] }];
   }
-  if (gateway === 'several') return [{ code: 'gateway-ambiguous', message: 'there are several gateways and the service names none', hint: `set "gateway" to one of ${boundedList(sortedUnique(gatewayNames))}`, ...place, path: ['spec'] }];
+  if (gateway === 'several') return [{ code: 'gateway-ambiguous', message: 'there are several gateways and the service names none', hint: `set "gateway" to one of ${boundedList(sortedUnique(gatewayNames))}`, ...place, path: ['spec'], restsOn: [] }];
   return [];
 }
 
@@ -106,41 +108,43 @@ function servedWarnings(service: ExternalService, gateway: GatewayChoice): Fault
 }
 
 /** Workloads verify a server against the bundle of their own trust domain; there is no federation. */
-function identityFaults(service: ExternalService, trustDomain: TrustDomain): Fault[] {
+function identityFaults(service: ExternalService, trustDomain: TrustDomain): PlanFault[] {
   return (service.spec.subjectAltNames ?? []).flatMap((identity, index) =>
     trustDomainOf(identity) === trustDomain
       ? []
-      : [{ code: 'service-identity-foreign', message: `identity "${identity}" is not of the trust domain "${trustDomain}", so no workload could verify it`, hint: 'name identities of this trust domain', object: refOf(service), path: ['spec', 'subjectAltNames', index] }],
+      : [{ code: 'service-identity-foreign', message: `identity "${identity}" is not of the trust domain "${trustDomain}", so no workload could verify it`, hint: 'name identities of this trust domain', object: refOf(service), path: ['spec', 'subjectAltNames', index], restsOn: [] }],
   );
 }
 
 /** Whoever reaches an agent's listener is taken for its workload. */
-function agentAddressFaults(service: ExternalService): Fault[] {
+function agentAddressFaults(service: ExternalService): PlanFault[] {
   const address = service.spec.agentAddress ?? agentAddressDefault;
   if (isLoopback(address)) return [];
-  return [{ code: 'agent-address-exposed', message: `agent address "${address}" is not a loopback address`, hint: 'choose one of 127.0.0.0/8, or ::1: anyone who reaches it would leave as the workload', object: refOf(service), path: ['spec', 'agentAddress'] }];
+  return [{ code: 'agent-address-exposed', message: `agent address "${address}" is not a loopback address`, hint: 'choose one of 127.0.0.0/8, or ::1: anyone who reaches it would leave as the workload', object: refOf(service), path: ['spec', 'agentAddress'], restsOn: [] }];
 }
 
 /** Where every address of the service is of a family that the deciding binding has no source for. Names are looked up when the gateway connects, so theirs are not known here. */
-function familyFaults(service: ExternalService, servicePorts: readonly ServicePort[]): Fault[] {
+function familyFaults(service: ExternalService, servicePorts: readonly ServicePort[], audience: Audience | undefined): PlanFault[] {
   if (service.spec.addresses === undefined) return [];
   const families = new Set(service.spec.addresses.map(familyOf));
-  const stranded = new Map<string, Grant>(); // by binding
-  for (const { grants } of servicePorts) {
+  const reaches = ({ ipv4, ipv6 }: SnatSource) => (ipv4 !== undefined && families.has('ipv4')) || (ipv6 !== undefined && families.has('ipv6'));
+  const stranded = new Map<ResolvedBinding, Grant>();
+  for (const { id, grants } of servicePorts) {
     for (const grant of grants) {
-      if (grant.snat !== null && !Object.keys(grant.snat).some((family) => families.has(family as 'ipv4' | 'ipv6'))) stranded.set(grant.binding!, grant);
+      if (grant.snat !== null && !reaches(grant.snat)) stranded.set(bindingOfSubject(audience?.bindings.get(grant.subject.namespace), grant.subject, id)!, grant);
     }
   }
-  return [...stranded].map(([binding, { subject, policies, snat }]) => {
-    const [namespace, name] = binding.split('/') as [string, string];
+  return [...stranded].map(([binding, grant]) => {
+    const { subject, policies, snat } = grant;
     const wanted = families.has('ipv4') ? 'IPv4' : 'IPv6';
     const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
     return {
       code: 'snat-family-mismatch',
       message: `${who} leaves from "${(snat?.ipv4 ?? snat?.ipv6)!.address}", but ${describeRef(refOf(service))}, which EgressPolicy ${policies[0]!} opens to it, has only ${wanted} addresses`,
       hint: `give it a binding with an ${wanted} address for this service`,
-      object: { kind: 'SnatBinding', namespace, name },
+      object: binding.object,
       path: ['spec'],
+      restsOn: [refOf(service), ...groundsOfGrant(grant), ...binding.pools.map((name) => ({ kind: 'SnatPool', name })), { kind: 'SnatBinding', subject: subject.namespace }],
     };
   });
 }

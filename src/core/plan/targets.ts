@@ -1,7 +1,8 @@
 /** What policies and bindings point at: services and their ports, by name or number. */
-import { describeRef, keyOf, type DesiredState } from '../desired-state.ts';
-import type { Fault, ObjectRef } from '../errors.ts';
+import { describeRef, keyOf, refOfKey, type DesiredState } from '../desired-state.ts';
+import type { ObjectRef } from '../errors.ts';
 import { boundedList } from '../order.ts';
+import type { PlanFault } from '../plan-fault.ts';
 import type { ServicePortId } from './plan.ts';
 
 export function servicePortId(serviceKey: string, portName: string): ServicePortId {
@@ -30,15 +31,16 @@ export function resolveTargets(
   targets: readonly ServiceTarget[],
   services: DesiredState['ExternalService'],
   { object, path, kind }: { readonly object: ObjectRef; readonly path: readonly string[]; readonly kind: 'policy' | 'binding' },
-): { readonly targets: readonly ResolvedTarget[]; readonly faults: readonly Fault[] } {
-  const faults: Fault[] = [];
+): { readonly targets: readonly ResolvedTarget[]; readonly faults: readonly PlanFault[] } {
+  const faults: PlanFault[] = [];
   const resolved = targets.flatMap((target, index): ResolvedTarget[] => {
     const serviceKey = serviceKeyOf(target, object.namespace);
     const service = services.get(serviceKey);
+    const restsOn = [refOfKey('ExternalService', serviceKey)];
     if (service === undefined) {
       const namesake = [...services.values()].find(({ metadata }) => metadata.name === target.service)?.metadata;
       const hint = namesake === undefined ? `apply ExternalService ${serviceKey} first, or remove the reference` : `did you mean ${keyOf(namesake)}? say "namespace: ${namesake.namespace}"`;
-      faults.push({ code: `${kind}-service-unknown`, message: `there is no ExternalService "${serviceKey}"`, hint, object, path: [...path, index, 'service'] });
+      faults.push({ code: `${kind}-service-unknown`, message: `there is no ExternalService "${serviceKey}"`, hint, object, path: [...path, index, 'service'], restsOn });
       return [];
     }
     if (target.ports === undefined) return [{ serviceKey, portNames: null }];
@@ -46,7 +48,7 @@ export function resolveTargets(
       const port = service.spec.ports.find((candidate) => wanted === (typeof wanted === 'number' ? candidate.port : candidate.name));
       if (port !== undefined) return [port.name];
       const known = service.spec.ports.map((candidate) => `${candidate.name} (${candidate.port})`);
-      faults.push({ code: `${kind}-port-unknown`, message: `${describeRef({ kind: 'ExternalService', ...service.metadata })} has no port ${JSON.stringify(wanted)}`, hint: `its ports are ${boundedList(known)}`, object, path: [...path, index, 'ports', portIndex] });
+      faults.push({ code: `${kind}-port-unknown`, message: `${describeRef({ kind: 'ExternalService', ...service.metadata })} has no port ${JSON.stringify(wanted)}`, hint: `its ports are ${boundedList(known)}`, object, path: [...path, index, 'ports', portIndex], restsOn });
       return [];
     });
     return [{ serviceKey, portNames }];

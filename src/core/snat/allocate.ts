@@ -5,17 +5,18 @@
 import { addressSpaceOf, capacityOf, familiesOf, freePorts, freeSources, placeIn, poolOverlaps, snatPorts, type AddressSpace, type FreeSource } from './address-space.ts';
 import type { Assignment, Assignments, Holder } from './assignments.ts';
 import { describeRef, refOf, type DesiredState } from '../desired-state.ts';
-import type { Fault, ObjectRef } from '../errors.ts';
+import type { ObjectRef } from '../errors.ts';
 import { sortFaults } from '../fault-order.ts';
-import { holderOfBinding } from './holder.ts';
+import { holderOfBinding, namespaceOfHolder } from './holder.ts';
 import { addressToNumber, familyOf, type IpAddress, type IpFamily } from '../ip-address.ts';
 import type { SnatBinding, SnatPool } from '../objects/index.ts';
-import { boundedList, byText } from '../order.ts';
+import { boundedList, byText, sortedUnique } from '../order.ts';
+import type { Ground, PlanFault } from '../plan-fault.ts';
 
 export interface Allocation {
   /** The same array, and the same records, where nothing changed. With faults: good for finding further faults, not for keeping. */
   readonly assignments: Assignments;
-  readonly faults: readonly Fault[];
+  readonly faults: readonly PlanFault[];
 }
 
 /** Quarantine of an address that no pool contains any more, in milliseconds: SnatPool's default. */
@@ -108,7 +109,7 @@ function numberOf(record: Assignment): bigint {
 
 // What bindings want
 
-function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace>, faults: Fault[]): Slot[] {
+function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Slot[] {
   const slots = new Map<Holder, Slot[]>();
   const want = (slot: Omit<Slot, 'wishes'>, wish: Wish) => {
     const mine = slots.get(slot.holder);
@@ -131,7 +132,7 @@ function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace
   return [...slots.values()].flat();
 }
 
-function namedAddresses(binding: SnatBinding, spaces: ReadonlyMap<string, AddressSpace>, faults: Fault[]) {
+function namedAddresses(binding: SnatBinding, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]) {
   const object = refOf(binding);
   const usable: { address: IpAddress; space: AddressSpace; path: (string | number)[] }[] = [];
   for (const [index, address] of (binding.spec.addresses ?? []).entries()) {
@@ -139,9 +140,9 @@ function namedAddresses(binding: SnatBinding, spaces: ReadonlyMap<string, Addres
     const value = addressToNumber(address);
     const space = [...spaces.values()].find((candidate) => placeIn(candidate, familyOf(address), value) !== 'outside');
     if (space === undefined) {
-      faults.push({ code: 'address-outside-pools', message: `address "${address}" is in no SnatPool`, hint: 'add it to a SnatPool whose addresses the gateway owns', object, path });
+      faults.push({ code: 'address-outside-pools', message: `address "${address}" is in no SnatPool`, hint: 'add it to a SnatPool whose addresses the gateway owns', object, path, restsOn: [{ kind: 'SnatPool', address }] });
     } else if (placeIn(space, familyOf(address), value) === 'excluded') {
-      faults.push({ code: 'address-excluded', message: `address "${address}" is excluded from SnatPool ${space.pool}`, hint: 'choose another address, or take it off "exclude"', object, path });
+      faults.push({ code: 'address-excluded', message: `address "${address}" is excluded from SnatPool ${space.pool}`, hint: 'choose another address, or take it off "exclude"', object, path, restsOn: [poolRef(space.pool)] });
     } else {
       usable.push({ address, space, path });
     }
@@ -152,7 +153,7 @@ function namedAddresses(binding: SnatBinding, spaces: ReadonlyMap<string, Addres
 // What stays
 
 /** Whether the slot needs no new source: its holder has the one it wants, or has one that it must not lose (then a fault says so). */
-function keep(slot: Slot, held: readonly Assignment[], kept: Map<Assignment, Assignment>, faults: Fault[]): boolean {
+function keep(slot: Slot, held: readonly Assignment[], kept: Map<Assignment, Assignment>, faults: PlanFault[]): boolean {
   const { address, space, family } = slot;
   const candidates = held.filter((record) => (address === null ? record.pool === space.pool && record.family === family && record.fixed === undefined : record.address === address));
   const live = candidates.find((record) => record.releasedAt === null);
@@ -223,7 +224,7 @@ function recordOf(slot: Slot, { address, ports }: FreeSource): Assignment {
   return marked({ pool: slot.space.pool, holder: slot.holder, family: slot.family, address, ports, releasedAt: null }, slot.address !== null);
 }
 
-function placeNamed(slot: Slot, address: IpAddress, occupancy: Occupancy, spaces: ReadonlyMap<string, AddressSpace>, faults: Fault[]): Assignment[] {
+function placeNamed(slot: Slot, address: IpAddress, occupancy: Occupancy, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Assignment[] {
   const others = occupancy[slot.family].get(addressToNumber(address)) ?? [];
   const ports = freePorts(slot.space.sharing, others).next();
   if (ports.done !== true) {
@@ -232,18 +233,20 @@ function placeNamed(slot: Slot, address: IpAddress, occupancy: Occupancy, spaces
     return [record];
   }
   const quarantined = others.every((record) => record.releasedAt !== null);
+  const restsOn = [poolRef(slot.space.pool), ...others.flatMap(({ pool, holder }): Ground[] => [poolRef(pool), { kind: 'SnatBinding', subject: namespaceOfHolder(holder) }])];
   for (const wish of slot.wishes) {
     faults.push({
       code: quarantined ? 'address-in-quarantine' : 'address-held',
       message: `address "${address}" cannot go to ${slot.holder}: ${boundedList(others.map((record) => holding(record, spaces)))}`,
       hint: quarantined ? 'wait for the end of the quarantine, or choose another address' : 'choose another address, or remove the other binding and wait for its quarantine to end',
       ...wish,
+      restsOn,
     });
   }
   return [];
 }
 
-function placeAny(slots: readonly Slot[], occupancy: Occupancy, spaces: ReadonlyMap<string, AddressSpace>, faults: Fault[]): Assignment[] {
+function placeAny(slots: readonly Slot[], occupancy: Occupancy, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Assignment[] {
   const placed: Assignment[] = [];
   for (const group of Map.groupBy(slots, ({ space, family }) => `${space.pool} ${family}`).values()) {
     const { space, family } = group[0]!;
@@ -261,6 +264,10 @@ function placeAny(slots: readonly Slot[], occupancy: Occupancy, spaces: Readonly
 
 // Faults
 
+function poolRef(name: string): ObjectRef {
+  return { kind: 'SnatPool', namespace: '', name };
+}
+
 const familyName: Readonly<Record<IpFamily, string>> = { ipv4: 'IPv4', ipv6: 'IPv6' };
 
 /** `10.0.0.1 ns/a`, with the ports where they are a block, and the end of the quarantine where it has been released. */
@@ -271,7 +278,7 @@ function holding(record: Assignment, spaces: ReadonlyMap<string, AddressSpace>):
   return `${record.address}${ports} ${record.holder}${until}`;
 }
 
-function poolExhausted(hungry: readonly Slot[], records: readonly Assignment[], spaces: ReadonlyMap<string, AddressSpace>): Fault {
+function poolExhausted(hungry: readonly Slot[], records: readonly Assignment[], spaces: ReadonlyMap<string, AddressSpace>): PlanFault {
   const { space, family, wishes } = hungry[0]!;
   const holders = records.filter((record) => record.family === family && placeIn(space, family, numberOf(record)) === 'inside').sort((a, b) => Number(numberOf(a) - numberOf(b)) || a.ports.first - b.ports.first);
   return {
@@ -279,34 +286,38 @@ function poolExhausted(hungry: readonly Slot[], records: readonly Assignment[], 
     message: `snat pool "${space.pool}" has no free ${familyName[family]} address for ${boundedList(hungry.map((slot) => slot.holder))}; all ${capacityOf(space, family)} are taken: ${boundedList(holders.map((record) => holding(record, spaces)))}`,
     hint: `add addresses to SnatPool ${space.pool}, share them by port blocks, or remove bindings that are no longer needed`,
     ...wishes.toSorted((a, b) => byText(describeRef(a.object), describeRef(b.object)))[0]!,
+    restsOn: [...sortedUnique([space.pool, ...holders.map(({ pool }) => pool)]).map(poolRef), { kind: 'SnatBinding' }],
   };
 }
 
-function lostAddress(record: Assignment, space: AddressSpace, wish: Wish): Fault {
+function lostAddress(record: Assignment, space: AddressSpace, wish: Wish): PlanFault {
   return {
     code: 'assignment-outside-pool',
     message: `${record.holder} leaves from "${record.address}", which SnatPool ${space.pool} no longer offers`,
     hint: 'keep the address in the pool; to give it up, remove the binding first, then add it again for another address',
     ...wish,
+    restsOn: [poolRef(space.pool)],
   };
 }
 
-function poolUnknown(name: string, spaces: ReadonlyMap<string, AddressSpace>, wish: Wish): Fault {
+function poolUnknown(name: string, spaces: ReadonlyMap<string, AddressSpace>, wish: Wish): PlanFault {
   const known = [...spaces.keys()].sort(byText);
   return {
     code: 'pool-unknown',
     message: `there is no SnatPool "${name}"`,
     hint: known.length === 0 ? `apply SnatPool ${name} first` : `apply SnatPool ${name} first, or name one of ${boundedList(known)}`,
     ...wish,
+    restsOn: [poolRef(name)],
   };
 }
 
-function overlapFaults(pools: Iterable<SnatPool>): Fault[] {
+function overlapFaults(pools: Iterable<SnatPool>): PlanFault[] {
   return poolOverlaps(pools).map(({ pool, index, other, otherText }) => ({
     code: 'pools-overlap',
     message: `range "${pool.spec.addresses[index]!.text}" overlaps "${otherText}" of ${describeRef(refOf(other))}`,
     hint: 'an address belongs to one pool: take it out of the other',
     object: refOf(pool),
     path: ['spec', 'addresses', index],
+    restsOn: [refOf(other)],
   }));
 }

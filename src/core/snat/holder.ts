@@ -26,6 +26,11 @@ export function holderOf(owner: BindingOwner): Holder {
   }
 }
 
+/** The namespace whose workloads leave from what the holder has. */
+export function namespaceOfHolder(holder: Holder): string {
+  return holder.split('/')[1]!;
+}
+
 const holders = new WeakMap<SnatBinding, Holder>();
 
 /** Who holds the addresses of a binding; named once an object, since every allocation asks for all. */

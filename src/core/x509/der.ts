@@ -278,7 +278,8 @@ export function objectIdentifier(dotted: string): Buffer {
 
 /** UTCTime through 2049 and GeneralizedTime from 2050 (RFC 5280 4.1.2.5). Fractions of a second are dropped. */
 export function time(milliseconds: number): Buffer {
-  const text = `${new Date(milliseconds).toISOString().slice(0, 19).replaceAll(/[-:T]/g, '')}Z`;
+  const iso = new Date(milliseconds).toISOString();
+  const text = `${iso.slice(0, 4)}${iso.slice(5, 7)}${iso.slice(8, 10)}${iso.slice(11, 13)}${iso.slice(14, 16)}${iso.slice(17, 19)}Z`;
   const year = Number(text.slice(0, 4));
   return year >= 1950 && year < 2050 ? encode(tags.utcTime, Buffer.from(text.slice(2), 'latin1')) : encode(tags.generalizedTime, Buffer.from(text, 'latin1'));
 }

@@ -1,0 +1,25 @@
+/** From desired state to a plan, with everything that is wrong on the way. */
+import { allocate } from '../snat/allocate.ts';
+import type { Assignments } from '../snat/assignments.ts';
+import { compile, type CompileContext, type CompileState } from './compile.ts';
+import type { DesiredState } from '../desired-state.ts';
+import type { Fault } from '../errors.ts';
+import type { PlanFault } from '../plan-fault.ts';
+import type { Plan } from './plan.ts';
+
+export interface BuildContext extends CompileContext {
+  /** Milliseconds since the epoch: decides which quarantines are over. */
+  readonly now: number;
+}
+
+export type Build =
+  | { readonly ok: true; readonly plan: Plan; readonly assignments: Assignments; readonly warnings: readonly Fault[]; readonly state: CompileState }
+  | { readonly ok: false; readonly faults: readonly PlanFault[] };
+
+/** Allocates, then compiles with what could be given out. Either all that a change makes, or every fault of both. */
+export function build(desired: DesiredState, before: Assignments, { now, ...context }: BuildContext): Build {
+  const { assignments, faults } = allocate(desired, before, now);
+  const compiled = compile(desired, assignments, context);
+  if (!compiled.ok) return { ok: false, faults: [...faults, ...compiled.faults] };
+  return faults.length > 0 ? { ok: false, faults } : { ...compiled, assignments };
+}
