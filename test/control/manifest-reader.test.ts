@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createManifestReader, manifestReaderLimits, type ReadManifests } from '../../src/control/manifest-reader.ts';
 import { refOf } from '../../src/core/desired-state.ts';
 import type { Fault } from '../../src/core/errors.ts';
+import type { PlanFault } from '../../src/core/plan-fault.ts';
 import { startTestControl } from '../support/control.ts';
 import { rejection } from '../support/rejection.ts';
 
@@ -24,14 +25,15 @@ describe('reading manifests in a thread', () => {
   });
 
   it('gives the same faults as reading them here', async () => {
-    const sources = [...many(3), { file: 'faulty.yaml', text: `${policy(7).replace('subjects', 'subject')}---\n${policy(8)}  - [\n` }];
-    const here = await rejection(createManifestReader(inline)(sources, objectsOf));
-    const there = await rejection(createManifestReader(inThread)(sources, objectsOf));
-    assert.ok(here.faults.length > 1);
-    assert.deepStrictEqual([there.code, there.message, there.faults], [here.code, here.message, here.faults]);
+    const sources = [...many(3), { file: 'faulty.yaml', text: `${policy(7).replace('subjects', 'subject')}---\n${policy(8)}kind [\n` }];
+    const faultOf = (name: string, unknown: string): PlanFault => ({ code: 'policy-service-unknown', message: 'told', object: { kind: 'EgressPolicy', namespace: 'bookinfo', name }, path: ['spec', 'to', 0, 'service'], restsOn: [{ kind: 'EgressPolicy', namespace: 'bookinfo', name: unknown }] });
+    const faults = ({ faults: allOf }: ReadManifests) => allOf([faultOf('p0', 'nowhere'), faultOf('p1', 'p7'), faultOf('p8', 'nowhere')]);
+    const here = await createManifestReader(inline)(sources, faults);
+    assert.deepEqual(here.map(({ code, position }) => `${position?.file} ${code}`), ['policies.yaml policy-service-unknown', 'faulty.yaml field-unknown', 'faulty.yaml yaml-invalid']);
+    assert.deepStrictEqual(await createManifestReader(inThread)(sources, faults), here);
   });
 
-  it('places faults that are found later, and leaves alone what it has not read', async () => {
+  it('places warnings that are found later, and leaves alone what it has not read', async () => {
     const place = async ({ objects, locate }: ReadManifests): Promise<readonly Fault[]> =>
       await locate([
         { code: 'a', message: 'in the last', object: refOf(objects.at(-1)!), path: ['spec', 'to', 0, 'service'] },

@@ -32,6 +32,7 @@ function refsOf(kindText: string | undefined, names: readonly string[], namespac
 
 async function refsIn(context: CliContext, paths: readonly string[]): Promise<readonly ObjectRef[]> {
   const parsed = parseManifests(await readManifests(context, paths));
-  if (!parsed.ok) throw new SallyportError('manifest-invalid', 'the manifests have faults', { faults: parsed.faults });
+  const faults = parsed.faults();
+  if (faults.length > 0) throw new SallyportError('manifest-invalid', 'the manifests have faults', { faults });
   return parsed.objects.map(({ object }) => refOf(object));
 }

@@ -49,8 +49,8 @@ export function addRegister(program: Command, context: CliContext): void {
       const manifest = manifestOf(name, address, ports, options);
       if (options.output === 'yaml') {
         if (options.dryRun !== true) throw new SallyportError('usage', 'the manifest is printed with --dry-run only', { hint: 'add --dry-run, or leave out -o yaml' });
-        const parsed = parseManifests([{ file: '(register)', text: JSON.stringify(manifest) }]);
-        if (!parsed.ok) throw new SallyportError('manifest-invalid', 'this cannot be registered', { faults: parsed.faults });
+        const faults = parseManifests([{ file: '(register)', text: JSON.stringify(manifest) }]).faults();
+        if (faults.length > 0) throw new SallyportError('manifest-invalid', 'this cannot be registered', { faults });
         context.out(stringify(manifest).trimEnd());
         return;
       }

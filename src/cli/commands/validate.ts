@@ -1,9 +1,7 @@
 import type { Command } from 'commander';
-import { allocate } from '../../core/snat/allocate.ts';
-import { compile } from '../../core/plan/compile.ts';
+import { build } from '../../core/plan/build.ts';
 import { applyChange, describeRef, emptyDesiredState, refOf } from '../../core/desired-state.ts';
-import { SallyportError, type Fault } from '../../core/errors.ts';
-import { locateFault } from '../../core/manifest/fault-location.ts';
+import { SallyportError } from '../../core/errors.ts';
 import { parseManifests } from '../../core/manifest/manifest.ts';
 import { parseTrustDomain } from '../../core/spiffe-id.ts';
 import type { CliContext } from '../context.ts';
@@ -21,18 +19,12 @@ export function addValidate(program: Command, context: CliContext): void {
     .action(async (options: { filename: string[]; trustDomain: string }) => {
       const trustDomain = parseTrustDomain(options.trustDomain);
       if (!trustDomain.ok) throw new SallyportError('usage', trustDomain.reason);
-      const parsed = parseManifests(await readManifests(context, options.filename));
-      if (!parsed.ok) throw invalid(parsed.faults);
-      const desired = applyChange(emptyDesiredState, { put: parsed.objects.map(({ object }) => object), remove: [] });
-      const { assignments, faults } = allocate(desired, [], 0);
-      const compiled = compile(desired, assignments, { trustDomain: trustDomain.trustDomain });
-      const all = [...faults, ...(compiled.ok ? [] : compiled.faults)];
-      if (all.length > 0) throw invalid(all.map((fault) => locateFault(fault, parsed.objects)));
-      if (compiled.ok) for (const warning of compiled.warnings) for (const line of describeFault(locateFault(warning, parsed.objects))) context.say(`warning: ${line}`);
-      for (const { object } of parsed.objects) context.out(`${describeRef(refOf(object))} valid`);
+      const { objects, faults, locate } = parseManifests(await readManifests(context, options.filename));
+      const desired = applyChange(emptyDesiredState, { put: objects.map(({ object }) => object), remove: [] });
+      const built = build(desired, [], { now: 0, trustDomain: trustDomain.trustDomain });
+      const all = faults(built.ok ? [] : built.faults);
+      if (!built.ok || all.length > 0) throw new SallyportError('manifest-invalid', `${all.length === 1 ? 'a fault' : `${all.length} faults`} in the manifests`, { faults: all });
+      for (const warning of built.warnings) for (const line of describeFault(locate(warning))) context.say(`warning: ${line}`);
+      for (const { object } of objects) context.out(`${describeRef(refOf(object))} valid`);
     });
-}
-
-function invalid(faults: readonly Fault[]): SallyportError {
-  return new SallyportError('manifest-invalid', `${faults.length === 1 ? 'a fault' : `${faults.length} faults`} in the manifests`, { faults });
 }

@@ -95,7 +95,7 @@ function gatewayFaults(service: ExternalService, { gateway, gatewayNames }: Serv
     const name = service.spec.gateway!;
     return [{ code: 'gateway-unknown', message: `there is no EgressGateway "${name}"`, hint: known.length === 0 ? 'apply it first' : `the gateways are ${boundedList(known)}`, ...place, restsOn: [{ kind: 'EgressGateway', name }] }];
   }
-  if (gateway === 'several') return [{ code: 'gateway-ambiguous', message: 'there are several gateways and the service names none', hint: `set "gateway" to one of ${boundedList(sortedUnique(gatewayNames))}`, ...place, path: ['spec'], restsOn: [] }];
+  if (gateway === 'several') return [{ code: 'gateway-ambiguous', message: 'there are several gateways and the service names none', hint: `set "gateway" to one of ${boundedList(sortedUnique(gatewayNames))}`, ...place, path: ['spec'], restsOn: [{ kind: 'EgressGateway' }] }];
   return [];
 }
 

@@ -71,7 +71,8 @@ export function allocate(desired: DesiredState, assignments: Assignments, now: n
   if (unmet.length > 0) {
     unmet.sort(bySlot);
     const occupancy = occupancyOf(records);
-    for (const slot of unmet) if (slot.address !== null) records.push(...placeNamed(slot, slot.address, occupancy, spaces, faults));
+    const byHolder = Map.groupBy(slots, ({ holder }) => holder);
+    for (const slot of unmet) if (slot.address !== null) records.push(...placeNamed(slot, slot.address, occupancy, byHolder, spaces, faults));
     records.push(...placeAny(share(unmet.filter((slot) => slot.address === null), records), occupancy, spaces, faults));
   }
   const unchanged = records.length === assignments.length && records.every((record, index) => record === assignments[index]);
@@ -224,7 +225,7 @@ function recordOf(slot: Slot, { address, ports }: FreeSource): Assignment {
   return marked({ pool: slot.space.pool, holder: slot.holder, family: slot.family, address, ports, releasedAt: null }, slot.address !== null);
 }
 
-function placeNamed(slot: Slot, address: IpAddress, occupancy: Occupancy, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Assignment[] {
+function placeNamed(slot: Slot, address: IpAddress, occupancy: Occupancy, byHolder: ReadonlyMap<Holder, readonly Slot[]>, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Assignment[] {
   const others = occupancy[slot.family].get(addressToNumber(address)) ?? [];
   const ports = freePorts(slot.space.sharing, others).next();
   if (ports.done !== true) {
@@ -233,7 +234,8 @@ function placeNamed(slot: Slot, address: IpAddress, occupancy: Occupancy, spaces
     return [record];
   }
   const quarantined = others.every((record) => record.releasedAt !== null);
-  const restsOn = [poolRef(slot.space.pool), ...others.flatMap(({ pool, holder }): Ground[] => [poolRef(pool), { kind: 'SnatBinding', subject: namespaceOfHolder(holder) }])];
+  const bindingsOf = (holder: Holder): Ground[] => [...(byHolder.get(holder) ?? []).flatMap(({ wishes }) => wishes.map(({ object }) => object)), { kind: 'SnatBinding', subject: namespaceOfHolder(holder) }];
+  const restsOn = [poolRef(slot.space.pool), ...others.flatMap(({ pool, holder }) => [poolRef(pool), ...bindingsOf(holder)])];
   for (const wish of slot.wishes) {
     faults.push({
       code: quarantined ? 'address-in-quarantine' : 'address-held',

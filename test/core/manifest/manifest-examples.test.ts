@@ -14,7 +14,7 @@ const trustDomain = parseTrustDomain('cluster.local');
 /** Takes the files as the whole desired state. */
 function compiled(files: typeof sources) {
   const parsed = parseManifests(files);
-  assert.ok(parsed.ok, parsed.ok ? '' : JSON.stringify(parsed.faults, null, 2));
+  assert.deepEqual(parsed.faults(), []);
   const desired = applyChange(emptyDesiredState, { put: parsed.objects.map(({ object }) => object), remove: [] });
   const { assignments, faults } = allocate(desired, [], 0);
   assert.deepEqual(faults, []);

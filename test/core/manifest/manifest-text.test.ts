@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { encodeObject, renderObject } from '../../../src/core/manifest/manifest-text.ts';
-import { parseManifests, type ManifestParse } from '../../../src/core/manifest/manifest.ts';
+import { parseManifests, type ParsedManifests } from '../../../src/core/manifest/manifest.ts';
 import { refOf } from '../../../src/core/desired-state.ts';
 import { anyDesiredObject } from '../../support/arbitraries.ts';
 
-function objectsOf(parse: ManifestParse) {
-  assert.ok(parse.ok, parse.ok ? '' : JSON.stringify(parse.faults));
-  return parse.objects.map(({ object }) => object);
+function objectsOf(parsed: ParsedManifests) {
+  assert.deepEqual(parsed.faults(), []);
+  return parsed.objects.map(({ object }) => object);
 }
 
 describe('printing objects', () => {

@@ -26,13 +26,13 @@ const text = older(
 
 function convert(...texts: readonly string[]): readonly LocatedObject[] {
   const parsed = parseManifests(texts.map((each, index) => ({ file: `${index + 1}.yaml`, text: each })));
-  assert.ok(parsed.ok, parsed.ok ? '' : JSON.stringify(parsed.faults));
+  assert.deepEqual(parsed.faults(), []);
   return parsed.objects;
 }
 
 function faultsOf(...texts: readonly string[]): readonly string[] {
   const parsed = parseManifests(texts.map((each, index) => ({ file: `${index + 1}.yaml`, text: each })));
-  return parsed.ok ? [] : parsed.faults.map(({ code, message, position: { file, line, column } }) => `${file}:${line}:${column} ${code} ${message}`);
+  return parsed.faults().map(({ code, message, position }) => `${position!.file}:${position!.line}:${position!.column} ${code} ${message}`);
 }
 
 function only<K extends Kind>(objects: readonly LocatedObject[], kind: K): Extract<DesiredObject, { kind: K }>[] {

@@ -30,7 +30,7 @@ function explainIn(desired: DesiredState, subject: WorkloadName | SpiffeId, targ
 /** Applies the suggestion as a user would, and explains again. */
 function applied(desired: DesiredState, suggestion: string): DesiredState {
   const parsed = parseManifests([{ file: 'suggestion.yaml', text: suggestion }]);
-  assert.ok(parsed.ok, parsed.ok ? '' : JSON.stringify(parsed.faults));
+  assert.deepEqual(parsed.faults(), []);
   const put = parsed.objects.map(({ object }) => object);
   for (const { kind, metadata } of put) assert.ok(!desired[kind].has('namespace' in metadata ? `${metadata.namespace}/${metadata.name}` : metadata.name), 'a suggestion replaces nothing');
   return applyChange(desired, { put, remove: [] });
