@@ -35,13 +35,14 @@ export interface GatewaySettings {
   readonly limits: GatewayLimits;
 }
 
-export function encodeServicePort({ service, portName, port, protocol, gateway, hosts, serverNames, listen, targets, serverIdentities, agentListen, grants }: ServicePort): Uint8Array {
+export function encodeServicePort({ service, portName, port, protocol, gateway, entrance, hosts, serverNames, listen, targets, serverIdentities, agentListen, grants }: ServicePort): Uint8Array {
   return encode(ServicePortSchema, {
     ...service,
     portName,
     port,
     protocol,
     gateway,
+    entrance,
     hosts: [...hosts],
     serverNames: [...serverNames],
     ...(listen === null ? {} : { listen }),
@@ -63,7 +64,7 @@ export function encodeServicePort({ service, portName, port, protocol, gateway, 
 
 export function decodeServicePort(bytes: Uint8Array): ServicePort {
   const wire = decode(ServicePortSchema, bytes);
-  const { namespace, name, portName, port, protocol, gateway, hosts, serverNames, listen, targets, serverIdentities, agentListen, grants } = wire;
+  const { namespace, name, portName, port, protocol, gateway, entrance, hosts, serverNames, listen, targets, serverIdentities, agentListen, grants } = wire;
   return {
     id: servicePortId(namespace, name, portName),
     service: { namespace, name },
@@ -71,6 +72,7 @@ export function decodeServicePort(bytes: Uint8Array): ServicePort {
     port: portNumber(port),
     protocol: knownProtocol(protocol),
     gateway,
+    entrance,
     hosts,
     serverNames,
     listen: listen === undefined ? null : endpoint(listen),

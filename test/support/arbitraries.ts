@@ -4,6 +4,7 @@ import { numberToAddress, parseAddress, parseAddressRange, familyOf, type Addres
 import {
   apiVersion,
   defaultPortName,
+  gatewayClasses,
   protocols,
   type DesiredObject,
   type EgressGateway,
@@ -73,7 +74,8 @@ export const anyEgressGateway: fc.Arbitrary<EgressGateway> = fc.record({
   metadata: clusterMetadata,
   spec: fc.record(
     {
-      class: fc.constant('sallyport'),
+      class: fc.constantFrom(...gatewayClasses),
+      handOver: anyDnsName,
       listen: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
       advertise: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
       identity: anySpiffeId,

@@ -45,6 +45,7 @@ export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, gr
     port: 3128,
     protocol,
     gateway: 'gate',
+    entrance: 'gate',
     hosts: [host],
     serverNames: [`outbound_.3128_._.${host}`, host],
     listen: listenPort === undefined ? null : { address: loopback, port: listenPort },

@@ -1,21 +1,28 @@
 import * as z from 'zod';
-import { apiVersion, clusterMetadata, duration, ipAddress, portNumber, spiffeId } from './common.ts';
+import { apiVersion, clusterMetadata, dnsSubdomain, duration, ipAddress, portNumber, spiffeId } from './common.ts';
 
 const endpoint = z.strictObject({ address: ipAddress, port: portNumber });
 
 const timeoutMsMax = 24 * 86_400_000; // timers of 2^31 ms and more fire at once, https://nodejs.org/api/timers.html
 const timeout = duration.refine((milliseconds) => milliseconds >= 1 && milliseconds <= timeoutMsMax, 'must be from 1ms to 24d');
 
-/** `EgressGateway`: a data plane. Classes beside `sallyport` come with later versions and are refused until then. */
+/** Data planes that enforce the plan. Others come with later versions and are refused until then. */
+export const gatewayClasses = ['sallyport', 'envoy'] as const;
+export type GatewayClass = (typeof gatewayClasses)[number];
+
+/** `EgressGateway`: a data plane. */
 export const egressGateway = z.strictObject({
   apiVersion: z.literal(apiVersion),
   kind: z.literal('EgressGateway'),
   metadata: clusterMetadata,
   spec: z.strictObject({
-    class: z.enum(['sallyport']),
+    class: z.enum(gatewayClasses).meta({ description: '`sallyport`: the embedded gateway, `sallyport gateway`. `envoy`: a stock Envoy, `sallyport bootstrap envoy`' }),
     listen: z.array(endpoint).min(1).max(16).meta({ description: 'Shared listeners: mTLS, the service chosen by SNI' }),
     advertise: z.array(endpoint).min(1).max(16).optional().meta({ description: 'Where agents find it; default: listen' }),
     identity: spiffeId.optional().meta({ description: 'Default: spiffe://TRUST-DOMAIN/ns/sallyport-system/sa/NAME' }),
+    handOver: dnsSubdomain
+      .optional()
+      .meta({ description: 'Class `envoy`: the EgressGateway of class `sallyport` beside it that serves what Envoy cannot, such as FTP' }),
     ftp: z
       .strictObject({
         passivePorts: z

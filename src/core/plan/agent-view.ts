@@ -36,7 +36,7 @@ export function agentView(plan: Plan, identity: SpiffeId): readonly AgentUpstrea
   const { byNamespace, gateways } = indexOf(plan);
   const candidates = byNamespace.get(workloadOf(identity)?.namespace ?? '') ?? [];
   return candidates.flatMap((servicePort) => {
-    const gateway = gateways.get(servicePort.gateway);
+    const gateway = gateways.get(servicePort.entrance);
     return gateway !== undefined && decide(servicePort, identity, plan.trustDomain).allowed ? [upstreamOf(servicePort, gateway)] : [];
   });
 }

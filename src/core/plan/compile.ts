@@ -12,7 +12,7 @@
  */
 import type { Assignment, Assignments, Holder } from '../snat/assignments.ts';
 import { orderBindings, readByBinding, resolveBinding, type Holdings, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
-import { agentListenerConflicts, gatewayConflicts, listenerConflicts, serverNameConflicts } from './conflicts.ts';
+import { agentListenerConflicts, gatewayConflicts, handOverFaults, listenerConflicts, serverNameConflicts } from './conflicts.ts';
 import type { DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
 import { sortFaults } from '../fault-order.ts';
@@ -93,10 +93,14 @@ export function compile(desired: DesiredState, assignments: Assignments, { trust
     },
   });
   const gatewayOf = (service: ExternalService) => gatewayFor(service.spec.gateway, EgressGateway, (name) => gateways.memos.get(name)!.value.planned);
+  const handOverOf = (service: ExternalService) => {
+    const gateway = gatewayOf(service);
+    return typeof gateway === 'string' || gateway.handOver === null ? null : (gateways.memos.get(gateway.handOver)?.value.planned ?? null);
+  };
   const audienceOf = (key: string) => audiences.memos.get(key)?.value;
   const services = runStage(last?.services, ExternalService, [EgressGateway, audiences.memos], {
-    make: (service, key, before) => keepServicePorts(compileService(service, { trustDomain, clusterDomain, gateway: gatewayOf(service), gatewayNames: EgressGateway.keys(), audience: audienceOf(key) }), before),
-    find: (_, service, key) => [gatewayOf(service), audienceOf(key)],
+    make: (service, key, before) => keepServicePorts(compileService(service, { trustDomain, clusterDomain, gateway: gatewayOf(service), handOver: handOverOf(service), gatewayNames: EgressGateway.keys(), audience: audienceOf(key) }), before),
+    find: (_, service, key) => [gatewayOf(service), handOverOf(service), audienceOf(key)],
   });
 
   const plannedGateways = Array.from(gateways.memos.values(), ({ value }) => value.planned).sort((a, b) => byText(a.name, b.name));
@@ -104,7 +108,7 @@ export function compile(desired: DesiredState, assignments: Assignments, { trust
 
   const faults: PlanFault[] = [gateways.made, policies.made, bindings.made, namespaces.made, services.made].flatMap((made) => made.flatMap((value) => value.faults)); // what is not new had none
   if (gateways.memos !== last?.gateways.memos || services.memos !== last.services.memos) {
-    faults.push(...gatewayConflicts(plannedGateways), ...serverNameConflicts(servicePorts, ExternalService), ...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts));
+    faults.push(...gatewayConflicts(plannedGateways), ...handOverFaults(plannedGateways), ...serverNameConflicts(servicePorts, ExternalService), ...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts));
   }
   if (faults.length > 0) return { ok: false, faults: sortFaults(faults) };
 

@@ -22,6 +22,20 @@ function describeEndpoint({ address, port }: Endpoint): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
+/** Connections are handed over to a gateway that can serve whatever comes, and by one that may meet what it cannot. */
+export function handOverFaults(gateways: readonly PlannedGateway[]): PlanFault[] {
+  const byName = new Map(gateways.map((gateway) => [gateway.name, gateway]));
+  return gateways.flatMap((gateway): PlanFault[] => {
+    if (gateway.handOver === null) return [];
+    const place = { object: refOfGateway(gateway), path: ['spec', 'handOver'], restsOn: [{ kind: 'EgressGateway', name: gateway.handOver }] };
+    if (gateway.class === 'sallyport') return [{ code: 'hand-over-invalid', message: 'a gateway of class sallyport serves everything itself', hint: 'leave "handOver" out', ...place }];
+    const beside = byName.get(gateway.handOver);
+    if (beside?.class === 'sallyport') return [];
+    const what = beside === undefined ? 'there is none' : `it is of class ${beside.class}`;
+    return [{ code: 'hand-over-invalid', message: `connections are handed over to an EgressGateway of class sallyport, and of "${gateway.handOver}" ${what}`, hint: 'apply one, and name it', ...place }];
+  });
+}
+
 /** Two gateways of one identity could not be told apart when they ask for their tables. */
 export function gatewayConflicts(gateways: readonly PlannedGateway[]): PlanFault[] {
   const owners = new Map<string, PlannedGateway>();
@@ -35,13 +49,13 @@ export function gatewayConflicts(gateways: readonly PlannedGateway[]): PlanFault
   });
 }
 
-/** A server name chooses one service port at a gateway. One fault a host, though each host stands for several server names. */
+/** A server name chooses one service port at a gateway, and at the one that hands over to it. One fault a host, though each host stands for several server names. */
 export function serverNameConflicts(servicePorts: readonly ServicePort[], services: Services): PlanFault[] {
   const gateways = new Map<string, Map<string, ServicePort>>();
   const faults = new Map<string, PlanFault>();
-  for (const servicePort of servicePorts) {
-    let owners = gateways.get(servicePort.gateway);
-    if (owners === undefined) gateways.set(servicePort.gateway, (owners = new Map<string, ServicePort>()));
+  for (const { servicePort, gateway } of servicePorts.flatMap((each) => placesOf(each).map((place) => ({ servicePort: each, gateway: place })))) {
+    let owners = gateways.get(gateway);
+    if (owners === undefined) gateways.set(gateway, (owners = new Map<string, ServicePort>()));
     for (const serverName of servicePort.serverNames) {
       const owner = owners.get(serverName);
       if (owner === undefined) {
@@ -61,6 +75,8 @@ export function serverNameConflicts(servicePorts: readonly ServicePort[], servic
   }
   return [...faults.values()];
 }
+
+const placesOf = ({ gateway, entrance }: ServicePort): readonly string[] => (gateway === entrance ? [gateway] : [entrance, gateway]);
 
 function placeOfHost(spec: { readonly hosts?: readonly string[] | undefined; readonly serverNames?: readonly string[] | undefined } | undefined, host: string): (string | number)[] {
   for (const field of ['serverNames', 'hosts'] as const) {

@@ -24,6 +24,7 @@ export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain)
     listen: spec.listen,
     advertise: spec.advertise ?? spec.listen,
     ftpPassivePorts: spec.ftp?.passivePorts ?? null,
+    handOver: spec.handOver ?? null,
     limits: { connectionsPerIdentity, handshakeTimeoutMs: handshakeTimeout, connectTimeoutMs: connectTimeout, idleTimeoutMs: idleTimeout, ftpDataTimeoutMs: ftpDataTimeout },
   };
   const foreign: PlanFault = {
@@ -40,10 +41,11 @@ export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain)
 /** The gateway of a service, or why there is none. */
 export type GatewayChoice = PlannedGateway | 'none' | 'several' | 'unknown';
 
-/** The gateway that the service names; the only one, where it names none. */
+/** The gateway that the service names; where it names none, the only one that is not just there for another to hand over to. */
 export function gatewayFor(name: string | undefined, gateways: DesiredState['EgressGateway'], plannedOf: (name: string) => PlannedGateway): GatewayChoice {
   if (name !== undefined) return gateways.has(name) ? plannedOf(name) : 'unknown';
-  const [only, ...more] = gateways.keys();
+  const beside = new Set(Array.from(gateways.values(), ({ spec }) => spec.handOver));
+  const [only, ...more] = Array.from(gateways.keys()).filter((key) => !beside.has(key));
   if (only === undefined) return 'none';
   return more.length === 0 ? plannedOf(only) : 'several';
 }

@@ -3,7 +3,7 @@
  * enforces is rendered from it, and every word about a decision comes from `decide` and `explain`.
  */
 import type { IpAddress } from '../ip-address.ts';
-import type { Protocol } from '../objects/index.ts';
+import type { GatewayClass, Protocol } from '../objects/index.ts';
 import type { SpiffeId, TrustDomain } from '../spiffe-id.ts';
 
 /** SHA-256 of the plan's content, in hexadecimal. */
@@ -61,11 +61,13 @@ export interface ServicePort {
   /** The port that workloads use. */
   readonly port: number;
   readonly protocol: Protocol;
-  /** Name of the EgressGateway; empty where there is none to serve it, and then everyone is refused. */
+  /** Name of the EgressGateway that serves it; empty where there is none, and then everyone is refused. */
   readonly gateway: string;
+  /** Name of the EgressGateway that workloads connect to: `gateway`, or the one that hands its connections over to `gateway`, TLS untouched. */
+  readonly entrance: string;
   /** Host names by which workloads ask (lower case); the first is the canonical NAME.NAMESPACE.svc.CLUSTER-DOMAIN. */
   readonly hosts: readonly string[];
-  /** SNI values that choose this port: `outbound_.PORT_._.HOST` for each host, and plain HOST where the service has one port. Unique per gateway. */
+  /** SNI values that choose this port: `outbound_.PORT_._.HOST` for each host, and plain HOST where the service has one port. Unique per gateway and entrance. */
   readonly serverNames: readonly string[];
   /** The listener of its own at the gateway, or null. */
   readonly listen: Endpoint | null;
@@ -89,12 +91,14 @@ export interface GatewayLimits {
 
 export interface PlannedGateway {
   readonly name: string;
-  readonly class: 'sallyport';
+  readonly class: GatewayClass;
   readonly identity: SpiffeId;
   readonly listen: readonly Endpoint[];
   /** Where agents connect. */
   readonly advertise: readonly Endpoint[];
   readonly ftpPassivePorts: PortRange | null;
+  /** The gateway beside it that serves what its class cannot; null for none. */
+  readonly handOver: string | null;
   readonly limits: GatewayLimits;
 }
 

@@ -2,6 +2,7 @@
 import { bindingOfSubject, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
 import { describeRef, keyOf, refOf } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
+import { inabilityOf, servingGateway } from './gateway-class.ts';
 import type { GatewayChoice } from './gateways.ts';
 import { grantsOf, groundsOfGrant } from './grants.ts';
 import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
@@ -10,7 +11,7 @@ import { boundedList, sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Endpoint, Grant, PlannedGateway, ServicePort, SnatSource, Target } from './plan.ts';
 import type { ResolvedPolicy } from './policies.ts';
-import { trustDomainOf, type SpiffeId, type TrustDomain } from '../spiffe-id.ts';
+import { trustDomainOf, type TrustDomain } from '../spiffe-id.ts';
 import { servicePortId } from './targets.ts';
 
 const agentAddressDefault = parseAddress('127.0.0.1')!;
@@ -19,6 +20,8 @@ export interface ServiceContext {
   readonly trustDomain: TrustDomain;
   readonly clusterDomain: string;
   readonly gateway: GatewayChoice;
+  /** The one that `gateway` hands over to. */
+  readonly handOver: PlannedGateway | null;
   /** For the wording of faults. */
   readonly gatewayNames: Iterable<string>;
   /** Undefined where no policy names the service. */
@@ -42,31 +45,33 @@ export interface CompiledService {
 export function compileService(service: ExternalService, context: ServiceContext): CompiledService {
   const { gateway, audience } = context;
   const serviceKey = keyOf(service.metadata);
-  const served = typeof gateway === 'string' ? null : gateway;
-  const serverIdentities: readonly SpiffeId[] = service.spec.subjectAltNames ?? (served === null ? [] : [served.identity]);
+  const entrance = typeof gateway === 'string' ? null : gateway;
   const hosts = hostsOf(service, context.clusterDomain);
   const faults: PlanFault[] = [];
   const servicePorts = service.spec.ports.map((port): ServicePort => {
     const id = servicePortId(serviceKey, port.name);
     const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
+    const grants = grantsOf({ id, protocol: port.protocol }, naming, (namespace) => audience?.bindings.get(namespace));
+    const serving = entrance === null ? null : servingGateway(entrance, context.handOver, { protocol: port.protocol, grants });
     return {
       id,
       service: { namespace: service.metadata.namespace, name: service.metadata.name },
       portName: port.name,
       port: port.port,
       protocol: port.protocol,
-      gateway: served?.name ?? '',
+      gateway: serving?.name ?? '',
+      entrance: serving === null ? '' : entrance!.name,
       hosts,
       serverNames: serverNamesOf(hosts, port.port, service.spec.ports.length === 1),
-      listen: served === null ? null : ownListener(port, served),
+      listen: serving === null ? null : ownListener(port, serving),
       targets: targetsOf(service, port.targetPort ?? port.port),
-      serverIdentities,
+      serverIdentities: service.spec.subjectAltNames ?? (serving === null ? [] : [serving.identity]),
       agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: port.port },
-      grants: grantsOf({ id, protocol: port.protocol }, naming, (namespace) => audience?.bindings.get(namespace)),
+      grants,
     };
   });
   faults.push(...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts, audience));
-  return { servicePorts, faults, warnings: servedWarnings(service, gateway) };
+  return { servicePorts, faults, warnings: servedWarnings(service, context, servicePorts) };
 }
 
 /** NAME.NAMESPACE.svc.CLUSTER-DOMAIN and its short forms, then what the service adds. A short form without the namespace would mean another service in each namespace; a name with a dot could be read as name and namespace. */
@@ -99,12 +104,21 @@ function gatewayFaults(service: ExternalService, { gateway, gatewayNames }: Serv
   return [];
 }
 
-function servedWarnings(service: ExternalService, gateway: GatewayChoice): Fault[] {
+function servedWarnings(service: ExternalService, { gateway, handOver }: ServiceContext, servicePorts: readonly ServicePort[]): Fault[] {
   const object = refOf(service);
   if (gateway === 'none') return [{ code: 'gateway-missing', message: `no gateway serves ${describeRef(object)}, so nobody can use it`, hint: 'apply an EgressGateway', object, path: ['spec'] }];
+  if (typeof gateway === 'string') return [];
+  const unserved = servicePorts.flatMap((servicePort, index): Fault[] => {
+    if (servicePort.gateway !== '') return [];
+    const inability = inabilityOf(gateway.class, servicePort)!;
+    return [{ code: 'gateway-class-unable', message: `gateway "${gateway.name}" of class ${gateway.class} ${inability}, so nobody can use ${servicePort.id}`, hint: `name a gateway of class sallyport in its "handOver", or in the service's "gateway"`, object, path: ['spec', 'ports', index, 'protocol'] }];
+  });
   const accepted = service.spec.subjectAltNames;
-  if (typeof gateway === 'string' || accepted === undefined || accepted.includes(gateway.identity)) return [];
-  return [{ code: 'gateway-identity-unaccepted', message: `workloads will refuse gateway "${gateway.name}": its identity "${gateway.identity}" is not among the "subjectAltNames"`, hint: 'add it, or leave "subjectAltNames" out', object, path: ['spec', 'subjectAltNames'] }];
+  const serving = [gateway, handOver].filter((each) => each !== null && servicePorts.some((servicePort) => servicePort.gateway === each.name)) as PlannedGateway[];
+  const unaccepted = serving
+    .filter(({ identity }) => accepted?.includes(identity) === false)
+    .map(({ name, identity }): Fault => ({ code: 'gateway-identity-unaccepted', message: `workloads will refuse gateway "${name}": its identity "${identity}" is not among the "subjectAltNames"`, hint: 'add it, or leave "subjectAltNames" out', object, path: ['spec', 'subjectAltNames'] }));
+  return [...unserved, ...unaccepted];
 }
 
 /** Workloads verify a server against the bundle of their own trust domain; there is no federation. */

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { applyChange, describeRef, refOf } from '../../../src/core/desired-state.ts';
 import type { Fault } from '../../../src/core/errors.ts';
+import type { IpAddress } from '../../../src/core/ip-address.ts';
 import { manifestFaultCodes, parseManifests } from '../../../src/core/manifest/manifest.ts';
 import { renderObject } from '../../../src/core/manifest/manifest-text.ts';
 import type { DesiredObject } from '../../../src/core/objects/index.ts';
 import { build } from '../../../src/core/plan/build.ts';
-import type { Assignments } from '../../../src/core/snat/assignments.ts';
+import { snatPorts } from '../../../src/core/snat/address-space.ts';
+import type { Assignments, Holder } from '../../../src/core/snat/assignments.ts';
 import { binding, externalService, gateway, kubernetesService, namespace, policy, pool, state, trustDomain } from '../world.ts';
 
 /** What was applied before: objects without a fault, and the addresses that they were given. */
@@ -126,6 +128,8 @@ describe('faults of reading, allocation and compilation together', () => {
     { what: 'not a limit on CONNECT without a port for it where a faulty document may have one', held: hold(nothing, bank), documents: [text(policy('shop/p', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }], constraints: { connectAuthorities: ['a.example:1'] } })), misspelt(bank)], told: [] },
     { what: 'not an address that an applied pool excludes and a faulty document may not', held: hold(nothing, pool('eu', ['10.0.0.1-10.0.0.9'], { exclude: ['10.0.0.1'] })), documents: [text(taking('one')), misspelt(eu)], told: [] },
     { what: 'not an address that another has where a faulty document may share it', held: hold(nothing, eu, taking('one')), documents: [text(taking('two')), misspelt(shared)], told: [] },
+    { what: 'not an address that another has where a faulty document may give his binding to somebody else', held: hold(nothing, eu, binding('net/b', { subject: { namespace: 'one' }, addresses: ['10.0.0.1'] })), documents: [text(taking('two')), misspelt(binding('net/b', { subject: { namespace: 'three' }, pool: 'eu' }))], told: [] },
+    { what: 'not an address in quarantine where a faulty document may share it', held: { objects: [eu], assignments: [{ pool: 'gone', holder: 'ns/one' as Holder, family: 'ipv4', address: '10.0.0.1' as IpAddress, ports: snatPorts, releasedAt: 0 }] }, documents: [text(taking('two')), misspelt(shared)], told: [] },
     { what: 'not a lost address where its pool is there twice', held: hold(nothing, eu, bound('b')), documents: [text(pool('eu', ['10.0.0.2'])), text(eu)], told: [] },
     { what: 'not overlapping pools of which one is there twice, once by the older form', documents: [text(pool('older-10.0.0.1', ['10.0.0.5'])), text(pool('us', ['10.0.0.5'])), older('old', '10.0.0.1')], told: [] },
     { what: 'an address of the wrong family', held: hold(nothing, eu, six, opens('six')), documents: [text(bound('b'))], told: [wrongFamily] },

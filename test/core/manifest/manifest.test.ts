@@ -151,7 +151,7 @@ describe('faults of manifests', () => {
     ['a timeout of nothing', `${head('EgressGateway')}  class: sallyport\n  listen: [{address: 127.0.0.1, port: 1}]\n  limits: {idleTimeout: 0s}\n`, ['7:25 value-invalid spec.limits.idleTimeout must be from 1ms to 24d']],
     ['a timeout beyond what timers can do', `${head('EgressGateway')}  class: sallyport\n  listen: [{address: 127.0.0.1, port: 1}]\n  limits: {idleTimeout: 25d}\n`, ['7:25 value-invalid spec.limits.idleTimeout must be from 1ms to 24d']],
     ['passive ports that end before they begin', `${head('EgressGateway')}  class: sallyport\n  listen: [{address: 127.0.0.1, port: 1}]\n  ftp: {passivePorts: {first: 2, last: 1}}\n`, ['7:9 value-invalid spec.ftp.passivePorts must not end before it begins']],
-    ['a gateway class of a later version', `${head('EgressGateway')}  class: envoy\n  listen: [{address: 127.0.0.1, port: 1}]\n`, ['5:10 value-unknown spec.class must be "sallyport", not "envoy"']],
+    ['a gateway class of a later version', `${head('EgressGateway')}  class: bigip\n  listen: [{address: 127.0.0.1, port: 1}]\n`, ['5:10 value-unknown spec.class must be "sallyport" or "envoy", not "bigip"']],
     ['a CONNECT authority without a port', `${policy('[{namespace: n}]')}\n  constraints: {connectAuthorities: [a.example]}\n`, ['7:38 value-invalid spec.constraints.connectAuthorities[0] must be "host:port", "*.domain:port" or "host:*", not "a.example"']],
     // Subjects are one of several shapes: the fault is about the one that was meant.
     ['a subject that is two things', policy('[{namespace: n, service: {name: s}}]'), ['6:29 fields-exclusive spec.subjects[0].service does not go with namespace "n" (keep one or the other)']],

@@ -42,6 +42,7 @@ describe('a compiled service port', () => {
       port: 443,
       protocol: 'TCP',
       gateway: 'gw',
+      entrance: 'gw',
       hosts,
       serverNames: [...hosts.map((host) => `outbound_.443_._.${host}`), ...hosts],
       listen: { address: '127.0.0.5', port: 9443 },
