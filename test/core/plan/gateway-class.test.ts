@@ -39,9 +39,10 @@ describe('what a class of gateway cannot serve', () => {
   });
 
   it('follows a change of the gateways as it would from scratch', () => {
-    const before = build(state(envoy('beside'), embedded, proxy, partner, open(), ...source));
+    const front = envoy('beside');
+    const before = build(state(front, embedded, proxy, partner, open(), ...source));
     assert.ok(before.compiled.ok);
-    const next = state(envoy('beside'), gateway('beside', { identity: 'spiffe://cluster.local/ns/dmz/sa/ftp' }), proxy, partner, open(), ...source);
+    const next = state(front, gateway('beside', { identity: 'spiffe://cluster.local/ns/dmz/sa/ftp' }), proxy, partner, open(), ...source);
     const { compiled } = build(next, before.assignments, { previous: before.compiled.state });
     const { compiled: afresh } = build(next, before.assignments);
     assert.ok(compiled.ok && afresh.ok);
