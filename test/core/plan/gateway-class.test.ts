@@ -39,10 +39,10 @@ describe('what a class of gateway cannot serve', () => {
   });
 
   it('follows a change of the gateways as it would from scratch', () => {
-    const front = envoy('beside');
-    const before = build(state(front, embedded, proxy, partner, open(), ...source));
+    const rest = [envoy('beside'), proxy, partner, open(), ...source];
+    const before = build(state(embedded, ...rest));
     assert.ok(before.compiled.ok);
-    const next = state(front, gateway('beside', { identity: 'spiffe://cluster.local/ns/dmz/sa/ftp' }), proxy, partner, open(), ...source);
+    const next = state(gateway('beside', { identity: 'spiffe://cluster.local/ns/dmz/sa/ftp' }), ...rest);
     const { compiled } = build(next, before.assignments, { previous: before.compiled.state });
     const { compiled: afresh } = build(next, before.assignments);
     assert.ok(compiled.ok && afresh.ok);
