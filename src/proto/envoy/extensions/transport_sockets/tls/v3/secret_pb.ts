@@ -6,54 +6,39 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { DataSource } from "../../../../config/core/v3/base_pb.ts";
-import { file_envoy_config_core_v3_base } from "../../../../config/core/v3/base_pb.ts";
+import type { ConfigSource } from "../../../../config/core/v3/config_source_pb.ts";
+import { file_envoy_config_core_v3_config_source } from "../../../../config/core/v3/config_source_pb.ts";
+import type { CertificateValidationContext, TlsCertificate } from "./common_pb.ts";
+import { file_envoy_extensions_transport_sockets_tls_v3_common } from "./common_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file envoy/extensions/transport_sockets/tls/v3/secret.proto.
  */
 export const file_envoy_extensions_transport_sockets_tls_v3_secret: GenFile = /*@__PURE__*/
-  fileDesc("CjZlbnZveS9leHRlbnNpb25zL3RyYW5zcG9ydF9zb2NrZXRzL3Rscy92My9zZWNyZXQucHJvdG8SKWVudm95LmV4dGVuc2lvbnMudHJhbnNwb3J0X3NvY2tldHMudGxzLnYzIoQBCg5UbHNDZXJ0aWZpY2F0ZRI7ChFjZXJ0aWZpY2F0ZV9jaGFpbhgBIAEoCzIgLmVudm95LmNvbmZpZy5jb3JlLnYzLkRhdGFTb3VyY2USNQoLcHJpdmF0ZV9rZXkYAiABKAsyIC5lbnZveS5jb25maWcuY29yZS52My5EYXRhU291cmNlIlQKHENlcnRpZmljYXRlVmFsaWRhdGlvbkNvbnRleHQSNAoKdHJ1c3RlZF9jYRgBIAEoCzIgLmVudm95LmNvbmZpZy5jb3JlLnYzLkRhdGFTb3VyY2Ui2wEKBlNlY3JldBIMCgRuYW1lGAEgASgJElQKD3Rsc19jZXJ0aWZpY2F0ZRgCIAEoCzI5LmVudm95LmV4dGVuc2lvbnMudHJhbnNwb3J0X3NvY2tldHMudGxzLnYzLlRsc0NlcnRpZmljYXRlSAASZQoSdmFsaWRhdGlvbl9jb250ZXh0GAQgASgLMkcuZW52b3kuZXh0ZW5zaW9ucy50cmFuc3BvcnRfc29ja2V0cy50bHMudjMuQ2VydGlmaWNhdGVWYWxpZGF0aW9uQ29udGV4dEgAQgYKBHR5cGViBnByb3RvMw", [file_envoy_config_core_v3_base]);
+  fileDesc("CjZlbnZveS9leHRlbnNpb25zL3RyYW5zcG9ydF9zb2NrZXRzL3Rscy92My9zZWNyZXQucHJvdG8SKWVudm95LmV4dGVuc2lvbnMudHJhbnNwb3J0X3NvY2tldHMudGxzLnYzIlcKD1Nkc1NlY3JldENvbmZpZxIMCgRuYW1lGAEgASgJEjYKCnNkc19jb25maWcYAiABKAsyIi5lbnZveS5jb25maWcuY29yZS52My5Db25maWdTb3VyY2Ui2wEKBlNlY3JldBIMCgRuYW1lGAEgASgJElQKD3Rsc19jZXJ0aWZpY2F0ZRgCIAEoCzI5LmVudm95LmV4dGVuc2lvbnMudHJhbnNwb3J0X3NvY2tldHMudGxzLnYzLlRsc0NlcnRpZmljYXRlSAASZQoSdmFsaWRhdGlvbl9jb250ZXh0GAQgASgLMkcuZW52b3kuZXh0ZW5zaW9ucy50cmFuc3BvcnRfc29ja2V0cy50bHMudjMuQ2VydGlmaWNhdGVWYWxpZGF0aW9uQ29udGV4dEgAQgYKBHR5cGViBnByb3RvMw", [file_envoy_config_core_v3_config_source, file_envoy_extensions_transport_sockets_tls_v3_common]);
 
 /**
- * @generated from message envoy.extensions.transport_sockets.tls.v3.TlsCertificate
+ * @generated from message envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig
  */
-export type TlsCertificate = Message<"envoy.extensions.transport_sockets.tls.v3.TlsCertificate"> & {
+export type SdsSecretConfig = Message<"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig"> & {
   /**
-   * @generated from field: envoy.config.core.v3.DataSource certificate_chain = 1;
+   * @generated from field: string name = 1;
    */
-  certificateChain?: DataSource | undefined;
+  name: string;
 
   /**
-   * @generated from field: envoy.config.core.v3.DataSource private_key = 2;
+   * @generated from field: envoy.config.core.v3.ConfigSource sds_config = 2;
    */
-  privateKey?: DataSource | undefined;
+  sdsConfig?: ConfigSource | undefined;
 };
 
 /**
- * Describes the message envoy.extensions.transport_sockets.tls.v3.TlsCertificate.
- * Use `create(TlsCertificateSchema)` to create a new message.
+ * Describes the message envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig.
+ * Use `create(SdsSecretConfigSchema)` to create a new message.
  */
-export const TlsCertificateSchema: GenMessage<TlsCertificate> = /*@__PURE__*/
+export const SdsSecretConfigSchema: GenMessage<SdsSecretConfig> = /*@__PURE__*/
   messageDesc(file_envoy_extensions_transport_sockets_tls_v3_secret, 0);
-
-/**
- * @generated from message envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext
- */
-export type CertificateValidationContext = Message<"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext"> & {
-  /**
-   * @generated from field: envoy.config.core.v3.DataSource trusted_ca = 1;
-   */
-  trustedCa?: DataSource | undefined;
-};
-
-/**
- * Describes the message envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.
- * Use `create(CertificateValidationContextSchema)` to create a new message.
- */
-export const CertificateValidationContextSchema: GenMessage<CertificateValidationContext> = /*@__PURE__*/
-  messageDesc(file_envoy_extensions_transport_sockets_tls_v3_secret, 1);
 
 /**
  * @generated from message envoy.extensions.transport_sockets.tls.v3.Secret
@@ -87,5 +72,5 @@ export type Secret = Message<"envoy.extensions.transport_sockets.tls.v3.Secret">
  * Use `create(SecretSchema)` to create a new message.
  */
 export const SecretSchema: GenMessage<Secret> = /*@__PURE__*/
-  messageDesc(file_envoy_extensions_transport_sockets_tls_v3_secret, 2);
+  messageDesc(file_envoy_extensions_transport_sockets_tls_v3_secret, 1);
 
