@@ -2,10 +2,9 @@
  * `npm test`: everything that this machine can run. A missing peer is named with the command that installs it and its
  * tests are skipped; with CI=true what is missing is installed, and a skipped test fails the run.
  */
-import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
 import Mocha from 'mocha';
-import { missingPeers, installCommand } from './peers.ts';
+import { installCommand, installPeers, missingPeers } from './peers.ts';
 
 const inCi = process.env['CI'] === 'true';
 
@@ -16,13 +15,7 @@ function preparePeers(): void {
     process.stderr.write(`missing: ${missing.map((peer) => peer.program).join(', ')}; their tests are skipped\n  install: ${installCommand(missing)}\n`);
     return;
   }
-  for (const [program, ...args] of [
-    ['apt-get', 'update', '-qq'],
-    ['apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...new Set(missing.map((peer) => peer.debianPackage))],
-  ]) {
-    const { status } = spawnSync(program!, args, { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
-    if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed with status ${status}`);
-  }
+  installPeers(missing);
 }
 
 /** Mocha lets a rejection that nobody waits for pass; here it fails the run, since it would end a process in production. */
