@@ -1,6 +1,7 @@
 /**
- * xDS for TypeScript: a server library for both variants of the aggregated discovery service, a cache of snapshots to serve,
- * and a client of the Delta variant. Knows no type of resource but by its URL, and nothing of the rest of this project.
+ * xDS for TypeScript: a server library for both variants of the protocol, aggregated and for one type, a cache of snapshots to
+ * serve, the client status discovery service, and a client of the Delta variant. Serves any type of resource, also ones that it
+ * has never heard of, and knows nothing of the rest of this project.
  *
  * - The protocol is one pure reducer per stream (`stream-state.ts`): events in, the next state and effects out. Sockets, clocks
  *   and timers are in the thin shells `server-stream.ts` and `delta-client.ts` only.
@@ -14,14 +15,25 @@
 export { createDeltaClient, deltaClientLimits } from './delta-client.ts';
 export type { DeltaClient, DeltaClientOptions, DeltaClientState, DeltaClientStateDetail, DeltaEndpoint } from './delta-client.ts';
 export type { DeltaSubscription, DeltaUpdate } from './delta-client-state.ts';
+export { composeSnapshots } from './composed-snapshot.ts';
+export { consistencyFaultsOf } from './consistency.ts';
+export type { ConsistencyOptions, SnapshotFault } from './consistency.ts';
+export { debugPage } from './debug-page.ts';
+export type { DebugNode, DebugResource } from './debug-page.ts';
+export { envoyDiscoveryServices } from './discovery-services.ts';
+export type { DiscoveryService } from './discovery-services.ts';
+export { envoyReferences } from './envoy-references.ts';
+export type { XdsLog } from './quiet-log.ts';
+export type { Reference, ReferenceTable } from './reference.ts';
 export { createResource, createSnapshot, resourcesOf } from './resource.ts';
 export type { Resource, ResourceMap, Snapshot } from './resource.ts';
 export { createXdsServer } from './server.ts';
 export type { XdsAuthentication, XdsServer, XdsServerOptions } from './server.ts';
 export { xdsServerLimits } from './server-stream.ts';
-export type { XdsCall, XdsLog, XdsStatus } from './server-stream.ts';
+export type { OnDemand, XdsCall, XdsCaller, XdsDemand, XdsPeer, XdsStatus } from './server-stream.ts';
 export { createSnapshotCache } from './snapshot-cache.ts';
-export type { AttachedStream, NodeStatus, SnapshotCache, StreamStatus } from './snapshot-cache.ts';
-export type { TypeStatus, Variant } from './stream-state.ts';
+export type { AttachedStream, NodeStatus, NodeTrouble, SnapshotCache, SnapshotCacheOptions, StreamResources, StreamStatus } from './snapshot-cache.ts';
+export type { Variant } from './stream-state.ts';
+export type { ResourceStatus, TypeRejection, TypeStatus } from './stream-status.ts';
 export { envoyFullStateTypes, envoyTypeOrder, envoyTypes } from './type-order.ts';
 export type { TypeOrder } from './type-order.ts';

@@ -13,6 +13,11 @@ export interface Resource {
   readonly typeUrl: string;
   /** The encoded message. Must not be written to afterwards. */
   readonly value: Uint8Array;
+  /**
+   * How long a client may keep it without a word from a server; where it is left out, for ever. Clients that are connected are
+   * told in time to go on keeping it. Two resources of one version have one time to live.
+   */
+  readonly ttlMs?: number;
 }
 
 /** The resources of one type by name. */
@@ -34,10 +39,15 @@ export function resourcesOf(snapshot: Snapshot, typeUrl: string): ResourceMap {
   return snapshot.types.get(typeUrl) ?? NO_RESOURCES;
 }
 
-/** Makes a resource; where no version is given it is a hash of the value (SHA-256, the first 16 hexadecimal digits). */
+/**
+ * Makes a resource. Where no version is given it is a hash of value and time to live (SHA-256, the first 16 hexadecimal
+ * digits). Throws a RangeError for a time to live that is not a positive number of whole milliseconds.
+ */
 export function createResource(resource: Omit<Resource, 'version'> & { readonly version?: string }): Resource {
-  const version = resource.version ?? createHash('sha256').update(resource.value).digest('hex').slice(0, 16);
-  return Object.freeze({ name: resource.name, version, typeUrl: resource.typeUrl, value: resource.value });
+  const { name, typeUrl, value, ttlMs } = resource;
+  if (ttlMs !== undefined && !(Number.isSafeInteger(ttlMs) && ttlMs > 0)) throw new RangeError(`the time to live of "${name}" is ${ttlMs} ms`);
+  const version = resource.version ?? createHash('sha256').update(value).update(ttlMs === undefined ? '' : `ttl ${ttlMs}`).digest('hex').slice(0, 16);
+  return Object.freeze({ name, version, typeUrl, value, ...(ttlMs === undefined ? {} : { ttlMs }) });
 }
 
 /**

@@ -1,20 +1,33 @@
+import type { SnapshotFault } from './consistency.ts';
 import type { Snapshot } from './resource.ts';
-import type { TypeStatus, Variant } from './stream-state.ts';
+import type { ResourceStatus, TypeStatus } from './stream-status.ts';
+import type { Variant } from './stream-state.ts';
 
 /** A stream that serves a node, as the cache sees it. */
 export interface AttachedStream {
+  readonly nodeId: string;
   readonly variant: Variant;
   readonly connectedSinceMs: number;
   /** Called with every snapshot that is set from now on, and with undefined where it is cleared. */
   readonly onSnapshot: (snapshot: Snapshot | undefined) => void;
   readonly status: () => readonly TypeStatus[];
+  readonly resources: () => Iterable<ResourceStatus>;
 }
 
 export interface StreamStatus {
+  /** What the client calls itself; several proxies of one key may have ids of their own. */
+  readonly nodeId: string;
   readonly variant: Variant;
   readonly connectedSinceMs: number;
   /** In the order of the client's first requests. */
   readonly types: readonly TypeStatus[];
+}
+
+/** Why a server has last refused or ended a stream of a node, and how often it has done so. */
+export interface NodeTrouble {
+  readonly reason: string;
+  readonly atMs: number;
+  readonly count: number;
 }
 
 export interface NodeStatus {
@@ -23,10 +36,23 @@ export interface NodeStatus {
   readonly snapshotVersion: string | undefined;
   /** One for each open stream, oldest first; usually there is one or none. */
   readonly streams: readonly StreamStatus[];
+  /** Streams that were open since the node appeared; many where it comes and goes. */
+  readonly streamsOpened: number;
+  readonly trouble: NodeTrouble | undefined;
+}
+
+/** Where the resources stand that one stream of a node subscribes to. */
+export interface StreamResources {
+  readonly nodeId: string;
+  readonly resources: Iterable<ResourceStatus>;
+  readonly types: readonly TypeStatus[];
 }
 
 export interface SnapshotCache {
-  /** Replaces what the node is to hold. Its streams are sent what differs, before this returns or as soon as they can take it. */
+  /**
+   * Replaces what the node is to hold. Its streams are sent what differs, before this returns or as soon as they can take it.
+   * Throws a RangeError, and changes nothing, where the cache's `check` finds faults.
+   */
   setSnapshot(nodeKey: string, snapshot: Snapshot): void;
   /**
    * Forgets the node's snapshot. Clients keep what they hold, and are sent nothing until there is a snapshot again; to have
@@ -34,33 +60,56 @@ export interface SnapshotCache {
    */
   clearSnapshot(nodeKey: string): void;
   getSnapshot(nodeKey: string): Snapshot | undefined;
-  /** Every node that has a snapshot or a stream, in the order of their first appearance. */
+  /** Every node that has a snapshot, a stream or trouble, in the order of their first appearance. */
   status(): readonly NodeStatus[];
+  /** The resources of a node's open streams, one by one; at a cost for each of them. */
+  resourceStatus(nodeKey: string): readonly StreamResources[];
   /** For servers: joins a stream to its node; the returned function ends that. */
   attach(nodeKey: string, stream: AttachedStream): () => void;
+  /** For servers: notes that a stream of the node was refused or ended, and why. */
+  noteTrouble(nodeKey: string, reason: string, atMs: number): void;
+}
+
+export interface SnapshotCacheOptions {
+  /** Looks over every snapshot before it is served; `consistencyFaultsOf` is one. A snapshot with faults is not. */
+  readonly check?: (snapshot: Snapshot) => readonly SnapshotFault[];
 }
 
 interface Node {
   snapshot: Snapshot | undefined;
   readonly streams: Set<AttachedStream>;
+  streamsOpened: number;
+  trouble: NodeTrouble | undefined;
 }
+
+/** Nodes that are known for nothing but their trouble; the oldest is forgotten first. */
+const TROUBLED_NODES_MAX = 1_000;
+const FAULTS_SHOWN_MAX = 5;
 
 /**
  * Holds, for each node key, the snapshot that the node is to be served, and what its streams make of it. Several proxies may
  * share a key, and so a snapshot; several servers may share a cache.
  */
-export function createSnapshotCache(): SnapshotCache {
+export function createSnapshotCache({ check = () => [] }: SnapshotCacheOptions = {}): SnapshotCache {
   const nodes = new Map<string, Node>();
+  const troubledOnly = new Set<string>();
 
   function nodeOf(nodeKey: string): Node {
-    const node = nodes.get(nodeKey) ?? { snapshot: undefined, streams: new Set() };
+    const node = nodes.get(nodeKey) ?? { snapshot: undefined, streams: new Set(), streamsOpened: 0, trouble: undefined };
     nodes.set(nodeKey, node);
+    troubledOnly.delete(nodeKey);
     return node;
   }
 
   function forgetIfUnused(nodeKey: string): void {
     const node = nodes.get(nodeKey);
-    if (node?.snapshot === undefined && node?.streams.size === 0) nodes.delete(nodeKey);
+    if (node === undefined || node.snapshot !== undefined || node.streams.size > 0) return;
+    if (node.trouble !== undefined) troubledOnly.add(nodeKey);
+    else nodes.delete(nodeKey);
+    if (troubledOnly.size <= TROUBLED_NODES_MAX) return;
+    const [oldest] = troubledOnly;
+    troubledOnly.delete(oldest!);
+    nodes.delete(oldest!);
   }
 
   function replace(node: Node, snapshot: Snapshot | undefined): void {
@@ -70,6 +119,8 @@ export function createSnapshotCache(): SnapshotCache {
 
   return {
     setSnapshot(nodeKey, snapshot) {
+      const faults = check(snapshot);
+      if (faults.length > 0) throw new RangeError(`snapshot "${snapshot.version}" for "${nodeKey}" is not served: ${faultList(faults)}`, { cause: faults });
       replace(nodeOf(nodeKey), snapshot);
     },
     clearSnapshot(nodeKey) {
@@ -78,17 +129,32 @@ export function createSnapshotCache(): SnapshotCache {
     },
     getSnapshot: (nodeKey) => nodes.get(nodeKey)?.snapshot,
     status: () =>
-      [...nodes].map(([nodeKey, { snapshot, streams }]) => ({
+      [...nodes].map(([nodeKey, { snapshot, streams, streamsOpened, trouble }]) => ({
         nodeKey,
         snapshotVersion: snapshot?.version,
-        streams: [...streams].map(({ variant, connectedSinceMs, status }) => ({ variant, connectedSinceMs, types: status() })),
+        streams: [...streams].map(({ nodeId, variant, connectedSinceMs, status }) => ({ nodeId, variant, connectedSinceMs, types: status() })),
+        streamsOpened,
+        trouble,
       })),
+    resourceStatus: (nodeKey) => [...(nodes.get(nodeKey)?.streams ?? [])].map(({ nodeId, resources, status }) => ({ nodeId, resources: resources(), types: status() })),
     attach(nodeKey, stream) {
-      nodeOf(nodeKey).streams.add(stream);
+      const node = nodeOf(nodeKey);
+      node.streams.add(stream);
+      node.streamsOpened += 1;
       return () => {
         nodes.get(nodeKey)?.streams.delete(stream);
         forgetIfUnused(nodeKey);
       };
     },
+    noteTrouble(nodeKey, reason, atMs) {
+      const node = nodeOf(nodeKey);
+      node.trouble = { reason, atMs, count: (node.trouble?.count ?? 0) + 1 };
+      forgetIfUnused(nodeKey);
+    },
   };
+}
+
+function faultList(faults: readonly SnapshotFault[]): string {
+  const shown = faults.slice(0, FAULTS_SHOWN_MAX).map(({ message }) => message);
+  return [...shown, ...(faults.length > shown.length ? [`and ${faults.length - shown.length} more`] : [])].join('; ');
 }

@@ -1,5 +1,7 @@
+import { layersOf } from './layered-map.ts';
 import type { ResourceMap } from './resource.ts';
 
+const NOTHING: ResourceMap = new Map();
 const known = new WeakMap<ResourceMap, WeakMap<ResourceMap, readonly string[]>>();
 
 /**
@@ -11,8 +13,16 @@ export function changedNames(before: ResourceMap, after: ResourceMap): readonly 
   let answers = known.get(before);
   if (answers === undefined) known.set(before, (answers = new WeakMap<ResourceMap, readonly string[]>()));
   let names = answers.get(after);
-  if (names === undefined) answers.set(after, (names = reckon(before, after)));
+  if (names === undefined) answers.set(after, (names = layersOf(before) ?? layersOf(after) ? reckonByLayers(before, after) : reckon(before, after)));
   return names;
+}
+
+/** What no layer has changed has not changed. Any map is its own lower layer, with nothing over it. */
+function reckonByLayers(before: ResourceMap, after: ResourceMap): readonly string[] {
+  const old = layersOf(before) ?? { lower: before, upper: NOTHING };
+  const now = layersOf(after) ?? { lower: after, upper: NOTHING };
+  const candidates = new Set([...changedNames(old.lower, now.lower), ...changedNames(old.upper, now.upper)]);
+  return [...candidates].filter((name) => before.get(name)?.version !== after.get(name)?.version);
 }
 
 function reckon(before: ResourceMap, after: ResourceMap): readonly string[] {

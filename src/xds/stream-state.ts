@@ -1,10 +1,10 @@
 import type { Resource, Snapshot } from './resource.ts';
 import { NO_RESOURCES, resourcesOf } from './resource.ts';
-import { deliver, isBehind } from './delivery.ts';
+import { deliver, isBehind, nextRefreshAt } from './delivery.ts';
 import type { Delivery } from './delivery.ts';
 import { changeByDelta, changeBySotw } from './subscription.ts';
-import type { Subscription } from './subscription.ts';
-import { accept, moveTo, NEW_TYPE, reject, subscribe } from './type-state.ts';
+import type { Subscription, SubscriptionChange } from './subscription.ts';
+import { accept, awaitOwner, hearOwner, moveTo, NEW_TYPE, reject, subscribe } from './type-state.ts';
 import type { DeliveryMode, TypeState } from './type-state.ts';
 import { stageOf } from './type-order.ts';
 import type { TypeOrder } from './type-order.ts';
@@ -38,6 +38,8 @@ export interface StreamResponse {
   readonly nonce: string;
   readonly resources: readonly Resource[];
   readonly removed: readonly string[];
+  /** Delta: resources that go out as no more than the word that they live on. */
+  readonly refreshed: readonly Resource[];
 }
 
 /** What is the same for all streams of a server. */
@@ -47,6 +49,12 @@ export interface StreamSettings {
   readonly fullStateTypes: readonly string[];
   /** How long a later stage waits for the acknowledgement of an earlier one. */
   readonly orderWaitMs: number;
+  /** Changes go out once there has been none for this long ... */
+  readonly quietMs: number;
+  /** ... or the first of them has waited this long. */
+  readonly quietWaitMaxMs: number;
+  /** Whether the owner wants to know of names that are asked for and do not exist. */
+  readonly isOnDemand: boolean;
   readonly typesMax: number;
   /** Names asked for, over all types. */
   readonly namesMax: number;
@@ -56,6 +64,8 @@ export interface StreamSettings {
 
 export interface StreamState {
   readonly variant: Variant;
+  /** The type of a stream that is not aggregated. */
+  readonly onlyType: string | undefined;
   readonly settings: StreamSettings;
   readonly snapshot: Snapshot | undefined;
   /** By type URL, in the order of the client's first requests. */
@@ -64,6 +74,8 @@ export interface StreamState {
   readonly nonces: number;
   /** A response is on its way into the transport. Until it is there no other follows: a client that does not read costs one buffer. */
   readonly writing: boolean;
+  /** The changes that came close upon one another: when the first did, and until when they are held. */
+  readonly burst: { readonly sinceMs: number; readonly untilMs: number };
 }
 
 export type StreamEvent =
@@ -73,12 +85,16 @@ export type StreamEvent =
   /** The transport has taken the last response. */
   | { readonly kind: 'written'; readonly atMs: number }
   /** The time of a `wake` has come. */
-  | { readonly kind: 'tick'; readonly atMs: number };
+  | { readonly kind: 'tick'; readonly atMs: number }
+  /** The owner has heard that these names are `missing`: of those that he calls absent the client is told that they do not exist. */
+  | { readonly kind: 'heard'; readonly typeUrl: string; readonly names: readonly string[]; readonly absent: readonly string[]; readonly atMs: number };
 
 export type StreamEffect =
   | { readonly kind: 'respond'; readonly response: StreamResponse }
   | { readonly kind: 'accepted'; readonly typeUrl: string; readonly version: string }
   | { readonly kind: 'rejected'; readonly typeUrl: string; readonly version: string; readonly message: string; readonly names: readonly string[] }
+  /** Names that are asked for and do not exist: tell the owner, and then us by `heard`. */
+  | { readonly kind: 'missing'; readonly typeUrl: string; readonly names: readonly string[] }
   /** Send a `tick` at this time, unless a step before that names another. */
   | { readonly kind: 'wake'; readonly atMs: number }
   /** The request is beyond what is allowed: the stream is to end. Nothing has changed. */
@@ -89,8 +105,9 @@ export interface Step {
   readonly effects: readonly StreamEffect[];
 }
 
-export function openStream(variant: Variant, settings: StreamSettings, snapshot: Snapshot | undefined): StreamState {
-  return { variant, settings, snapshot, types: new Map(), nonces: 0, writing: false };
+/** A stream before its first request. One that is not aggregated has `onlyType`, which its requests need not name. */
+export function openStream(variant: Variant, settings: StreamSettings, snapshot: Snapshot | undefined, onlyType?: string): StreamState {
+  return { variant, onlyType, settings, snapshot, types: new Map(), nonces: 0, writing: false, burst: { sinceMs: -Infinity, untilMs: -Infinity } };
 }
 
 /**
@@ -102,34 +119,51 @@ export function step(before: StreamState, event: StreamEvent): Step {
     case 'request':
       return receive(before, event.request, event.atMs);
     case 'snapshot': {
-      const { snapshot } = event;
+      const { snapshot, atMs } = event;
       if (snapshot === undefined) return { state: { ...before, snapshot }, effects: [] };
       const types = new Map<string, TypeState>();
       for (const [typeUrl, type] of before.types) types.set(typeUrl, moveTo(type, resourcesOf(snapshot, typeUrl), modeOf(before, typeUrl, type.subscription)));
-      return respond({ ...before, snapshot, types }, event.atMs, []);
+      return respond({ ...before, snapshot, types, burst: burstAfter(before, atMs) }, atMs, []);
     }
     case 'written':
       return respond({ ...before, writing: false }, event.atMs, []);
     case 'tick':
       return respond(before, event.atMs, []);
+    case 'heard': {
+      const { typeUrl, names, absent } = event;
+      const type = before.types.get(typeUrl);
+      if (type === undefined) return { state: before, effects: [] };
+      const heard = hearOwner(type, names, absent, modeOf(before, typeUrl, type.subscription));
+      return respond({ ...before, types: new Map(before.types).set(typeUrl, heard) }, event.atMs, []);
+    }
   }
 }
 
-function receive(before: StreamState, request: DeltaRequest | SotwRequest, atMs: number): Step {
-  const { settings, snapshot } = before;
-  const { typeUrl } = request;
+function burstAfter({ burst, settings: { quietMs, quietWaitMaxMs } }: StreamState, atMs: number): StreamState['burst'] {
+  const sinceMs = atMs < burst.untilMs ? burst.sinceMs : atMs;
+  return { sinceMs, untilMs: Math.min(atMs + quietMs, sinceMs + quietWaitMaxMs) };
+}
+
+function receive(before: StreamState, given: DeltaRequest | SotwRequest, atMs: number): Step {
+  const { settings, snapshot, onlyType } = before;
+  const typeUrl = given.typeUrl === '' ? (onlyType ?? '') : given.typeUrl;
+  const request = { ...given, typeUrl };
   if (typeUrl === '') return refuse(before, 'malformed', 'a request names no type');
+  if (onlyType !== undefined && typeUrl !== onlyType) return refuse(before, 'malformed', `a request for type "${typeUrl.slice(0, settings.messageCharactersMax)}" on a stream of type "${onlyType}"`);
   const known = before.types.get(typeUrl);
   if (known === undefined && before.types.size >= settings.typesMax) return refuse(before, 'too-much', `more than ${settings.typesMax} types on one stream`);
 
   const started = known ?? { ...NEW_TYPE, current: snapshot === undefined ? NO_RESOURCES : resourcesOf(snapshot, typeUrl) };
   const answered = takeAnswer(started, request, atMs, before);
-  const type = changeSubscription(answered.type, request, known === undefined, before);
+  const change = changeOf(answered.type, request);
+  const subscribed = subscribe(answered.type, change, modeOf(before, typeUrl, change.subscription), known === undefined ? heldOf(request) : {});
+  const missing = settings.isOnDemand ? change.asked.filter((name) => !subscribed.current.has(name)) : [];
+  const type = missing.length === 0 ? subscribed : awaitOwner(subscribed, missing);
   const types = new Map(before.types).set(typeUrl, type);
   let names = 0;
   for (const { subscription } of types.values()) names += subscription.names.size;
   if (names > settings.namesMax) return refuse(before, 'too-much', `more than ${settings.namesMax} names on one stream`);
-  return respond({ ...before, types }, atMs, answered.effects);
+  return respond({ ...before, types }, atMs, missing.length === 0 ? answered.effects : [...answered.effects, { kind: 'missing', typeUrl, names: missing }]);
 }
 
 function refuse(state: StreamState, fault: 'malformed' | 'too-much', reason: string): Step {
@@ -148,13 +182,15 @@ function takeAnswer(type: TypeState, request: DeltaRequest | SotwRequest, atMs: 
 }
 
 /** Whatever the nonce, the subscription is what the latest request says (envoyproxy/envoy#16659). */
-function changeSubscription(type: TypeState, request: DeltaRequest | SotwRequest, isFirst: boolean, state: StreamState): TypeState {
-  const isSotw = 'resourceNames' in request;
-  const change = isSotw
-    ? changeBySotw(type.subscription, request.resourceNames)
-    : changeByDelta(type.subscription, request.resourceNamesSubscribe, request.resourceNamesUnsubscribe);
-  const held = !isSotw && isFirst ? request.initialResourceVersions : {};
-  return subscribe(type, change, modeOf(state, request.typeUrl, change.subscription), held);
+function changeOf({ subscription }: TypeState, request: DeltaRequest | SotwRequest): SubscriptionChange {
+  return 'resourceNames' in request
+    ? changeBySotw(subscription, request.resourceNames)
+    : changeByDelta(subscription, request.resourceNamesSubscribe, request.resourceNamesUnsubscribe);
+}
+
+/** What the client says that it holds from an earlier stream; only Delta can. */
+function heldOf(request: DeltaRequest | SotwRequest): Readonly<Record<string, string>> {
+  return 'resourceNames' in request ? {} : request.initialResourceVersions;
 }
 
 /** Sends the first response that is due and may go, if any. */
@@ -165,9 +201,12 @@ function respond(state: StreamState, atMs: number, effects: readonly StreamEffec
   for (const typeUrl of sendingOrder(state)) {
     const type = state.types.get(typeUrl)!;
     if (type.outstanding !== undefined) continue;
-    const delivery = deliver(type, modeOf(state, typeUrl, type.subscription), mustKeepRemovals(state, typeUrl));
-    if (delivery === undefined) continue;
-    const opensAtMs = opensAt(state, typeUrl);
+    const delivery = deliver(type, modeOf(state, typeUrl, type.subscription), mustKeepRemovals(state, typeUrl), atMs);
+    if (delivery === undefined) {
+      wakeAtMs = Math.min(wakeAtMs, nextRefreshAt(type, atMs));
+      continue;
+    }
+    const opensAtMs = Math.max(opensAt(state, typeUrl), type.isAsking ? -Infinity : state.burst.untilMs);
     if (opensAtMs <= atMs) return send(state, typeUrl, type, delivery, snapshot.version, atMs, effects);
     wakeAtMs = Math.min(wakeAtMs, opensAtMs);
   }
@@ -177,23 +216,25 @@ function respond(state: StreamState, atMs: number, effects: readonly StreamEffec
 function send(state: StreamState, typeUrl: string, type: TypeState, delivery: Delivery, version: string, atMs: number, effects: readonly StreamEffect[]): Step {
   const nonces = state.nonces + 1;
   const nonce = String(nonces);
-  const { resources, removed, names, remaining, isWhole } = delivery;
+  const { resources, removed, refreshed, names, remaining, isWhole, refreshAtMs } = delivery;
   const sent: TypeState = {
     ...type,
     due: remaining,
     answerDue: false,
-    outstanding: { nonce, names, version, sentAtMs: atMs },
+    isAsking: false,
+    outstanding: { nonce, names, version, sentAtMs: atMs, refreshed: refreshed.map(({ name }) => name) },
+    refreshAtMs,
     rejected: isWhole ? [] : type.rejected,
     versionSent: version,
   };
   const types = new Map(state.types).set(typeUrl, sent);
   return {
     state: { ...state, types, nonces, writing: true },
-    effects: [...effects, { kind: 'respond', response: { typeUrl, version, nonce, resources, removed } }],
+    effects: [...effects, { kind: 'respond', response: { typeUrl, version, nonce, resources, removed, refreshed } }],
   };
 }
 
-function modeOf({ variant, settings }: StreamState, typeUrl: string, subscription: Subscription): DeliveryMode {
+export function modeOf({ variant, settings }: StreamState, typeUrl: string, subscription: Subscription): DeliveryMode {
   if (variant === 'delta') return 'changes';
   return subscription.wildcard || settings.fullStateTypes.includes(typeUrl) ? 'whole' : 'named';
 }
@@ -229,29 +270,4 @@ function mustKeepRemovals(state: StreamState, typeUrl: string): boolean {
     if (type.outstanding !== undefined || type.rejected.length > 0 || isBehind(type, modeOf(state, other, type.subscription))) return true;
   }
   return false;
-}
-
-/** What there is to say about a type of a client. */
-export interface TypeStatus {
-  readonly typeUrl: string;
-  /** STALE: not all was sent, or the last response is not answered yet. NACKED: the client has rejected something that still stands. */
-  readonly state: 'SYNCED' | 'STALE' | 'NACKED';
-  /** The snapshot version of the last response; undefined where none was needed yet. */
-  readonly versionSent: string | undefined;
-  /** The latest snapshot version that the client is known to hold. */
-  readonly versionAcked: string | undefined;
-  readonly lastError: { readonly version: string; readonly message: string; readonly atMs: number } | undefined;
-}
-
-export function statusOf(state: StreamState, typeUrl: string): TypeStatus | undefined {
-  const type = state.types.get(typeUrl);
-  if (type === undefined) return undefined;
-  const isSynced = state.snapshot !== undefined && type.outstanding === undefined && !isBehind(type, modeOf(state, typeUrl, type.subscription));
-  return {
-    typeUrl,
-    state: type.rejection !== undefined ? 'NACKED' : isSynced ? 'SYNCED' : 'STALE',
-    versionSent: type.versionSent,
-    versionAcked: type.rejection === undefined && isSynced ? state.snapshot.version : type.versionAcked,
-    lastError: type.rejection,
-  };
 }

@@ -22,6 +22,8 @@ export interface Outstanding {
   readonly names: readonly string[];
   readonly version: string;
   readonly sentAtMs: number;
+  /** The names whose time to live it prolongs, without their resources. */
+  readonly refreshed: readonly string[];
 }
 
 export interface Rejection {
@@ -56,6 +58,12 @@ export interface TypeState {
   readonly versionSent: string | undefined;
   readonly versionAcked: string | undefined;
   readonly rejection: Rejection | undefined;
+  /** When resources with this time to live are to be refreshed; at once where nothing is known. */
+  readonly refreshAtMs: ReadonlyMap<number, number>;
+  /** The client has asked for something since the last response, so it is not made to wait for changes to come to rest. */
+  readonly isAsking: boolean;
+  /** Names that were asked for and do not exist, of which the owner may yet say otherwise: they are not removed till then. */
+  readonly awaited: ReadonlySet<string>;
 }
 
 const NO_NAMES: ReadonlySet<string> = new Set();
@@ -71,6 +79,9 @@ export const NEW_TYPE: TypeState = {
   ...NOTHING_REJECTED,
   versionSent: undefined,
   versionAcked: undefined,
+  refreshAtMs: new Map(),
+  isAsking: false,
+  awaited: NO_NAMES,
 };
 
 /** Applies a change of subscription. `initialVersions` is what the client holds from an earlier stream: it is not sent again. */
@@ -80,7 +91,9 @@ export function subscribe(before: TypeState, change: SubscriptionChange, mode: D
   // What is on its way the client may take under the old subscription or under the new one.
   const inFlight = new Set([...before.abandoned, ...(before.outstanding?.names ?? [])]);
   const due = dueAfter(before, change, inFlight, initialVersions);
-  if (isEmpty(subscription)) return { ...before, subscription, due, answerDue: false, outstanding: undefined, abandoned: inFlight, ...NOTHING_REJECTED };
+  if (isEmpty(subscription)) {
+    return { ...NEW_TYPE, current: before.current, subscription, due, abandoned: inFlight, versionSent: before.versionSent, versionAcked: before.versionAcked };
+  }
 
   // Who no longer wants a part of what he has rejected may want the rest.
   const isPartlyDropped = (group: ReadonlySet<string>): boolean => ![...group].every((name) => covers(subscription, name));
@@ -89,13 +102,31 @@ export function subscribe(before: TypeState, change: SubscriptionChange, mode: D
     (change.askedForAll && Object.keys(initialVersions).length === 0) ||
     // Only a list without it tells that a resource does not exist, or no longer does.
     (mode === 'whole' && (change.asked.length > 0 || before.rejection !== undefined));
+  const answerDue = isAnswerDue && (subscription.wildcard || mode === 'whole');
   return {
     ...before,
     ...release(before, due, before.current, isPartlyDropped, (name) => covers(subscription, name)),
     subscription,
     due,
-    answerDue: isAnswerDue && (subscription.wildcard || mode === 'whole'),
+    answerDue,
+    isAsking: before.isAsking || ((change.askedForAll || change.asked.length > 0) && (answerDue || due.size > 0)),
+    awaited: change.dropped.length === 0 ? before.awaited : before.awaited.difference(new Set(change.dropped)),
   };
+}
+
+/** Of the names that are asked for, those that do not exist wait for what the owner says of them. */
+export function awaitOwner(before: TypeState, names: readonly string[]): TypeState {
+  return { ...before, awaited: new Set([...before.awaited, ...names]) };
+}
+
+/** The owner has been heard: what he calls `absent`, and is not there, the client is told of as removed. */
+export function hearOwner(before: TypeState, names: readonly string[], absent: readonly string[], mode: DeliveryMode): TypeState {
+  const due = new Map(before.due);
+  const isMissing = (name: string): boolean => before.subscription.names.has(name) && !before.current.has(name);
+  const missing = absent.filter(isMissing);
+  for (const name of missing) owe(due, before.current, name, 'unknown');
+  const answerDue = before.answerDue || (mode === 'whole' && missing.length > 0);
+  return { ...before, due, answerDue, awaited: before.awaited.difference(new Set(names)), isAsking: before.isAsking || missing.length > 0 };
 }
 
 /** What is due once a subscription has changed. */
@@ -127,8 +158,15 @@ export function moveTo(before: TypeState, current: ResourceMap, mode: DeliveryMo
     if (!covers(before.subscription, name)) continue;
     owe(due, current, name, due.get(name) ?? before.current.get(name) ?? 'nothing');
   }
+  const provided = before.awaited.size === 0 ? [] : names.filter((name) => before.awaited.has(name) && current.has(name));
   const isPartlyGone = (group: ReadonlySet<string>): boolean => mode === 'named' && ![...group].every((name) => current.has(name));
-  return { ...before, current, due, ...release(before, due, current, isPartlyGone, (name) => current.has(name)) };
+  return {
+    ...before,
+    current,
+    due,
+    ...release(before, due, current, isPartlyGone, (name) => current.has(name)),
+    ...(provided.length === 0 ? {} : { isAsking: true, awaited: before.awaited.difference(new Set(provided)) }),
+  };
 }
 
 /** The client has accepted the outstanding response. */
@@ -153,6 +191,8 @@ export function reject(before: TypeState, outstanding: Outstanding, mode: Delive
   const group = new Set([...names, ...touched.flatMap((other) => [...other])]);
   const due = new Map(before.due);
   for (const name of group) if (due.has(name) || isPartlyDropped) owe(due, before.current, name, 'unknown');
+  // What it would not keep on a mere word it is sent again.
+  for (const name of outstanding.refreshed) if (stillStands(name)) owe(due, before.current, name, 'unknown');
   const after = { ...before, due, outstanding: undefined, abandoned: NO_NAMES };
   if (isPartlyDropped) return { ...after, answerDue: before.answerDue || mode === 'whole', rejected: others, rejection: others.length === 0 ? undefined : before.rejection };
   return { ...after, rejected: group.size === 0 ? others : [...others, group], rejection: { version: outstanding.version, message, atMs } };

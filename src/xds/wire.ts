@@ -1,6 +1,6 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { AnySchema } from '@bufbuild/protobuf/wkt';
+import { AnySchema, durationFromMs } from '@bufbuild/protobuf/wkt';
 import { DeltaDiscoveryResponseSchema, DiscoveryResponseSchema, ResourceSchema } from '../proto/envoy/service/discovery/v3/discovery_pb.ts';
 import type { Resource } from './resource.ts';
 import type { StreamResponse, Variant } from './stream-state.ts';
@@ -14,11 +14,17 @@ import type { StreamResponse, Variant } from './stream-state.ts';
 /** The number of the field `resources` in both responses. */
 const RESOURCES_FIELD = 2;
 
-const entries: Readonly<Record<Variant, WeakMap<Resource, Uint8Array>>> = { delta: new WeakMap(), sotw: new WeakMap() };
+const WRAPPER_TYPE = `type.googleapis.com/${ResourceSchema.typeName}`;
+
+/** What stands for a resource in a response. SotW has a place for a time to live only where the resource is wrapped. */
+type EntryKind = Variant | 'refresh';
+
+const entries: Readonly<Record<EntryKind, WeakMap<Resource, Uint8Array>>> = { delta: new WeakMap(), sotw: new WeakMap(), refresh: new WeakMap() };
 
 /** Encodes a response of a variant. */
 export function encodeResponse(variant: Variant, response: StreamResponse): Buffer {
-  return Buffer.concat([encodeHeader(variant, response), ...response.resources.map((resource) => entryOf(variant, resource))]);
+  const { resources, refreshed } = response;
+  return Buffer.concat([encodeHeader(variant, response), ...resources.map((resource) => entryOf(variant, resource)), ...refreshed.map((resource) => entryOf('refresh', resource))]);
 }
 
 function encodeHeader(variant: Variant, { typeUrl, version, nonce, removed }: StreamResponse): Uint8Array {
@@ -27,14 +33,29 @@ function encodeHeader(variant: Variant, { typeUrl, version, nonce, removed }: St
     : toBinary(DiscoveryResponseSchema, create(DiscoveryResponseSchema, { versionInfo: version, typeUrl, nonce }));
 }
 
-function entryOf(variant: Variant, resource: Resource): Uint8Array {
-  let entry = entries[variant].get(resource);
-  if (entry === undefined) entries[variant].set(resource, (entry = encodeEntry(variant, resource)));
+function entryOf(kind: EntryKind, resource: Resource): Uint8Array {
+  let entry = entries[kind].get(resource);
+  if (entry === undefined) entries[kind].set(resource, (entry = encodeEntry(kind, resource)));
   return entry;
 }
 
-function encodeEntry(variant: Variant, { name, version, typeUrl, value }: Resource): Uint8Array {
-  const any = create(AnySchema, { typeUrl, value });
-  const message = variant === 'delta' ? toBinary(ResourceSchema, create(ResourceSchema, { name, version, resource: any })) : toBinary(AnySchema, any);
-  return new BinaryWriter().tag(RESOURCES_FIELD, WireType.LengthDelimited).bytes(message).finish();
+function encodeEntry(kind: EntryKind, resource: Resource): Uint8Array {
+  return new BinaryWriter().tag(RESOURCES_FIELD, WireType.LengthDelimited).bytes(encodeMessage(kind, resource)).finish();
+}
+
+function encodeMessage(kind: EntryKind, resource: Resource): Uint8Array {
+  if (kind !== 'sotw') return encodeWrapper(resource, kind === 'delta');
+  if (resource.ttlMs === undefined) return encodeAny(resource);
+  return encodeAny({ typeUrl: WRAPPER_TYPE, value: encodeWrapper(resource, true) });
+}
+
+function encodeWrapper(wrapped: Resource, hasBody: boolean): Uint8Array {
+  const { name, version, ttlMs } = wrapped;
+  const resource = hasBody ? { resource: create(AnySchema, { typeUrl: wrapped.typeUrl, value: wrapped.value }) } : {};
+  const ttl = ttlMs === undefined ? {} : { ttl: durationFromMs(ttlMs) };
+  return toBinary(ResourceSchema, create(ResourceSchema, { name, version, ...resource, ...ttl }));
+}
+
+function encodeAny({ typeUrl, value }: Pick<Resource, 'typeUrl' | 'value'>): Uint8Array {
+  return toBinary(AnySchema, create(AnySchema, { typeUrl, value }));
 }

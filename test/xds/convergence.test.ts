@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { createResource, createSnapshot } from '../../src/xds/resource.ts';
 import type { Snapshot } from '../../src/xds/resource.ts';
-import { openStream, statusOf, step } from '../../src/xds/stream-state.ts';
+import { openStream, step } from '../../src/xds/stream-state.ts';
+import { statusOf } from '../../src/xds/stream-status.ts';
 import type { DeltaRequest, SotwRequest, StreamEvent, StreamResponse, StreamState, Variant } from '../../src/xds/stream-state.ts';
 import { testSettings } from './stream-play.ts';
 

@@ -37,7 +37,7 @@ describe('a Delta stream', () => {
       const stream = play('delta', basket);
       stream.delta({ responseNonce: stream.delta()!.nonce });
       assert.equal(stream.snapshot(fruit('r2', { apple: '1', pear: '1' })), undefined);
-      assert.deepEqual(stream.status(), { typeUrl: FRUIT, state: 'SYNCED', versionSent: 'r1', versionAcked: 'r2', lastError: undefined });
+      assert.deepEqual(stream.status(), { typeUrl: FRUIT, state: 'SYNCED', versionSent: 'r1', versionAcked: 'r2', unansweredSinceMs: undefined, lastError: undefined });
     });
 
     it('keeps the wildcard of a client that names nothing at first and a name later', () => {
@@ -260,7 +260,14 @@ describe('a Delta stream', () => {
       const { stream, answer } = rotten();
       assert.equal(answer, undefined);
       assert.deepEqual(stream.effects(), [{ kind: 'rejected', typeUrl: FRUIT, version: 'r2', message: 'apple is rotten', names: ['apple', 'pear'] }]);
-      assert.deepEqual(stream.status(), { typeUrl: FRUIT, state: 'NACKED', versionSent: 'r2', versionAcked: 'r1', lastError: { version: 'r2', message: 'apple is rotten', atMs: 0 } });
+      assert.deepEqual(stream.status(), {
+        typeUrl: FRUIT,
+        state: 'NACKED',
+        versionSent: 'r2',
+        versionAcked: 'r1',
+        unansweredSinceMs: undefined,
+        lastError: { version: 'r2', message: 'apple is rotten', atMs: 0, resources: ['apple'] },
+      });
       assert.equal(stream.snapshot(fruit('r3', { apple: 'rotten', pear: '2', plum: '1' })), undefined);
     });
 
@@ -280,7 +287,7 @@ describe('a Delta stream', () => {
       const rest = stream.delta({ responseNonce: mended.nonce })!;
       assert.deepEqual(rest.says, ['pear@2']);
       assert.equal(stream.delta({ responseNonce: rest.nonce }), undefined);
-      assert.deepEqual(stream.status(), { typeUrl: FRUIT, state: 'SYNCED', versionSent: 'r3', versionAcked: 'r3', lastError: undefined });
+      assert.deepEqual(stream.status(), { typeUrl: FRUIT, state: 'SYNCED', versionSent: 'r3', versionAcked: 'r3', unansweredSinceMs: undefined, lastError: undefined });
     });
 
     it('sends what goes back to its earlier version', () => {

@@ -19,7 +19,7 @@ describe('a resource', () => {
   it('is encoded once, whatever number of responses it goes into', () => {
     let reads = 0;
     const counted: Resource = { ...resource('apple', '1'), get value() { reads += 1; return Uint8Array.of(1); } };
-    const response = { typeUrl: FRUIT, version: 'r1', resources: [counted], removed: [] };
+    const response = { typeUrl: FRUIT, version: 'r1', resources: [counted], removed: [], refreshed: [] };
     const [first, second] = ['1', '2'].map((nonce) => encodeResponse('delta', { ...response, nonce }));
     assert.notDeepEqual(first, second);
     assert.equal(reads, 1);
@@ -54,7 +54,7 @@ describe('a snapshot', () => {
 });
 
 describe('the snapshot cache', () => {
-  const attached = (heard: (Snapshot | undefined)[]) => ({ variant: 'delta' as const, connectedSinceMs: 7, onSnapshot: (snapshot: Snapshot | undefined) => void heard.push(snapshot), status: () => [] });
+  const attached = (heard: (Snapshot | undefined)[]) => ({ nodeId: 'two~1', variant: 'delta' as const, connectedSinceMs: 7, onSnapshot: (snapshot: Snapshot | undefined) => void heard.push(snapshot), status: () => [], resources: () => [] });
 
   it('tells the streams of a node, and no others, of its snapshots', () => {
     const cache = createSnapshotCache();
@@ -74,8 +74,8 @@ describe('the snapshot cache', () => {
     cache.setSnapshot('one', snapshotOf('r1', {}));
     const detach = cache.attach('two', attached([]));
     assert.deepEqual(cache.status(), [
-      { nodeKey: 'one', snapshotVersion: 'r1', streams: [] },
-      { nodeKey: 'two', snapshotVersion: undefined, streams: [{ variant: 'delta', connectedSinceMs: 7, types: [] }] },
+      { nodeKey: 'one', snapshotVersion: 'r1', streams: [], streamsOpened: 0, trouble: undefined },
+      { nodeKey: 'two', snapshotVersion: undefined, streams: [{ nodeId: 'two~1', variant: 'delta', connectedSinceMs: 7, types: [] }], streamsOpened: 1, trouble: undefined },
     ]);
     detach();
     cache.clearSnapshot('one');

@@ -51,7 +51,8 @@ for (const grpcServer of grpcServers) {
         if (typeof details === 'string') assert.equal(stream.ended.details, details);
         else assert.match(stream.ended.details!, details);
         assert.equal(warnings().length, 1, JSON.stringify(logged));
-        assert.deepEqual(cache.status(), []);
+        const [node, ...others] = cache.status();
+        assert.deepEqual([node?.nodeKey, node?.streams, node?.trouble?.reason, node?.trouble?.count, others], [NODE, [], stream.ended.details, 1, []]);
       });
     }
 

@@ -1,11 +1,13 @@
 import { createResource, createSnapshot } from '../../src/xds/resource.ts';
 import type { Snapshot } from '../../src/xds/resource.ts';
-import { openStream, statusOf, step } from '../../src/xds/stream-state.ts';
-import type { DeltaRequest, SotwRequest, StreamEffect, StreamEvent, StreamSettings, StreamState, TypeStatus, Variant } from '../../src/xds/stream-state.ts';
+import { openStream, step } from '../../src/xds/stream-state.ts';
+import type { DeltaRequest, SotwRequest, StreamEffect, StreamEvent, StreamSettings, StreamState, Variant } from '../../src/xds/stream-state.ts';
+import { statusOf } from '../../src/xds/stream-status.ts';
+import type { TypeStatus } from '../../src/xds/stream-status.ts';
 
 export const FRUIT = 'type.googleapis.com/test.Fruit';
 
-export const testSettings: StreamSettings = { typeOrder: [], fullStateTypes: [], orderWaitMs: 1_000, typesMax: 8, namesMax: 1_000, messageCharactersMax: 100 };
+export const testSettings: StreamSettings = { typeOrder: [], fullStateTypes: [], orderWaitMs: 1_000, quietMs: 0, quietWaitMaxMs: 1_000, isOnDemand: false, typesMax: 8, namesMax: 1_000, messageCharactersMax: 100 };
 
 /** A snapshot of resources given as `{ name: version }` by type; the value is the version's bytes. */
 export function snapshotOf(version: string, types: Readonly<Record<string, Readonly<Record<string, string>>>>): Snapshot {
