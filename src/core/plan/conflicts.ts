@@ -1,7 +1,8 @@
 /** What only shows when service ports stand side by side: names, listeners and identities that two of them claim. */
 import { keyOf, type DesiredState } from '../desired-state.ts';
 import type { ObjectRef } from '../errors.ts';
-import type { PlanFault } from '../plan-fault.ts';
+import type { Kind } from '../objects/index.ts';
+import type { Ground, PlanFault } from '../plan-fault.ts';
 import { groundsOfGrant } from './grants.ts';
 import type { Endpoint, Grant, PlannedGateway, ServicePort } from './plan.ts';
 
@@ -15,8 +16,11 @@ function refOfGateway({ name }: PlannedGateway): ObjectRef {
   return { kind: 'EgressGateway', namespace: '', name };
 }
 
-/** Another gateway, and services that name none are no longer of the one there is. */
-const everyGateway = { kind: 'EgressGateway' } as const;
+/** What decides where a port is served: the gateways there are and, since not every class can limit CONNECT, who may name what there. */
+function groundsOfPlace({ protocol }: ServicePort): readonly Ground[] {
+  const kinds: readonly Kind[] = protocol === 'HTTPConnect' ? ['EgressGateway', 'EgressPolicy', 'Namespace', 'Service'] : ['EgressGateway'];
+  return kinds.map((kind) => ({ kind }));
+}
 
 function describeEndpoint({ address, port }: Endpoint): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
@@ -69,7 +73,7 @@ export function serverNameConflicts(servicePorts: readonly ServicePort[], servic
         hint: 'make them ports of one ExternalService, or give each its own host',
         object: refOfService(servicePort),
         path: placeOfHost(services.get(keyOf(servicePort.service))?.spec, host),
-        restsOn: [refOfService(owner), everyGateway],
+        restsOn: [refOfService(owner), ...groundsOfPlace(owner), ...groundsOfPlace(servicePort)],
       });
     }
   }
@@ -88,11 +92,11 @@ function placeOfHost(spec: { readonly hosts?: readonly string[] | undefined; rea
 
 /** A listener of its own is one service port's, and no shared one. A wildcard address is every address. */
 export function listenerConflicts(servicePorts: readonly ServicePort[], gateways: readonly PlannedGateway[], services: Services): PlanFault[] {
-  const byPort = new Map<string, { readonly endpoint: Endpoint; readonly owner: string; readonly object: ObjectRef }[]>();
+  const byPort = new Map<string, { readonly endpoint: Endpoint; readonly owner: string; readonly restsOn: readonly Ground[] }[]>();
   for (const gateway of gateways) {
     for (const endpoint of gateway.listen) {
       const key = `${gateway.name} ${endpoint.port}`;
-      byPort.set(key, [...(byPort.get(key) ?? []), { endpoint, owner: `a shared listener of EgressGateway ${gateway.name}`, object: refOfGateway(gateway) }]);
+      byPort.set(key, [...(byPort.get(key) ?? []), { endpoint, owner: `a shared listener of EgressGateway ${gateway.name}`, restsOn: [refOfGateway(gateway)] }]);
     }
   }
   const faults: PlanFault[] = [];
@@ -103,11 +107,11 @@ export function listenerConflicts(servicePorts: readonly ServicePort[], gateways
     const others = byPort.get(key) ?? [];
     const rival = others.find(({ endpoint }) => sameListener(endpoint, listen));
     if (rival === undefined) {
-      byPort.set(key, [...others, { endpoint: listen, owner: `the listener of ${servicePort.id}`, object: refOfService(servicePort) }]);
+      byPort.set(key, [...others, { endpoint: listen, owner: `the listener of ${servicePort.id}`, restsOn: [refOfService(servicePort), ...groundsOfPlace(servicePort)] }]);
       continue;
     }
     const index = services.get(keyOf(servicePort.service))?.spec.ports.findIndex(({ name }) => name === servicePort.portName) ?? -1;
-    faults.push({ code: 'listener-conflict', message: `listener "${describeEndpoint(listen)}" is already ${rival.owner}`, hint: 'choose another port or address', object: refOfService(servicePort), path: ['spec', 'ports', index, 'listen'], restsOn: [rival.object, everyGateway] });
+    faults.push({ code: 'listener-conflict', message: `listener "${describeEndpoint(listen)}" is already ${rival.owner}`, hint: 'choose another port or address', object: refOfService(servicePort), path: ['spec', 'ports', index, 'listen'], restsOn: [...rival.restsOn, ...groundsOfPlace(servicePort)] });
   }
   return faults;
 }
