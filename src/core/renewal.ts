@@ -1,6 +1,7 @@
 /**
- * When to ask for a certificate: a reducer over instants that are passed in. The shell (identity.ts) holds the timer and
- * makes the calls; it asks `wakeAtMs` when to look again and calls out when `attemptIsDue`.
+ * When to ask for a certificate: a reducer over instants that are passed in. A shell (`identity.ts` of src/identity,
+ * `proxy-svids.ts` of src/control) holds the timer and makes the calls; it asks `wakeAtMs` when to look again and calls out
+ * when `attemptIsDue`.
  */
 
 /** Where the life of an identity stands. Without a valid certificate only a join token helps, with one it renews itself. */

@@ -9,7 +9,7 @@ import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import type { SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import type { DeltaEndpoint } from '../xds/index.ts';
 import type { IdentitySource, WorkloadIdentity } from './identity-source.ts';
-import { attemptIsDue, startEnrolling, stepRenewal, wakeAtMs, type Renewal, type RenewalEvent } from './renewal.ts';
+import { attemptIsDue, startEnrolling, stepRenewal, wakeAtMs, type Renewal, type RenewalEvent } from '../core/renewal.ts';
 import { createIdentityStore, type IdentityStore } from './identity-store.ts';
 import { acceptSvid, acceptTrustBundle, type AcceptedSvid } from './svid.ts';
 

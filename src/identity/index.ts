@@ -1,7 +1,7 @@
 /**
  * Identity: how a gateway or an agent comes to an X509-SVID and keeps it valid.
  *
- * Lives here: `identity.ts` (the shell that enrols, renews and tells), `renewal.ts` (when, as a reducer), `svid.ts` (whether an answer
+ * Lives here: `identity.ts` (the shell that enrols, renews and tells; when is `core/renewal.ts`), `svid.ts` (whether an answer
  * is believed), `identity-store.ts` and `file-set.ts` (on disk), `join-token.ts`, `trust-bundle-secret.ts` (new trust anchors by SDS).
  *
  * Invariants:

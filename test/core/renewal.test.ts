@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { attemptIsDue, backoffMaxMs, startEnrolling, stepRenewal, wakeAtMs, type Renewal, type RenewalEvent } from '../../src/identity/renewal.ts';
+import { attemptIsDue, backoffMaxMs, startEnrolling, stepRenewal, wakeAtMs, type Renewal, type RenewalEvent } from '../../src/core/renewal.ts';
 
 const hourMs = 3_600_000;
 const issued = (random: number): RenewalEvent => ({ type: 'issued', heldSinceMs: 1_000, expiresAtMs: 1_000 + hourMs, random });
