@@ -74,8 +74,8 @@ export interface StreamState {
   readonly nonces: number;
   /** A response is on its way into the transport. Until it is there no other follows: a client that does not read costs one buffer. */
   readonly writing: boolean;
-  /** The changes that came close upon one another: when the first did, and until when they are held. */
-  readonly burst: { readonly sinceMs: number; readonly untilMs: number };
+  /** Changes that came close upon one another: when the first did, until when they wait, and whether any of them still does. */
+  readonly burst: { readonly sinceMs: number; readonly untilMs: number; readonly isHeld: boolean };
 }
 
 export type StreamEvent =
@@ -107,7 +107,7 @@ export interface Step {
 
 /** A stream before its first request. One that is not aggregated has `onlyType`, which its requests need not name. */
 export function openStream(variant: Variant, settings: StreamSettings, snapshot: Snapshot | undefined, onlyType?: string): StreamState {
-  return { variant, onlyType, settings, snapshot, types: new Map(), nonces: 0, writing: false, burst: { sinceMs: -Infinity, untilMs: -Infinity } };
+  return { variant, onlyType, settings, snapshot, types: new Map(), nonces: 0, writing: false, burst: { sinceMs: -Infinity, untilMs: -Infinity, isHeld: false } };
 }
 
 /**
@@ -140,8 +140,8 @@ export function step(before: StreamState, event: StreamEvent): Step {
 }
 
 function burstAfter({ burst, settings: { quietMs, quietWaitMaxMs } }: StreamState, atMs: number): StreamState['burst'] {
-  const sinceMs = atMs < burst.untilMs ? burst.sinceMs : atMs;
-  return { sinceMs, untilMs: Math.min(atMs + quietMs, sinceMs + quietWaitMaxMs) };
+  const sinceMs = burst.isHeld ? burst.sinceMs : atMs;
+  return { ...burst, sinceMs, untilMs: Math.min(atMs + quietMs, sinceMs + quietWaitMaxMs) };
 }
 
 function receive(before: StreamState, given: DeltaRequest | SotwRequest, atMs: number): Step {
@@ -197,6 +197,8 @@ function heldOf(request: DeltaRequest | SotwRequest): Readonly<Record<string, st
 function respond(state: StreamState, atMs: number, effects: readonly StreamEffect[]): Step {
   const { snapshot } = state;
   if (snapshot === undefined || state.writing) return { state, effects };
+  const { burst } = state;
+  let isHeld = false;
   let wakeAtMs = Infinity;
   for (const typeUrl of sendingOrder(state)) {
     const type = state.types.get(typeUrl)!;
@@ -206,11 +208,13 @@ function respond(state: StreamState, atMs: number, effects: readonly StreamEffec
       wakeAtMs = Math.min(wakeAtMs, nextRefreshAt(type, atMs));
       continue;
     }
-    const opensAtMs = Math.max(opensAt(state, typeUrl), type.isAsking ? -Infinity : state.burst.untilMs);
+    const restsAtMs = type.isAsking ? -Infinity : burst.untilMs;
+    const opensAtMs = Math.max(opensAt(state, typeUrl), restsAtMs);
     if (opensAtMs <= atMs) return send(state, typeUrl, type, delivery, snapshot.version, atMs, effects);
+    isHeld ||= restsAtMs > atMs;
     wakeAtMs = Math.min(wakeAtMs, opensAtMs);
   }
-  return { state, effects: wakeAtMs === Infinity ? effects : [...effects, { kind: 'wake', atMs: wakeAtMs }] };
+  return { state: isHeld === burst.isHeld ? state : { ...state, burst: { ...burst, isHeld } }, effects: wakeAtMs === Infinity ? effects : [...effects, { kind: 'wake', atMs: wakeAtMs }] };
 }
 
 function send(state: StreamState, typeUrl: string, type: TypeState, delivery: Delivery, version: string, atMs: number, effects: readonly StreamEffect[]): Step {
@@ -229,7 +233,7 @@ function send(state: StreamState, typeUrl: string, type: TypeState, delivery: De
   };
   const types = new Map(state.types).set(typeUrl, sent);
   return {
-    state: { ...state, types, nonces, writing: true },
+    state: { ...state, types, nonces, writing: true, burst: { ...state.burst, isHeld: state.burst.isHeld && atMs < state.burst.untilMs } },
     effects: [...effects, { kind: 'respond', response: { typeUrl, version, nonce, resources, removed, refreshed } }],
   };
 }

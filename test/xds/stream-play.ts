@@ -19,7 +19,12 @@ export function fruit(version: string, named: Readonly<Record<string, string>>):
   return snapshotOf(version, { [FRUIT]: named });
 }
 
-/** A response in short: `['apple@1', '-pear']` and its nonce. */
+/** Fruit of which each has a time to live. */
+export function mortalFruit(version: string, named: Readonly<Record<string, string>>, ttlMs: number): Snapshot {
+  return createSnapshot(version, Object.entries(named).map(([name, v]) => createResource({ name, version: v, typeUrl: FRUIT, value: Buffer.from(v), ttlMs })));
+}
+
+/** A response in short: `['apple@1', '-pear', '~plum']`, of which the last is only to be kept, and its nonce. */
 export interface Heard {
   readonly typeUrl: string;
   readonly version: string;
@@ -28,8 +33,8 @@ export interface Heard {
 }
 
 /** Plays a client against the reducer: each call is one event; responses are read at once unless `slow`. */
-export function play(variant: Variant, snapshot: Snapshot | undefined, settings: Partial<StreamSettings> = {}) {
-  let state: StreamState = openStream(variant, { ...testSettings, ...settings }, snapshot);
+export function play(variant: Variant, snapshot: Snapshot | undefined, settings: Partial<StreamSettings> = {}, onlyType?: string) {
+  let state: StreamState = openStream(variant, { ...testSettings, ...settings }, snapshot, onlyType);
   let nowMs = 0;
   let effects: StreamEffect[] = [];
 
@@ -43,8 +48,8 @@ export function play(variant: Variant, snapshot: Snapshot | undefined, settings:
       next = undefined;
       const effect = done.effects.find(({ kind }) => kind === 'respond');
       if (effect?.kind !== 'respond') continue;
-      const { typeUrl, version, nonce, resources, removed } = effect.response;
-      heard ??= { typeUrl, version, nonce, says: [...resources.map((r) => `${r.name}@${r.version}`).sort(), ...removed.map((name) => `-${name}`).sort()] };
+      const { typeUrl, version, nonce, resources, removed, refreshed } = effect.response;
+      heard ??= { typeUrl, version, nonce, says: [...resources.map((r) => `${r.name}@${r.version}`).sort(), ...removed.map((name) => `-${name}`).sort(), ...refreshed.map(({ name }) => `~${name}`).sort()] };
       if (!slow) next = { kind: 'written', atMs: nowMs };
     }
     return heard;
@@ -60,6 +65,9 @@ export function play(variant: Variant, snapshot: Snapshot | undefined, settings:
     /** A snapshot whose response stays in the transport until `written`. */
     snapshotUnread: (next: Snapshot) => send({ kind: 'snapshot', snapshot: next, atMs: nowMs }, true),
     written: () => send({ kind: 'written', atMs: nowMs }),
+    /** The owner has heard of names that are missing, and says which of them do not exist. */
+    heard: (names: readonly string[], absent: readonly string[] = []) => send({ kind: 'heard', typeUrl: FRUIT, names, absent, atMs: nowMs }),
+    passTime: (ms: number) => void (nowMs += ms),
     tickAfter: (ms: number) => {
       nowMs += ms;
       return send({ kind: 'tick', atMs: nowMs });
