@@ -7,12 +7,13 @@ const rooms = {
   api: ['core', 'proto'],
   ca: ['core'],
   store: ['core'],
+  backends: ['core', 'proto'],
   relay: ['core'],
   identity: ['core', 'api', 'proto', 'xds'],
   gateway: ['core', 'api', 'proto', 'xds', 'identity', 'relay', 'store'],
   agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
-  control: ['core', 'api', 'proto', 'grpc', 'xds', 'ca', 'store'],
-  cli: ['core', 'api', 'control', 'gateway', 'agent', 'identity', 'ca'],
+  control: ['core', 'api', 'proto', 'grpc', 'xds', 'backends', 'ca', 'store'],
+  cli: ['core', 'api', 'backends', 'control', 'gateway', 'agent', 'identity', 'ca'],
   demo: ['core', 'api'],
 };
 
@@ -39,6 +40,20 @@ module.exports = {
       from: { path: '^src/', pathNot: `^src/${room}/` },
       to: { path: `^src/${room}/`, pathNot: `^src/${room}/index\\.ts$` },
     })),
+    {
+      name: 'door-of-backends',
+      severity: 'error',
+      comment: 'other rooms import src/backends/CLASS/index.ts only, and one class knows nothing of another',
+      from: { path: '^src/(?!backends/)|^src/backends/([^/]+)/' },
+      to: { path: '^src/backends/', pathNot: ['^src/backends/[^/]+/index\\.ts$', '^src/backends/$1/'] },
+    },
+    {
+      name: 'backends-do-no-io',
+      severity: 'error',
+      comment: 'a renderer is a function of the plan: only hashing of node itself',
+      from: { path: '^src/backends/' },
+      to: { dependencyTypes: ['core'], pathNot: '^(node:)?crypto$' },
+    },
     {
       name: 'core-does-no-io',
       severity: 'error',

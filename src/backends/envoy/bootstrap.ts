@@ -1,0 +1,115 @@
+/**
+ * What a stock Envoy is started with: who it is, where the control plane is, and nothing that the control plane can say later.
+ * Plain JSON (which is YAML too), since a person reads it; `envoy --mode validate` holds it.
+ */
+import type { JsonValue } from '@bufbuild/protobuf';
+import { parseAddress } from '../../core/ip-address.ts';
+import type { SpiffeId } from '../../core/spiffe-id.ts';
+import { controlCluster, svidSecret, trustBundleSecret } from './names.ts';
+
+/** By which the proxy proves to the control plane who it is, and the control plane to it. */
+export type BootstrapIdentity =
+  | { readonly kind: 'inline'; readonly certificateChainPem: string; readonly privateKeyPem: string; readonly trustBundlePem: string }
+  | ({ readonly kind: 'files' } & SecretFiles);
+
+/** Absolute paths of PEM files on Envoy's host, which whoever renews the identity replaces by one rename in `directory`. */
+export interface IdentityFiles {
+  readonly directory: string;
+  readonly certificateChain: string;
+  readonly privateKey: string;
+  readonly trustBundle: string;
+}
+
+/** Absolute paths of the two files by which Envoy finds the identity files again when they change: one secret a file. */
+export interface SecretFiles {
+  readonly svid: string;
+  readonly trustBundle: string;
+}
+
+export interface EnvoyBootstrapOptions {
+  /** What the proxy is called; the control plane compares it with the certificate. */
+  readonly nodeId: string;
+  readonly controlPlane: { readonly host: string; readonly port: number };
+  /** Who must answer there. */
+  readonly controlIdentity: SpiffeId;
+  readonly identity: BootstrapIdentity;
+  /** Where Envoy's own administration listens. Whoever reaches it can stop the proxy. */
+  readonly admin: { readonly address: string; readonly port: number } | { readonly socketPath: string };
+}
+
+/** Tells the control plane that Envoy's resources are wanted, not our own proxies'. */
+export const proxyHeader = { key: 'x-sallyport-proxy', value: 'envoy' } as const;
+
+export function renderEnvoyBootstrap({ nodeId, controlPlane, controlIdentity, identity, admin }: EnvoyBootstrapOptions): JsonValue {
+  const fromAds = { ads: {}, resource_api_version: 'V3' };
+  return {
+    node: { id: nodeId, cluster: 'sallyport' },
+    admin: { address: 'socketPath' in admin ? { pipe: { path: admin.socketPath, mode: 0o600 } } : { socket_address: { address: admin.address, port_value: admin.port } } },
+    bootstrap_extensions: [{ name: 'envoy.bootstrap.internal_listener', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener' } }],
+    // A cluster counts some hundred things, most of them never: with thousands of clusters half of the memory.
+    deferred_stat_options: { enable_deferred_creation_stats: true },
+    dynamic_resources: {
+      ads_config: {
+        api_type: 'DELTA_GRPC',
+        transport_api_version: 'V3',
+        set_node_on_first_message_only: true,
+        grpc_services: [{ envoy_grpc: { cluster_name: controlCluster }, initial_metadata: [proxyHeader] }],
+      },
+      cds_config: fromAds,
+      lds_config: fromAds,
+    },
+    static_resources: { clusters: [controlPlaneCluster(controlPlane, controlIdentity, identity)] },
+  };
+}
+
+function controlPlaneCluster({ host, port }: EnvoyBootstrapOptions['controlPlane'], controlIdentity: SpiffeId, identity: BootstrapIdentity): JsonValue {
+  return {
+    name: controlCluster,
+    type: parseAddress(host) === undefined ? 'LOGICAL_DNS' : 'STATIC',
+    connect_timeout: '5s',
+    load_assignment: { cluster_name: controlCluster, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: host, port_value: port } } } }] }] },
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+        explicit_http_config: { http2_protocol_options: { connection_keepalive: { interval: '30s', timeout: '10s' } } },
+      },
+    },
+    transport_socket: {
+      name: 'envoy.transport_sockets.tls',
+      typed_config: {
+        '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
+        max_session_keys: 0,
+        common_tls_context: {
+          alpn_protocols: ['h2'],
+          tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
+          ...identityFields(identity, { match_typed_subject_alt_names: [{ san_type: 'URI', matcher: { exact: controlIdentity } }] }),
+        },
+      },
+    },
+  };
+}
+
+function identityFields(identity: BootstrapIdentity, naming: Record<string, JsonValue>): Record<string, JsonValue> {
+  if (identity.kind === 'inline') {
+    const { certificateChainPem, privateKeyPem, trustBundlePem } = identity;
+    return {
+      tls_certificates: [{ certificate_chain: { inline_string: certificateChainPem }, private_key: { inline_string: privateKeyPem } }],
+      validation_context: { ...naming, trusted_ca: { inline_string: trustBundlePem } },
+    };
+  }
+  const fromFile = (name: string, path: string) => ({ name, sds_config: { path_config_source: { path }, resource_api_version: 'V3' } });
+  return {
+    tls_certificate_sds_secret_configs: [fromFile(svidSecret, identity.svid)],
+    combined_validation_context: { default_validation_context: naming, validation_context_sds_secret_config: fromFile(trustBundleSecret, identity.trustBundle) },
+  };
+}
+
+/** The contents of `SecretFiles`: Envoy reads a certificate again only where a secret of a file of its own names it. */
+export function renderEnvoySecretFiles({ directory, certificateChain, privateKey, trustBundle }: IdentityFiles): Record<keyof SecretFiles, JsonValue> {
+  const secretFile = (secret: Record<string, JsonValue>) => ({ resources: [{ '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret', ...secret }] });
+  const watched = { watched_directory: { path: directory } };
+  return {
+    svid: secretFile({ name: svidSecret, tls_certificate: { certificate_chain: { filename: certificateChain }, private_key: { filename: privateKey }, ...watched } }),
+    trustBundle: secretFile({ name: trustBundleSecret, validation_context: { trusted_ca: { filename: trustBundle }, ...watched } }),
+  };
+}

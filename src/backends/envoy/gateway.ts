@@ -1,0 +1,58 @@
+/** A gateway of class `envoy`: everything that a stock Envoy needs to enforce its part of the plan. */
+import { invariant } from '../../core/errors.ts';
+import type { Plan, PlannedGateway, PortRange, ServicePort } from '../../core/plan/plan.ts';
+import type { TrustDomain } from '../../core/spiffe-id.ts';
+import { handOverTo, ownEntrance, sharedEntrance, type HandOver } from './entrances.ts';
+import type { EnvoyResource } from './resource.ts';
+import { renderServicePort, type GatewayContext, type Rendered } from './service-port.ts';
+
+export interface EnvoyGatewayOptions {
+  /** `net.ipv4.ip_local_port_range` of the gateway's host; Linux's own default where left out. Blocks of a shared address must lie in it. */
+  readonly localPorts?: PortRange;
+}
+
+/** Documentation/networking/ip-sysctl.rst of Linux. */
+const localPortsDefault: PortRange = { first: 32_768, last: 60_999 };
+
+/**
+ * Renders a gateway. Pure and deterministic; resources of what has not changed since an earlier plan are the same objects.
+ * Secrets are not part of it: they rotate apart from the plan (secrets.ts).
+ */
+export function renderEnvoyGateway(plan: Plan, gateway: PlannedGateway, { localPorts = localPortsDefault }: EnvoyGatewayOptions = {}): Rendered {
+  const context = contextOf(gateway, plan.trustDomain, localPorts);
+  const entering = plan.servicePorts.filter(({ entrance }) => entrance === gateway.name);
+  const served = entering.filter((servicePort) => servicePort.gateway === gateway.name);
+  const parts = served.map((servicePort) => renderServicePort(servicePort, context));
+  const handOvers = handOversOf(plan, entering.filter((servicePort) => servicePort.gateway !== gateway.name));
+  const resources = new Map<string, EnvoyResource>();
+  for (const resource of [
+    ...gateway.listen.map((endpoint) => sharedEntrance(endpoint, gateway, handOvers)),
+    ...handOvers.map((each) => handOverTo(each.gateway)),
+    ...served.flatMap((servicePort) => (servicePort.listen === null ? [] : [ownEntrance(servicePort.listen, gateway, servicePort)])),
+    ...parts.flatMap((part) => part.resources),
+  ]) {
+    const key = `${resource.typeUrl} ${resource.name}`;
+    if (!resources.has(key)) resources.set(key, resource); // service ports whose grants leave from one source share its cluster
+  }
+  return { resources: [...resources.values()], conditions: parts.flatMap((part) => part.conditions) };
+}
+
+const contexts = new WeakMap<PlannedGateway, GatewayContext>();
+
+/** The same object for as long as it says the same, so that what was rendered in it is found again. */
+function contextOf(gateway: PlannedGateway, trustDomain: TrustDomain, localPorts: PortRange): GatewayContext {
+  const known = contexts.get(gateway);
+  if (known?.trustDomain === trustDomain && known.localPorts.first === localPorts.first && known.localPorts.last === localPorts.last) return known;
+  const context = { gateway, limits: gateway.limits, trustDomain, localPorts };
+  contexts.set(gateway, context);
+  return context;
+}
+
+/** What enters here and is served by another gateway. */
+function handOversOf(plan: Plan, servicePorts: readonly ServicePort[]): readonly HandOver[] {
+  return Array.from(Map.groupBy(servicePorts, (servicePort) => servicePort.gateway), ([name, ports]) => {
+    const gateway = plan.gateways.find((other) => other.name === name);
+    invariant(gateway !== undefined, 'a plan has the gateways that serve its ports');
+    return { gateway, serverNames: ports.flatMap(({ serverNames }) => serverNames) };
+  });
+}

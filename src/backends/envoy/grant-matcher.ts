@@ -1,0 +1,57 @@
+/**
+ * Which grant's filter chain takes a connection, by the identity that its handshake proved: the service account's, by the
+ * whole SPIFFE ID, else the namespace's. Whoever meets none of them is refused, which is what Envoy does with a connection
+ * that no chain takes.
+ */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { StringValueSchema } from '@bufbuild/protobuf/wkt';
+import type { Subject } from '../../core/plan/plan.ts';
+import { workloadSpiffeId, type TrustDomain } from '../../core/spiffe-id.ts';
+import { FilterStateInputSchema } from '../../proto/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.ts';
+import type { TypedExtensionConfigSchema } from '../../proto/xds/core/v3/extension_pb.ts';
+import type { Matcher_OnMatchSchema, MatcherSchema } from '../../proto/xds/type/matcher/v3/matcher_pb.ts';
+import { chainName, stateKeys } from './names.ts';
+import { pack } from './resource.ts';
+
+type MatcherInit = MessageInitShape<typeof MatcherSchema>;
+type OnMatchInit = MessageInitShape<typeof Matcher_OnMatchSchema>;
+
+const identityInput: MessageInitShape<typeof TypedExtensionConfigSchema> = { name: 'identity', typedConfig: pack(FilterStateInputSchema, { key: stateKeys.identity }) };
+
+const toChain = (name: string): OnMatchInit => ({ onMatch: { case: 'action', value: { name, typedConfig: pack(StringValueSchema, { value: name }) } } });
+const toMatcher = (value: MatcherInit): OnMatchInit => ({ onMatch: { case: 'matcher', value } });
+
+/**
+ * The tree for these subjects, each of which has a filter chain or, where it must be refused although its namespace is not,
+ * none: a name that no chain has takes nobody.
+ */
+export function grantMatcher(trustDomain: TrustDomain, subjects: readonly Subject[]): MatcherInit {
+  const accounts: Record<string, OnMatchInit> = {};
+  const namespaces: Record<string, OnMatchInit> = {};
+  for (const subject of subjects) {
+    const { namespace, serviceAccount } = subject;
+    if (serviceAccount === undefined) namespaces[`spiffe://${trustDomain}/ns/${namespace}/sa/`] = toChain(chainName(subject));
+    else accounts[workloadSpiffeId(trustDomain, { namespace, serviceAccount })] = toChain(chainName(subject));
+  }
+  const byNamespace = treeOf('prefixMatchMap', namespaces);
+  const byAccount = treeOf('exactMatchMap', accounts, byNamespace);
+  return onlyWorkloads(trustDomain, byAccount ?? byNamespace);
+}
+
+/** An empty map is an error to Envoy, so there is a tree only for what has entries. */
+function treeOf(form: 'exactMatchMap' | 'prefixMatchMap', map: Record<string, OnMatchInit>, otherwise?: MatcherInit): MatcherInit | undefined {
+  if (Object.keys(map).length === 0) return undefined;
+  const onNoMatch = otherwise === undefined ? {} : { onNoMatch: toMatcher(otherwise) };
+  return { matcherType: { case: 'matcherTree', value: { input: identityInput, treeType: { case: form, value: { map } } } }, ...onNoMatch };
+}
+
+/**
+ * Looks at nothing but one workload's SPIFFE ID. Of a certificate with several URIs Envoy makes one text, joined by commas,
+ * that may begin like a namespace's; a path with more segments may too.
+ */
+function onlyWorkloads(trustDomain: TrustDomain, tree: MatcherInit | undefined): MatcherInit {
+  const regex = `spiffe://${trustDomain.replaceAll('.', '\\.')}/ns/[^/,]+/sa/[^/,]+`;
+  const isWorkload = { input: identityInput, matcher: { case: 'valueMatch', value: { matchPattern: { case: 'safeRegex', value: { engineType: { case: 'googleRe2', value: {} }, regex } } } } } as const;
+  const onMatch = tree === undefined ? toChain('nobody') : toMatcher(tree);
+  return { matcherType: { case: 'matcherList', value: { matchers: [{ predicate: { matchType: { case: 'singlePredicate', value: isWorkload } }, onMatch }] } } };
+}
