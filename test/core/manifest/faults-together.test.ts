@@ -19,9 +19,9 @@ interface Held {
 
 const nothing: Held = { objects: [], assignments: [] };
 
-/** Every fault of documents that are applied to what is held. */
+/** Every fault of documents, a file each, that are applied to what is held. */
 function faultsOf(held: Held, ...documents: readonly string[]): readonly Fault[] {
-  const { objects, faults } = parseManifests([{ file: 'a.yaml', text: documents.join('---\n') }]);
+  const { objects, faults } = parseManifests(documents.map((document, index) => ({ file: `${index + 1}.yaml`, text: document })));
   const desired = applyChange(state(...held.objects), { put: objects.map(({ object }) => object), remove: [] });
   const built = build(desired, held.assignments, { now: 1_000, trustDomain });
   return faults(built.ok ? [] : built.faults);
@@ -70,7 +70,7 @@ const outsidePools = 'address-outside-pools SnatBinding shop/out spec.addresses.
 describe('faults of reading, allocation and compilation together', () => {
   it('come in the order of the input, each with its place', () => {
     const faults = faultsOf(nothing, text(opens('nowhere')), misspelt(externalService('shop/other')), text(outside));
-    assert.deepEqual(faults.map(({ code, position }) => `${position!.line}:${position!.column} ${code}`), ['10:16 policy-service-unknown', '17:1 field-unknown', '34:7 address-outside-pools']);
+    assert.deepEqual(faults.map(({ code, position }) => `${position!.file}:${position!.line}:${position!.column} ${code}`), ['1.yaml:10:16 policy-service-unknown', '2.yaml:6:1 field-unknown', '3.yaml:10:7 address-outside-pools']);
   });
 
   it('name those of applied objects last, which have no place in the input', () => {
@@ -98,7 +98,8 @@ describe('faults of reading, allocation and compilation together', () => {
     { what: 'not a service whose document is of Kubernetes’ kind', documents: [text(opens('bank')), ofKind(bank, 'Service')], told: [] },
     { what: 'not a service whose document leaves the default namespace out', documents: [text(opens('bank')).replaceAll('shop', 'default'), misspelt(bank).replace('  namespace: shop\n', '')], told: [] },
     { what: 'not a service in a list of objects that is no list', documents: [text(opens('bank')), `- ${text(bank).replaceAll('\n', '\n  ').trimEnd()}\n`], told: [] },
-    { what: 'not a service behind a repeated key', documents: [text(opens('bank')), `${text(externalService('shop/other'))}${text(bank)}`], told: [] },
+    { what: 'not a service behind a repeated key', documents: [text(opens('bank')), `${text(bank)}${text(externalService('shop/other'))}`], told: [] },
+    { what: 'not a service beside an alias of nothing', documents: [text(opens('bank')), text(bank).replace('spec:', 'spce: *nothing\nspec:')], told: [] },
     { what: 'not a service in a file that is nested too deep', documents: [text(opens('bank')), `${text(bank)}  more: ${'['.repeat(99)}\n`], told: [] },
     { what: 'a service that a broken document of another kind mentions', documents: [text(opens('nowhere')), broken(policy('shop/q', { subjects: [{ namespace: 'shop' }], to: [{ service: 'nowhere' }] }))], told: [unknownService] },
     { what: 'a service of the namespace that the faulty one of this name is not of', documents: [text(opens('bank')), misspelt(externalService('other/bank'))], told: [unknownService] },
