@@ -103,6 +103,9 @@ export const commands = (['src/cli/main.ts', 'dist/cli/main.js'] as const)
   .map((entry) => ({ entry, path: fileURLToPath(new URL(`../${entry}`, import.meta.url)) }))
   .filter(({ path }) => existsSync(path));
 
+/** What bin/sallyport.js gives to Node for `serve`. */
+const serveOptions = ['--max-semi-space-size=4'];
+
 export interface RunningProcess {
   readonly pid: number;
   /** Just before it was started, in milliseconds of `performance.now()`. */
@@ -180,7 +183,7 @@ export function createWorld(directory: string, meshPort: number): World {
     token,
     async startControl(launch = commands[0]!) {
       await mkdir(control, { recursive: true });
-      const process = start(launch, ['serve', '--state', control, '--listen', `127.0.0.1:${meshPort}`]);
+      const process = start({ ...launch, nodeOptions: [...serveOptions, ...(launch.nodeOptions ?? [])] }, ['serve', '--state', control, '--listen', `127.0.0.1:${meshPort}`]);
       await waitFor('the control plane', async () => (await admin.text(adminPaths.livez)) === 'ok\n');
       // On the first start there is no CA yet.
       if (!existsSync(bundleFile)) {

@@ -175,7 +175,7 @@ function post<Body>(schema: z.ZodType<Body>, handle: (body: Body, actor: string)
   };
 }
 
-function json(value: unknown): HttpAnswer {
+function json(value: object): HttpAnswer {
   return { json: value };
 }
 

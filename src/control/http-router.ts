@@ -1,8 +1,11 @@
 /** A table of routes over node:http: JSON in, JSON out, problems for errors. Knows nothing of what the routes do. */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { StringDecoder } from 'node:string_decoder';
 import type { Logger } from 'pino';
 import { problemContentType, problemOf } from '../api/problem.ts';
 import { SallyportError } from '../core/errors.ts';
+import { mapInSteps, type Steps } from '../core/steps.ts';
+import { runInSlices } from './slices.ts';
 
 export interface HttpRequest {
   readonly query: URLSearchParams;
@@ -16,7 +19,7 @@ export interface HttpRequest {
 
 /** What a route answers: a JSON value, a text with its type, or lines that come over time (application/x-ndjson). */
 export type HttpAnswer =
-  | { readonly json: unknown; readonly status?: number }
+  | { readonly json: object; readonly status?: number }
   | { readonly text: string; readonly contentType: string; readonly status?: number }
   | { readonly lines: AsyncIterable<string> };
 
@@ -60,16 +63,17 @@ export function createHttpRouter({ routes, authorize, bodyBytesMax, log }: HttpR
 }
 
 async function readJson(request: IncomingMessage, bytesMax: number): Promise<unknown> {
-  const chunks: Buffer[] = [];
+  const decoder = new StringDecoder('utf8'); // as it comes, for megabytes in one go take milliseconds
+  let text = '';
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > bytesMax) throw new SallyportError('request-too-large', `the request is larger than ${bytesMax} bytes`, { hint: 'apply the manifests in several calls' });
-    chunks.push(chunk);
+    text += decoder.write(chunk);
   }
   if (bytes === 0) return undefined;
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown;
+    return JSON.parse(text + decoder.end()) as unknown;
   } catch (cause) {
     throw new SallyportError('request-invalid', 'the request body is not JSON', { cause });
   }
@@ -77,7 +81,8 @@ async function readJson(request: IncomingMessage, bytesMax: number): Promise<unk
 
 async function send(response: ServerResponse, answer: HttpAnswer): Promise<void> {
   if ('json' in answer) {
-    response.writeHead(answer.status ?? 200, { 'content-type': 'application/json' }).end(JSON.stringify(answer.json));
+    const text = await runInSlices(stringifyInSteps(answer.json));
+    response.writeHead(answer.status ?? 200, { 'content-type': 'application/json' }).end(text);
     return;
   }
   if ('text' in answer) {
@@ -92,4 +97,15 @@ async function send(response: ServerResponse, answer: HttpAnswer): Promise<void>
     if (!response.write(`${line}\n`)) await new Promise<void>((resolve) => response.once('drain', resolve).once('close', resolve));
   }
   response.end();
+}
+
+/** As JSON.stringify, for an object whose fields may be long lists. */
+function* stringifyInSteps(value: object): Steps<string> {
+  const fields: string[] = [];
+  for (const [name, field] of Object.entries(value) as [string, unknown][]) {
+    if (field === undefined) continue;
+    const text = Array.isArray(field) ? `[${(yield* mapInSteps(field, 64, (item: unknown) => JSON.stringify(item))).join()}]` : JSON.stringify(field);
+    fields.push(`${JSON.stringify(name)}:${text}`);
+  }
+  return `{${fields.join()}}`;
 }

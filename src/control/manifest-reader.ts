@@ -3,6 +3,7 @@
  * is read in a worker thread. The syntax tree, about 40 times the size of the text, lives and goes with that thread.
  */
 import { once } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { SallyportError, type Fault } from '../core/errors.ts';
 import { parseManifests, type ManifestSource, type ParsedManifests } from '../core/manifest/manifest.ts';
@@ -65,6 +66,7 @@ function readHere(parsed: ParsedManifests): ReadManifests {
 export const nothingWritten = readHere(parseManifests([]));
 
 async function readInThread<Result>(sources: readonly ManifestSource[], { heapMib, answerTimeoutMs }: typeof manifestReaderLimits, use: (manifests: ReadManifests) => Promise<Result>): Promise<Result> {
+  await setImmediate(); // the turn before has parsed the request, and starting a thread takes milliseconds too
   const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './manifest-worker.ts' : './manifest-worker.js', import.meta.url), {
     workerData: sources,
     resourceLimits: { maxOldGenerationSizeMb: heapMib },

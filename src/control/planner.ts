@@ -5,18 +5,20 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ApplyRequest, ApplyResult, ChangeAction, DeleteRequest } from '../api/admin.ts';
 import type { Assignments } from '../core/snat/assignments.ts';
-import { build } from '../core/plan/build.ts';
+import { buildInSteps } from '../core/plan/build.ts';
 import { compile, type Compilation } from '../core/plan/compile.ts';
-import { applyChange, describeRef, keyOf, refOf, type DesiredChange, type DesiredState } from '../core/desired-state.ts';
+import { applyChangeInSteps, describeRef, keyOf, refOf, type DesiredChange, type DesiredState } from '../core/desired-state.ts';
 import { SallyportError, type Fault, type ObjectRef } from '../core/errors.ts';
 import type { LedgerRecord } from '../core/ledger-record.ts';
 import type { DesiredObject, Kind } from '../core/objects/index.ts';
-import { describePlanDiff, diffPlans } from '../core/plan/plan-diff.ts';
+import { describePlanDiffInSteps, diffPlansInSteps } from '../core/plan/plan-diff.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
+import { filterInSteps, mapInSteps, type Steps } from '../core/steps.ts';
 import type { StateStore } from '../store/index.ts';
 import { createManifestReader, nothingWritten, type ReadManifests } from './manifest-reader.ts';
 import type { ControlSections } from './sections.ts';
+import { runInSlices } from './slices.ts';
 import { createTurns } from './turns.ts';
 
 export interface Planner {
@@ -57,7 +59,9 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
 
   async function change(desiredChange: DesiredChange, actions: ApplyResult['changes'], written: ReadManifests, dryRun: boolean, actor: string): Promise<ApplyResult> {
     const time = now();
-    const next = build(applyChange(store.desired, desiredChange), store.assignments, { now: time, trustDomain, clusterDomain, previous: current.state });
+    // In slices, however large the change: certificates are issued and probes answered meanwhile. Nothing else changes what this reads.
+    const desired = await runInSlices(applyChangeInSteps(store.desired, desiredChange));
+    const next = await runInSlices(buildInSteps(desired, store.assignments, { now: time, trustDomain, clusterDomain, previous: current.state }));
     const faults = await written.faults(next.ok ? [] : next.faults);
     if (!next.ok || faults.length > 0) throw invalidManifests(faults);
     const previous = current.plan;
@@ -66,13 +70,14 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
       previous: previous.revision,
       dryRun,
       changes: actions,
-      warnings: await written.locate(next.warnings.filter(concerns(written.objects, current.warnings))),
-      effects: describePlanDiff(diffPlans(previous, next.plan)),
+      warnings: await written.locate(next.warnings.length === 0 ? [] : await runInSlices(warningsFor(written.objects, next.warnings, current.warnings))),
+      effects: await runInSlices(describePlanDiffInSteps(await runInSlices(diffPlansInSteps(previous, next.plan)))),
     };
     if (dryRun || (desiredChange.put.length === 0 && desiredChange.remove.length === 0)) return result;
 
     // The records wait in the store's own commit until the ledger has them, so that a crash in between loses none.
-    const records = recordsOf(new Date(time).toISOString(), store.assignments, next.assignments, previous, next.plan, actions, actor);
+    const records = await runInSlices(recordsOf(new Date(time).toISOString(), store.assignments, next.assignments, previous, next.plan, actions, actor));
+    await runInSlices(store.encodeAhead(desiredChange));
     const outboxKey = `${time}-${next.plan.revision}`;
     await store.commit({ desired: desiredChange, assignments: next.assignments, put: { outbox: { [outboxKey]: records } } });
     current = next;
@@ -92,13 +97,8 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
     apply: ({ sources, dryRun = false }, actor) =>
       readManifests(sources, (written) =>
         inTurn(async () => {
-          const put: DesiredObject[] = [];
-          const actions = written.objects.map((object) => {
-            const known = store.desired[object.kind].get(keyOf(refOf(object)));
-            const action: ChangeAction = known === undefined ? 'created' : isDeepStrictEqual(known, object) ? 'unchanged' : 'configured';
-            if (action !== 'unchanged') put.push(object);
-            return { ref: refOf(object), action };
-          });
+          const actions = await runInSlices(mapInSteps(written.objects, 64, (object) => ({ ref: refOf(object), action: actionFor(object, store.desired) })));
+          const put = written.objects.filter((_, index) => actions[index]!.action !== 'unchanged');
           return await change({ put, remove: [] }, actions, written, dryRun, actor);
         }),
       ),
@@ -115,12 +115,20 @@ function invalidManifests(faults: readonly Fault[]): SallyportError {
   return new SallyportError('manifest-invalid', `${faults.length === 1 ? 'a fault' : `${faults.length} faults`}, nothing was changed`, { faults });
 }
 
+function actionFor(object: DesiredObject, desired: DesiredState): ChangeAction {
+  const known = desired[object.kind].get(keyOf(refOf(object)));
+  return known === undefined ? 'created' : isDeepStrictEqual(known, object) ? 'unchanged' : 'configured';
+}
+
+/** Objects and names of a step in which little is done with each. */
+const perStep = 256;
+
 /** Warnings that whoever makes a change should read: about what he gave, and what his change has brought about. */
-function concerns(objects: readonly DesiredObject[], known: readonly Fault[]): (warning: Fault) => boolean {
-  const given = new Set(objects.map((object) => describeRef(refOf(object))));
+function* warningsFor(objects: readonly DesiredObject[], warnings: readonly Fault[], known: readonly Fault[]): Steps<readonly Fault[]> {
   const textOf = ({ object, message }: Fault) => `${object === undefined ? '' : describeRef(object)} ${message}`;
-  const before = new Set(known.map(textOf));
-  return (warning) => (warning.object !== undefined && given.has(describeRef(warning.object))) || !before.has(textOf(warning));
+  const given = new Set(yield* mapInSteps(objects, perStep, (object) => describeRef(refOf(object))));
+  const before = new Set(yield* mapInSteps(known, perStep, textOf));
+  return yield* filterInSteps(warnings, perStep, (warning) => (warning.object !== undefined && given.has(describeRef(warning.object))) || !before.has(textOf(warning)));
 }
 
 function isHeld(desired: DesiredState, ref: ObjectRef): boolean {
@@ -131,9 +139,9 @@ function isHeld(desired: DesiredState, ref: ObjectRef): boolean {
 const namesPerRecordMax = 2_500;
 
 /** What the ledger is told of a change: which addresses were given and released by it, and who changed what. */
-function recordsOf(time: string, before: Assignments, after: Assignments, previous: Plan, next: Plan, actions: ApplyResult['changes'], actor: string): readonly LedgerRecord[] {
+function* recordsOf(time: string, before: Assignments, after: Assignments, previous: Plan, next: Plan, actions: ApplyResult['changes'], actor: string): Steps<readonly LedgerRecord[]> {
   const base = { time, origin: 'control' } as const;
-  const changed = actions.filter(({ action }) => action !== 'unchanged').map(({ ref }) => describeRef(ref));
+  const changed = yield* mapInSteps(actions.filter(({ action }) => action !== 'unchanged'), perStep, ({ ref }) => describeRef(ref));
   const pieces = Array.from({ length: Math.max(1, Math.ceil(changed.length / namesPerRecordMax)) }, (_, index) => changed.slice(index * namesPerRecordMax, (index + 1) * namesPerRecordMax));
   return [
     ...changedAssignments(before, after).map(({ pool, holder, address, ports, releasedAt }): LedgerRecord => ({ ...base, type: releasedAt === null ? 'address-assigned' : 'address-released', pool, holder, address, firstPort: ports.first, lastPort: ports.last })),

@@ -1,6 +1,7 @@
 /** Desired state: the objects that users applied, by kind and key. Immutable: a change makes a new state that shares what did not change. */
 import type { ObjectRef } from './errors.ts';
 import type { DesiredObject, Kind } from './objects/index.ts';
+import { forEachInSteps, runThrough, type Steps } from './steps.ts';
 
 /** `namespace/name`, or `name` for the cluster-scoped kinds. */
 export type ObjectKey = string;
@@ -50,13 +51,16 @@ const applied = new WeakMap<DesiredChange, { readonly from: DesiredState; readon
  * at; the others are copied, some milliseconds for 20,000 objects. Whoever applies the same change to the same state again
  * gets the very same state.
  */
-export function applyChange(state: DesiredState, change: DesiredChange): DesiredState {
+export const applyChange = (state: DesiredState, change: DesiredChange): DesiredState => runThrough(applyChangeInSteps(state, change));
+
+/** As `applyChange`. The longest step copies a kind. */
+export function* applyChangeInSteps(state: DesiredState, change: DesiredChange): Steps<DesiredState> {
   const known = applied.get(change);
   if (known?.from === state) return known.to;
   const next: Record<string, Map<ObjectKey, DesiredObject>> = {};
   const mapOf = (kind: Kind) => (next[kind] ??= new Map<ObjectKey, DesiredObject>(state[kind]));
   for (const ref of change.remove) mapOf(ref.kind as Kind).delete(keyOf(ref));
-  for (const object of change.put) mapOf(object.kind).set(keyOf(refOf(object)), object);
+  yield* forEachInSteps(change.put, 256, (object) => mapOf(object.kind).set(keyOf(refOf(object)), object));
   const to = { ...state, ...next };
   applied.set(change, { from: state, to });
   return to;

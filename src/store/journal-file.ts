@@ -52,10 +52,18 @@ export interface JournalLine {
   readonly payload: string;
 }
 
+/** The place of a line's checksum, which is reckoned from the bytes that follow. */
+const unchecked = '00000000 ';
+
 /** `payload` must not hold a newline. */
 export function encodeLine(sequence: number, commit: number, payload: string): Buffer {
-  const checked = `${sequence} ${commit} ${payload}`;
-  return Buffer.from(`${crc32(checked).toString(16).padStart(8, '0')} ${checked}\n`);
+  const head = `${unchecked}${sequence} ${commit} `;
+  const line = Buffer.allocUnsafe(head.length + Buffer.byteLength(payload) + 1);
+  line.write(head, 'latin1');
+  line.write(payload, head.length);
+  line.write('\n', line.length - 1);
+  line.write(crc32(line.subarray(unchecked.length, -1)).toString(16).padStart(8, '0'), 'latin1');
+  return line;
 }
 
 /** The line without its newline, or undefined where its checksum does not match. */

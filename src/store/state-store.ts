@@ -5,13 +5,14 @@
  */
 import { join } from 'node:path';
 import type { Assignments } from '../core/snat/assignments.ts';
-import { applyChange, type DesiredState } from '../core/desired-state.ts';
+import { applyChange, type DesiredChange, type DesiredState } from '../core/desired-state.ts';
 import { SallyportError } from '../core/errors.ts';
+import type { Steps } from '../core/steps.ts';
 import { lockDirectory } from './directory-lock.ts';
 import { makeDirectory, type OpenDurableFile } from './durable-file.ts';
 import { openJournal } from './journal.ts';
 import type { TornEnd } from './line-file.ts';
-import { encodeTransaction, payloadsOf, putEntries, startReplay, type StoredState, type Transaction } from './transaction.ts';
+import { encodeAhead, encodeTransaction, payloadsOf, putEntries, startReplay, type StoredState, type Transaction } from './transaction.ts';
 
 /** What one commit made; immutable. */
 export interface Committed {
@@ -36,6 +37,8 @@ export interface StateStore<Sections> {
    * write: after that, what is in memory may be ahead of the disk, nothing more is taken, and the process should start again.
    */
   commit(transaction: Transaction<Sections>): Promise<Committed>;
+  /** Writes a change down that a transaction is going to hold, in steps, where it is so large that `commit` would hold up the event loop with it. */
+  readonly encodeAhead: (change: DesiredChange) => Steps<void>;
   /** What opening dropped: the unacknowledged rest of a commit that a crash cut short. */
   readonly torn: TornEnd | null;
   close(): Promise<void>;
@@ -98,6 +101,7 @@ export async function openStateStore<Sections>(options: StateStoreOptions<Sectio
         if (journal.bytes > rewriteAtBytes && !closing) rewriting ??= rewrite();
         return { desired, assignments };
       },
+      encodeAhead,
       close: async () => {
         closing = true;
         await rewriting;

@@ -4,6 +4,7 @@ import { emptyDesiredState, keyOf, refOf, type DesiredChange, type DesiredState,
 import type { ObjectRef } from '../core/errors.ts';
 import type { DesiredObject, Kind } from '../core/objects/index.ts';
 import { byText } from '../core/order.ts';
+import { mapInSteps, runThrough, type Steps } from '../core/steps.ts';
 import { decodeObject, encodeObject } from './stored-object.ts';
 
 /** A change that happens as a whole or not at all. `Sections` maps each section's name to the type of its values, which must be JSON. */
@@ -30,14 +31,27 @@ interface StoredTransaction {
 }
 
 /** The journal's payload for a transaction. Of the assignments only the difference to `before` is written. */
-export function encodeTransaction<Sections>(transaction: Transaction<Sections>, before: Assignments): string {
-  const { desired, assignments, put } = transaction;
-  const stored: StoredTransaction = {
-    ...(desired === undefined ? {} : { desired: { put: desired.put.map(encodeObject), remove: desired.remove } }),
+export function encodeTransaction<Sections>({ desired, assignments, put }: Transaction<Sections>, before: Assignments): string {
+  const rest: Omit<StoredTransaction, 'desired'> = {
     ...(assignments === undefined || assignments === before ? {} : { assignments: differenceOf(before, assignments) }),
     ...(put === undefined ? {} : { put: put as StoredTransaction['put'] & object }),
   };
-  return JSON.stringify(stored);
+  const text = JSON.stringify(rest);
+  return desired === undefined ? text : `${text.slice(0, -1)}${text === '{}' ? '' : ','}"desired":${textOf(desired)}}`;
+}
+
+const texts = new WeakMap<DesiredChange, string>();
+
+function textOf(change: DesiredChange): string {
+  runThrough(encodeAhead(change));
+  return texts.get(change)!;
+}
+
+/** Makes the text of a change, which the transaction that holds it then has at hand. */
+export function* encodeAhead(change: DesiredChange): Steps<void> {
+  if (texts.has(change)) return;
+  const put = yield* mapInSteps(change.put, 64, (object) => JSON.stringify(encodeObject(object)));
+  texts.set(change, `{"put":[${put.join()}],"remove":${JSON.stringify(change.remove)}}`);
 }
 
 function differenceOf(before: Assignments, after: Assignments): { put: Assignment[]; remove: string[] } {

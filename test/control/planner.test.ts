@@ -2,16 +2,18 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createPlanner } from '../../src/control/planner.ts';
+import { createPlanner, type Planner } from '../../src/control/planner.ts';
 import type { ControlSections } from '../../src/control/sections.ts';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
 import { openStateStore } from '../../src/store/index.ts';
 import { trustDomain } from '../support/control.ts';
+import { turnsDuring } from '../support/event-loop.ts';
 
-describe('what the ledger is told of a change', () => {
+describe('a change', () => {
   let directory: string;
   let records: LedgerRecord[];
   let close: () => Promise<void>;
+  let planner: Planner;
   let apply: (text: string) => Promise<unknown>;
 
   beforeEach(async () => {
@@ -19,7 +21,7 @@ describe('what the ledger is told of a change', () => {
     const store = await openStateStore<ControlSections>({ directory, now: Date.now });
     records = [];
     const record = (told: readonly LedgerRecord[]) => Promise.resolve(void records.push(...told));
-    const planner = await createPlanner({ store, trustDomain, clusterDomain: 'cluster.local', now: Date.now, record, publish: () => undefined });
+    planner = await createPlanner({ store, trustDomain, clusterDomain: 'cluster.local', now: Date.now, record, publish: () => undefined });
     apply = (text) => planner.apply({ sources: [{ file: 'test.yaml', text }] }, 'unix:0');
     close = () => store.close();
   });
@@ -31,7 +33,7 @@ describe('what the ledger is told of a change', () => {
   const pool = '{"apiVersion": "sallyport.dev/v1alpha1", "kind": "SnatPool", "metadata": {"name": "eu"}, "spec": {"addresses": ["127.0.1.11-127.0.1.20"]}}';
   const binding = (name: string) => `{"apiVersion": "sallyport.dev/v1alpha1", "kind": "SnatBinding", "metadata": {"name": "${name}", "namespace": "${name}"}, "spec": {"subject": {"namespace": "${name}"}, "pool": "eu"}}`;
 
-  it('names each address once: when it is assigned', async () => {
+  it('names to the ledger each address once: when it is assigned', async () => {
     const assigned = () => records.flatMap((record) => (record.type === 'address-assigned' ? [`${record.holder} ${record.address}`] : []));
     await apply([pool, binding('bookinfo')].join('\n---\n'));
     assert.deepEqual(assigned(), ['ns/bookinfo 127.0.1.11']);
@@ -41,7 +43,15 @@ describe('what the ledger is told of a change', () => {
     assert.equal(assigned().length, 2);
   });
 
-  it('names everything that changed, in records that the ledger takes', async () => {
+  it('leaves turns of the event loop to others while it compiles', async () => {
+    const names = Array.from({ length: 300 }, (_, index) => `n${index}`);
+    await apply(names.map((name) => `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "${name}"}}`).join('\n---\n'));
+    // Without a file to read or write, so that nothing else waits.
+    const turns = await turnsDuring(() => planner.remove({ refs: names.map((name) => ({ kind: 'Namespace', namespace: '', name })), dryRun: true }, 'unix:0'));
+    assert.ok(turns >= 4, `${turns} turns`);
+  });
+
+  it('names to the ledger everything that changed, in records that it takes', async () => {
     const count = 5_001;
     const items = Array.from({ length: count }, (_, index) => `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "${'n'.repeat(50)}${index}"}}`);
     await apply(`{"apiVersion": "v1", "kind": "List", "items": [${items.join(',\n')}]}`);

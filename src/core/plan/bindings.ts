@@ -39,13 +39,12 @@ type Lookups = Pick<DesiredState, 'ExternalService' | 'Service'>;
 /** Live assignments by who holds them. */
 export type Holdings = ReadonlyMap<Holder, readonly Assignment[]>;
 
-/** What `resolveBinding` looked up, as it is now. */
-export function readByBinding({ owner, ownerKey, holder, serviceKeys }: ResolvedBinding, desired: Lookups, holdings: Holdings): unknown[] {
-  const read: unknown[] = [];
-  for (const record of holdings.get(holder) ?? []) read.push(record);
-  if (owner.kind === 'service') read.push(desired.Service.get(ownerKey));
-  for (const key of serviceKeys) read.push(desired.ExternalService.get(key));
-  return read;
+/** Adds to `found` what `resolveBinding` looked up, as it is now. */
+export function findForBinding(found: unknown[], { owner, ownerKey, holder, serviceKeys }: ResolvedBinding, desired: Lookups, holdings: Holdings): void {
+  const records = holdings.get(holder);
+  if (records !== undefined) for (const record of records) found.push(record);
+  if (owner.kind === 'service') found.push(desired.Service.get(ownerKey));
+  for (const key of serviceKeys) found.push(desired.ExternalService.get(key));
 }
 
 export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings: Holdings): ResolvedBinding {

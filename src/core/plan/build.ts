@@ -1,11 +1,12 @@
 /** From desired state to a plan, with everything that is wrong on the way. */
-import { allocate } from '../snat/allocate.ts';
+import { allocateInSteps } from '../snat/allocate.ts';
 import type { Assignments } from '../snat/assignments.ts';
-import { compile, type CompileContext, type CompileState } from './compile.ts';
+import { compileInSteps, type CompileContext, type CompileState } from './compile.ts';
 import type { DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Plan } from './plan.ts';
+import { runThrough, type Steps } from '../steps.ts';
 
 export interface BuildContext extends CompileContext {
   /** Milliseconds since the epoch: decides which quarantines are over. */
@@ -17,9 +18,12 @@ export type Build =
   | { readonly ok: false; readonly faults: readonly PlanFault[] };
 
 /** Allocates, then compiles with what could be given out. Either all that a change makes, or every fault of both. */
-export function build(desired: DesiredState, before: Assignments, { now, ...context }: BuildContext): Build {
-  const { assignments, faults } = allocate(desired, before, now);
-  const compiled = compile(desired, assignments, context);
+export const build = (desired: DesiredState, before: Assignments, context: BuildContext): Build => runThrough(buildInSteps(desired, before, context));
+
+/** As `build`. */
+export function* buildInSteps(desired: DesiredState, before: Assignments, { now, ...context }: BuildContext): Steps<Build> {
+  const { assignments, faults } = yield* allocateInSteps(desired, before, now);
+  const compiled = yield* compileInSteps(desired, assignments, context);
   if (!compiled.ok) return { ok: false, faults: [...faults, ...compiled.faults] };
   return faults.length > 0 ? { ok: false, faults } : { ...compiled, assignments };
 }

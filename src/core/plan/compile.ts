@@ -11,7 +11,7 @@
  * Last comes what only shows between service ports (conflicts.ts).
  */
 import type { Assignment, Assignments, Holder } from '../snat/assignments.ts';
-import { orderBindings, readByBinding, resolveBinding, type Holdings, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
+import { findForBinding, orderBindings, resolveBinding, type Holdings, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
 import { agentListenerConflicts, gatewayConflicts, handOverFaults, listenerConflicts, serverNameConflicts } from './conflicts.ts';
 import type { DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
@@ -22,10 +22,11 @@ import type { EgressGateway, EgressPolicy, ExternalService, SnatBinding } from '
 import { byText } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Plan, ServicePort } from './plan.ts';
-import { readByPolicy, resolvePolicy, type ResolvedPolicy } from './policies.ts';
+import { findForPolicy, resolvePolicy, type ResolvedPolicy } from './policies.ts';
 import { hashOfServicePort, revisionOf } from './revision.ts';
 import { compileService, type Audience, type CompiledService } from './service-ports.ts';
 import type { TrustDomain } from '../spiffe-id.ts';
+import { runThrough, type Steps } from '../steps.ts';
 
 export interface CompileContext {
   readonly trustDomain: TrustDomain;
@@ -61,35 +62,36 @@ export type Compilation =
  * Service ports whose content did not change are the very objects of `previous`, as is the plan where nothing changed.
  * A binding without an assignment gives no address.
  */
-export function compile(desired: DesiredState, assignments: Assignments, { trustDomain, clusterDomain = 'cluster.local', previous }: CompileContext): Compilation {
+export const compile = (desired: DesiredState, assignments: Assignments, context: CompileContext): Compilation => runThrough(compileInSteps(desired, assignments, context));
+
+/** As `compile`. The longest step is that of the service with the most grants, 5 us each. */
+export function* compileInSteps(desired: DesiredState, assignments: Assignments, { trustDomain, clusterDomain = 'cluster.local', previous }: CompileContext): Steps<Compilation> {
   const last = previous?.trustDomain === trustDomain && previous.clusterDomain === clusterDomain ? previous : undefined;
   const { EgressGateway, EgressPolicy, ExternalService, Namespace, Service, SnatBinding } = desired;
   const holdings = last?.assignments === assignments ? last.holdings : holdingsOf(assignments);
 
-  const gateways = runStage(last?.gateways, EgressGateway, [], {
+  const gateways = yield* runStage(last?.gateways, EgressGateway, [], {
     make: (gateway) => resolveGateway(gateway, trustDomain),
-    find: () => [],
+    find: () => undefined,
   });
-  const policies = runStage(last?.policies, EgressPolicy, [ExternalService, Namespace, Service], {
+  const policies = yield* runStage(last?.policies, EgressPolicy, [ExternalService, Namespace, Service], {
     make: (policy) => resolvePolicy(policy, desired),
-    find: (policy) => readByPolicy(policy, desired),
+    find: (found, policy) => findForPolicy(found, policy, desired),
   });
-  const bindings = runStage(last?.bindings, SnatBinding, [ExternalService, Service, holdings], {
+  const bindings = yield* runStage(last?.bindings, SnatBinding, [ExternalService, Service, holdings], {
     make: (binding) => resolveBinding(binding, desired, holdings),
-    find: (binding) => readByBinding(binding, desired, holdings),
+    find: (found, binding) => findForBinding(found, binding, desired, holdings),
   });
-  const bindingsByNamespace = groupValues(last?.bindingsByNamespace, bindings, ({ owner }) => [owner.namespace]);
-  const namespaces = runStage(last?.namespaces, bindingsByNamespace.byKey, [], {
+  const bindingsByNamespace = yield* groupValues(last?.bindingsByNamespace, bindings, ({ owner }) => [owner.namespace]);
+  const namespaces = yield* runStage(last?.namespaces, bindingsByNamespace.byKey, [], {
     make: orderBindings,
-    find: () => [],
+    find: () => undefined,
   });
-  const policiesByService = groupValues(last?.policiesByService, policies, ({ targets }) => targets.keys());
-  const audiences = runStage(last?.audiences, policiesByService.byKey, [namespaces.memos], {
+  const policiesByService = yield* groupValues(last?.policiesByService, policies, ({ targets }) => targets.keys());
+  const audiences = yield* runStage(last?.audiences, policiesByService.byKey, [namespaces.memos], {
     make: (naming): Audience => ({ policies: naming, bindings: new Map(naming.flatMap((policy) => policy.namespaces.map((namespace) => [namespace, namespaces.memos.get(namespace)?.value]))) }),
-    find: ({ bindings: known }) => {
-      const found: unknown[] = [];
+    find: (found, { bindings: known }) => {
       for (const namespace of known.keys()) found.push(namespaces.memos.get(namespace)?.value);
-      return found;
     },
   });
   const gatewayOf = (service: ExternalService) => gatewayFor(service.spec.gateway, EgressGateway, (name) => gateways.memos.get(name)!.value.planned);
@@ -98,9 +100,9 @@ export function compile(desired: DesiredState, assignments: Assignments, { trust
     return typeof gateway === 'string' || gateway.handOver === null ? null : (gateways.memos.get(gateway.handOver)?.value.planned ?? null);
   };
   const audienceOf = (key: string) => audiences.memos.get(key)?.value;
-  const services = runStage(last?.services, ExternalService, [EgressGateway, audiences.memos], {
+  const services = yield* runStage(last?.services, ExternalService, [EgressGateway, audiences.memos], {
     make: (service, key, before) => keepServicePorts(compileService(service, { trustDomain, clusterDomain, gateway: gatewayOf(service), handOver: handOverOf(service), gatewayNames: EgressGateway.keys(), audience: audienceOf(key) }), before),
-    find: (_, service, key) => [gatewayOf(service), handOverOf(service), audienceOf(key)],
+    find: (found, _, service, key) => void found.push(gatewayOf(service), handOverOf(service), audienceOf(key)),
   });
 
   const plannedGateways = Array.from(gateways.memos.values(), ({ value }) => value.planned).sort((a, b) => byText(a.name, b.name));
@@ -108,12 +110,15 @@ export function compile(desired: DesiredState, assignments: Assignments, { trust
 
   const faults: PlanFault[] = [gateways.made, policies.made, bindings.made, namespaces.made, services.made].flatMap((made) => made.flatMap((value) => value.faults)); // what is not new had none
   if (gateways.memos !== last?.gateways.memos || services.memos !== last.services.memos) {
-    faults.push(...gatewayConflicts(plannedGateways), ...handOverFaults(plannedGateways), ...serverNameConflicts(servicePorts, ExternalService), ...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts));
+    yield;
+    faults.push(...gatewayConflicts(plannedGateways), ...handOverFaults(plannedGateways), ...serverNameConflicts(servicePorts, ExternalService));
+    yield;
+    faults.push(...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts));
   }
   if (faults.length > 0) return { ok: false, faults: sortFaults(faults) };
 
   const content = { trustDomain, gateways: plannedGateways, servicePorts };
-  const revision = revisionOf(content);
+  const revision = yield* revisionOf(content);
   const plan = last?.plan.revision === revision ? last.plan : { revision, ...content };
   const warnings = sortFaults([...warningsOf(policies), ...warningsOf(bindings), ...warningsOf(services)]);
   const state = { trustDomain, clusterDomain, plan, assignments, holdings, gateways, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };

@@ -3,6 +3,8 @@
  * in its lookups. Where all of that is the very same as last time, so is the value. Incremental equals full because a
  * value depends on nothing else.
  */
+import { forEachInSteps, type Steps } from '../steps.ts';
+
 interface Memo<T, V> {
   readonly item: T;
   readonly found: readonly unknown[];
@@ -22,8 +24,11 @@ export interface Stage<T, V> {
 export interface StageRules<T, V> {
   /** Makes the value; `last` is that of the same key last time, to keep parts of. */
   readonly make: (item: T, key: string, last: V | undefined) => V;
-  /** Whatever `make` would now find in the lookups for the item whose value this is, by identity. Asked for only where a lookup has changed. */
-  readonly find: (value: V, item: T, key: string) => readonly unknown[];
+  /**
+   * Adds to `found` whatever `make` would now find in the lookups for the item whose value this is, by identity. Asked for only
+   * where a lookup has changed, and then for every item.
+   */
+  readonly find: (found: unknown[], value: V, item: T, key: string) => void;
 }
 
 /** What groups and sums need of a stage. */
@@ -31,25 +36,34 @@ export interface Values<V> {
   readonly memos: ReadonlyMap<string, { readonly value: V }>;
 }
 
-/** Runs a stage over `source`. `lookups` are the collections that `find` reads. */
-export function runStage<T, V>(previous: Stage<T, V> | undefined, source: ReadonlyMap<string, T>, lookups: readonly unknown[], { find, make }: StageRules<T, V>): Stage<T, V> {
+/** Items of a step in which nothing is made. */
+const itemsPerStep = 256;
+
+/** Runs a stage over `source`, each value that it makes a step. `lookups` are the collections that `find` reads. */
+export function* runStage<T, V>(previous: Stage<T, V> | undefined, source: ReadonlyMap<string, T>, lookups: readonly unknown[], { find, make }: StageRules<T, V>): Steps<Stage<T, V>> {
   const sameLookups = previous !== undefined && sameItems(previous.lookups, lookups);
   if (sameLookups && previous.source === source) return previous.made.length === 0 ? previous : { ...previous, made: [] };
 
   const changed: [string, Memo<T, V>][] = [];
+  const scratch: unknown[] = []; // an array for each of 20,000 items would be most of what a small change costs
+  const findsTheSame = ({ found, value }: Memo<T, V>, item: T, key: string): boolean => {
+    scratch.length = 0;
+    find(scratch, value, item, key);
+    return sameItems(found, scratch);
+  };
   let kept = 0;
   for (const [key, item] of source) {
     const last = previous?.memos.get(key);
-    if (last?.item === item && sameLookups) {
+    if (last?.item === item && (sameLookups || findsTheSame(last, item, key))) {
       kept += 1;
-      continue;
-    }
-    if (last?.item === item && sameItems(last.found, find(last.value, item, key))) {
-      kept += 1;
+      if (kept % itemsPerStep === 0) yield;
       continue;
     }
     const value = make(item, key, last?.value);
-    changed.push([key, { item, found: find(value, item, key), value }]);
+    const found: unknown[] = [];
+    find(found, value, item, key);
+    changed.push([key, { item, found, value }]);
+    yield;
   }
   const made = changed.map(([, { value }]) => value);
   if (previous === undefined) return { source, lookups, memos: new Map(changed), made };
@@ -67,16 +81,16 @@ export interface Groups<V> {
 }
 
 /** Groups the values of a stage; `keysOf` names the groups that a value is in. */
-export function groupValues<V>(previous: Groups<V> | undefined, stage: Values<V>, keysOf: (value: V) => Iterable<string>): Groups<V> {
+export function* groupValues<V>(previous: Groups<V> | undefined, stage: Values<V>, keysOf: (value: V) => Iterable<string>): Steps<Groups<V>> {
   if (previous?.memos === stage.memos) return previous;
   const byKey = new Map<string, V[]>();
-  for (const { value } of stage.memos.values()) {
+  yield* forEachInSteps(stage.memos.values(), itemsPerStep, ({ value }) => {
     for (const key of keysOf(value)) {
       const group = byKey.get(key);
       if (group === undefined) byKey.set(key, [value]);
       else group.push(value);
     }
-  }
+  });
   if (previous !== undefined) {
     for (const [key, group] of byKey) {
       const last = previous.byKey.get(key);

@@ -3,6 +3,7 @@ import { snatPorts } from '../snat/address-space.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
 import type { Grant, Plan, PlannedGateway, Revision, ServicePort, ServicePortId, SnatSource, Subject } from './plan.ts';
 import { hashOfServicePort } from './revision.ts';
+import { mapInSteps, runThrough, type Steps } from '../steps.ts';
 
 export type ChangeKind = 'added' | 'removed' | 'changed';
 
@@ -40,7 +41,11 @@ export interface PlanDiff {
  * Compares two plans by what they do: plans of different revisions that decide and serve the same have no difference, as
  * where a service account got a grant of its own that equals its namespace's. Costs what differs, and a look at each service port.
  */
-export function diffPlans(before: Plan, after: Plan): PlanDiff {
+export const diffPlans = (before: Plan, after: Plan): PlanDiff => runThrough(diffPlansInSteps(before, after));
+
+/** As `diffPlans`, a step for each service port. */
+export function* diffPlansInSteps(before: Plan, after: Plan): Steps<PlanDiff> {
+  const servicePorts = yield* mapInSteps(pairs(before.servicePorts, after.servicePorts, ({ id }) => id), 1, ([, old, now]) => servicePortChange(old, now));
   return {
     before: before.revision,
     after: after.revision,
@@ -48,7 +53,7 @@ export function diffPlans(before: Plan, after: Plan): PlanDiff {
       const fields = old !== undefined && now !== undefined ? differingFields(old, now) : [];
       return old !== undefined && now !== undefined && fields.length === 0 ? [] : [{ change: changeOf(old, now), name, fields }];
     }),
-    servicePorts: pairs(before.servicePorts, after.servicePorts, ({ id }) => id).flatMap(([, old, now]) => servicePortChange(old, now)),
+    servicePorts: servicePorts.flat(),
   };
 }
 
@@ -101,14 +106,20 @@ function pairs<T>(before: readonly T[], after: readonly T[], nameOf: (item: T) =
 }
 
 /** The difference in sentences, one a change; `+`, `-` and `~` stand for added, removed and changed. Empty where nothing changes. */
-export function describePlanDiff(diff: PlanDiff): string[] {
-  const lines = diff.gateways.map(({ change, name, fields }) => `${sign[change]} gateway ${name}${fields.length === 0 ? '' : `: ${fields.join(', ')}`}`);
-  for (const { change, id, fields, grants } of diff.servicePorts) {
-    if (change !== 'changed') lines.push(`${sign[change]} service port ${id}`);
-    else if (fields.length > 0) lines.push(`~ service port ${id}: ${fields.join(', ')}`);
-    lines.push(...grants.map((grant) => describeGrantChange(grant, id)));
-  }
-  return lines;
+export const describePlanDiff = (diff: PlanDiff): string[] => runThrough(describePlanDiffInSteps(diff));
+
+/** As `describePlanDiff`, a step for each service port. */
+export function* describePlanDiffInSteps(diff: PlanDiff): Steps<string[]> {
+  const gateways = diff.gateways.map(({ change, name, fields }) => `${sign[change]} gateway ${name}${fields.length === 0 ? '' : `: ${fields.join(', ')}`}`);
+  const servicePorts = yield* mapInSteps(diff.servicePorts, 1, describeServicePortChange);
+  return [gateways, ...servicePorts].flat();
+}
+
+function describeServicePortChange({ change, id, fields, grants }: ServicePortChange): string[] {
+  const lines: string[] = [];
+  if (change !== 'changed') lines.push(`${sign[change]} service port ${id}`);
+  else if (fields.length > 0) lines.push(`~ service port ${id}: ${fields.join(', ')}`);
+  return [...lines, ...grants.map((grant) => describeGrantChange(grant, id))];
 }
 
 const sign: Readonly<Record<ChangeKind, string>> = { added: '+', removed: '-', changed: '~' };

@@ -28,12 +28,11 @@ export interface ResolvedPolicy {
 
 type Lookups = Pick<DesiredState, 'ExternalService' | 'Namespace' | 'Service'>;
 
-/** What `resolvePolicy` looked up, as it is now. */
-export function readByPolicy({ targets, kubernetesServices, selects }: ResolvedPolicy, desired: Lookups): unknown[] {
-  const read: unknown[] = selects ? [desired.Namespace] : [];
-  for (const key of targets.keys()) read.push(desired.ExternalService.get(key));
-  for (const key of kubernetesServices) read.push(desired.Service.get(key));
-  return read;
+/** Adds to `found` what `resolvePolicy` looked up, as it is now. */
+export function findForPolicy(found: unknown[], { targets, kubernetesServices, selects }: ResolvedPolicy, desired: Lookups): void {
+  if (selects) found.push(desired.Namespace);
+  for (const key of targets.keys()) found.push(desired.ExternalService.get(key));
+  for (const key of kubernetesServices) found.push(desired.Service.get(key));
 }
 
 export function resolvePolicy(policy: EgressPolicy, desired: Lookups): ResolvedPolicy {

@@ -1,5 +1,6 @@
 /** What a plan's revision is made of: a hash of each service port, so that a change hashes what changed. */
 import { hash } from 'node:crypto';
+import { mapInSteps, type Steps } from '../steps.ts';
 import type { Plan, Revision, ServicePort } from './plan.ts';
 
 const hashes = new WeakMap<ServicePort, string>();
@@ -12,6 +13,7 @@ export function hashOfServicePort(servicePort: ServicePort): string {
 }
 
 /** The revision of a plan with this content. */
-export function revisionOf({ trustDomain, gateways, servicePorts }: Omit<Plan, 'revision'>): Revision {
-  return hash('sha256', JSON.stringify([trustDomain, gateways, servicePorts.map(hashOfServicePort)]), 'hex') as Revision;
+export function* revisionOf({ trustDomain, gateways, servicePorts }: Omit<Plan, 'revision'>): Steps<Revision> {
+  const parts = yield* mapInSteps(servicePorts, 1, hashOfServicePort);
+  return hash('sha256', JSON.stringify([trustDomain, gateways, parts]), 'hex') as Revision;
 }

@@ -12,6 +12,7 @@ import { addressToNumber, familyOf, type IpAddress, type IpFamily } from '../ip-
 import type { SnatBinding, SnatPool } from '../objects/index.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
 import type { Ground, PlanFault } from '../plan-fault.ts';
+import { filterInSteps, forEachInSteps, runThrough, type Steps } from '../steps.ts';
 
 export interface Allocation {
   /** The same array, and the same records, where nothing changed. With faults: good for finding further faults, not for keeping. */
@@ -50,30 +51,40 @@ type Occupancy = Readonly<Record<IpFamily, Map<bigint, Assignment[]>>>;
  * lowest free address and ports first. A released address is free for others once its pool's quarantine is over.
  * `now` is in milliseconds since the epoch.
  */
-export function allocate(desired: DesiredState, assignments: Assignments, now: number): Allocation {
+export const allocate = (desired: DesiredState, assignments: Assignments, now: number): Allocation => runThrough(allocateInSteps(desired, assignments, now));
+
+/** Slots and records of a step: at some 4 us each. */
+const perStep = 64;
+
+/** As `allocate`. The longest steps sort all slots and all records. */
+export function* allocateInSteps(desired: DesiredState, assignments: Assignments, now: number): Steps<Allocation> {
   const before = settled.get(assignments);
   if (before?.bindings === desired.SnatBinding && before.pools === desired.SnatPool && now < before.untilMs) return { assignments, faults: [] };
 
   const faults = overlapFaults(desired.SnatPool.values());
   const spaces = new Map([...desired.SnatPool].map(([name, pool]) => [name, addressSpaceOf(pool)]));
-  const slots = slotsOf(desired, spaces, faults);
+  const slots = yield* slotsOf(desired, spaces, faults);
 
   const held = Map.groupBy(assignments, (record) => record.holder);
   const kept = new Map<Assignment, Assignment>(); // as it was, as it is now
-  const unmet = slots.filter((slot) => !keep(slot, held.get(slot.holder) ?? [], kept, faults)).filter((slot) => !adopt(slot, held.get(slot.holder) ?? [], kept));
+  const unkept = yield* filterInSteps(slots, perStep, (slot) => !keep(slot, held.get(slot.holder) ?? [], kept, faults));
+  const unmet = yield* filterInSteps(unkept, perStep, (slot) => !adopt(slot, held.get(slot.holder) ?? [], kept));
 
   const records: Assignment[] = [];
-  for (const record of assignments) {
+  yield* forEachInSteps(assignments, perStep, (record) => {
     const next = kept.get(record) ?? (record.releasedAt === null ? { ...record, releasedAt: now } : record);
     if (next.releasedAt === null || now < quarantineEnd(next, next.releasedAt, spaces)) records.push(next);
-  }
+  });
 
   if (unmet.length > 0) {
     unmet.sort(bySlot);
-    const occupancy = occupancyOf(records);
+    const occupancy: Occupancy = { ipv4: new Map(), ipv6: new Map() };
+    yield* forEachInSteps(records, perStep, (record) => occupy(occupancy, record));
     const byHolder = Map.groupBy(slots, ({ holder }) => holder);
-    for (const slot of unmet) if (slot.address !== null) records.push(...placeNamed(slot, slot.address, occupancy, byHolder, spaces, faults));
-    records.push(...placeAny(share(unmet.filter((slot) => slot.address === null), records), occupancy, spaces, faults));
+    yield* forEachInSteps(unmet, perStep, (slot) => {
+      if (slot.address !== null) records.push(...placeNamed(slot, slot.address, occupancy, byHolder, spaces, faults));
+    });
+    for (const record of yield* placeAny(share(unmet.filter((slot) => slot.address === null), records), occupancy, spaces, faults)) records.push(record);
   }
   const unchanged = records.length === assignments.length && records.every((record, index) => record === assignments[index]);
   const result = unchanged ? assignments : records.sort(byAssignment);
@@ -110,7 +121,7 @@ function numberOf(record: Assignment): bigint {
 
 // What bindings want
 
-function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Slot[] {
+function* slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Steps<Slot[]> {
   const slots = new Map<Holder, Slot[]>();
   const want = (slot: Omit<Slot, 'wishes'>, wish: Wish) => {
     const mine = slots.get(slot.holder);
@@ -119,7 +130,7 @@ function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace
     else if (mine !== undefined) mine.push({ ...slot, wishes: [wish] });
     else slots.set(slot.holder, [{ ...slot, wishes: [wish] }]);
   };
-  for (const binding of desired.SnatBinding.values()) {
+  yield* forEachInSteps(desired.SnatBinding.values(), perStep, (binding) => {
     const object = refOf(binding);
     const holder = holderOfBinding(binding);
     if (binding.spec.pool !== undefined) {
@@ -129,7 +140,7 @@ function slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace
       else for (const family of familiesOf(space)) want({ holder, space, family, address: null }, { object, path });
     }
     for (const { address, space, path } of namedAddresses(binding, spaces, faults)) want({ holder, space, family: familyOf(address), address }, { object, path });
-  }
+  });
   return [...slots.values()].flat();
 }
 
@@ -208,12 +219,6 @@ function quarantineEnd(record: Assignment, releasedAt: number, spaces: ReadonlyM
 
 // What is new
 
-function occupancyOf(records: readonly Assignment[]): Occupancy {
-  const occupancy: Occupancy = { ipv4: new Map(), ipv6: new Map() };
-  for (const record of records) occupy(occupancy, record);
-  return occupancy;
-}
-
 function occupy(occupancy: Occupancy, record: Assignment): void {
   const value = numberOf(record);
   const others = occupancy[record.family].get(value);
@@ -248,17 +253,17 @@ function placeNamed(slot: Slot, address: IpAddress, occupancy: Occupancy, byHold
   return [];
 }
 
-function placeAny(slots: readonly Slot[], occupancy: Occupancy, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Assignment[] {
+function* placeAny(slots: readonly Slot[], occupancy: Occupancy, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Steps<Assignment[]> {
   const placed: Assignment[] = [];
   for (const group of Map.groupBy(slots, ({ space, family }) => `${space.pool} ${family}`).values()) {
     const { space, family } = group[0]!;
     const free = freeSources(space, family, occupancy[family]); // sees what was taken before this group; the group itself takes in its order
     const hungry: Slot[] = [];
-    for (const slot of group) {
+    yield* forEachInSteps(group, perStep, (slot) => {
       const source = free.next();
       if (source.done === true) hungry.push(slot);
       else placed.push(recordOf(slot, source.value));
-    }
+    });
     if (hungry.length > 0) faults.push(poolExhausted(hungry, [...occupancy[family].values()].flat().concat(placed), spaces));
   }
   return placed;

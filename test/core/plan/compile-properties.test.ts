@@ -3,14 +3,15 @@ import fc from 'fast-check';
 import { agentView } from '../../../src/core/plan/agent-view.ts';
 import { allocate } from '../../../src/core/snat/allocate.ts';
 import type { Assignments } from '../../../src/core/snat/assignments.ts';
-import { compile, type CompileState } from '../../../src/core/plan/compile.ts';
+import { build as buildAtOnce, buildInSteps, type Build } from '../../../src/core/plan/build.ts';
+import { compile, compileInSteps, type CompileState } from '../../../src/core/plan/compile.ts';
 import { decide } from '../../../src/core/plan/decide.ts';
 import { applyChange, keyOf, refOf, type DesiredChange } from '../../../src/core/desired-state.ts';
 import { describePlanDiff, diffPlans } from '../../../src/core/plan/plan-diff.ts';
 import type { Decision, Plan } from '../../../src/core/plan/plan.ts';
 import { workloadSpiffeId } from '../../../src/core/spiffe-id.ts';
 import { everyone, ground, naively, someObject, someObjects, type NaiveAnswer } from './random-world.ts';
-import { build, placesOf, pool, state, trustDomain, warningsOf } from '../world.ts';
+import { build, externalService, gateway, placesOf, policy, pool, state, trustDomain, warningsOf } from '../world.ts';
 
 function shown(decision: Decision): NaiveAnswer {
   if (!decision.allowed) return { kind: 'denied', reason: decision.reason as 'no-policy', policies: decision.grant?.policies ?? [] };
@@ -110,6 +111,35 @@ describe('compilation, whatever is applied', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it('gives the same in steps, also where two compilations take turns', () => {
+    fc.assert(
+      fc.property(someObjects, someObjects, (one, other) => {
+        const previous = compile(state(...ground), [], { trustDomain });
+        assert.ok(previous.ok);
+        const worlds = [one, other].map((objects) => state(...ground, ...objects));
+        const context = { trustDomain, previous: previous.state, now: 0 };
+        const underWay = worlds.map((desired) => buildInSteps(desired, [], context));
+        const results: (Build | undefined)[] = [undefined, undefined];
+        while (results.includes(undefined)) {
+          for (const [index, steps] of underWay.entries()) {
+            const step = steps.next();
+            if (step.done === true) results[index] ??= step.value;
+          }
+        }
+        const content = (result: Build) => (result.ok ? { plan: result.plan, assignments: result.assignments, warnings: result.warnings } : result.faults);
+        assert.deepEqual(results.map((result) => content(result!)), worlds.map((desired) => content(buildAtOnce(desired, [], context))));
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it('makes one policy or service a step', () => {
+    const services = Array.from({ length: 20 }, (_, index) => externalService(`shop/s${index}`, { agentAddress: `127.0.0.${index + 1}` }));
+    const policies = services.map(({ metadata: { name } }) => policy(`shop/${name}`, { subjects: [{ namespace: 'shop' }], to: [{ service: name }] }));
+    const steps = [...compileInSteps(state(gateway('gw'), ...services, ...policies), [], { trustDomain })];
+    assert.ok(steps.length >= 40, `${steps.length} steps`);
   });
 
   function assertShared(before: Plan, after: Plan): void {
