@@ -120,14 +120,21 @@ export interface LedgerVerification {
   readonly fault: string | null;
 }
 
+/** POST tokens. What the token buys, and for how long, is decided here and not by who brings it. */
 export interface TokenRequest {
   readonly spiffeId: string;
   readonly ttlMs?: number;
+  /** Default `svid`. */
+  readonly purpose?: 'svid' | 'proxy';
+  /** Of the certificate; for `proxy` only. */
+  readonly lifetimeMs?: number;
 }
 
 export interface TokenResult {
   readonly token: string;
   readonly spiffeId: string;
+  readonly purpose: 'svid' | 'proxy';
+  /** Of the token. */
   readonly expiresAt: string;
 }
 
@@ -181,11 +188,31 @@ export interface RevocationResult {
   readonly serialNumbers: readonly string[];
 }
 
+/** A proxy that is served by xDS, or a gateway that is not connected. */
 export interface ProxyStatus {
+  /** What it calls itself: its identity, or that with a name of its own. */
   readonly node: string;
+  readonly identity: string;
+  /** What it is: our own gateway or agent, or an Envoy. */
+  readonly class: 'sallyport' | 'envoy';
+  /** The EgressGateway that it is; null for an agent or a sidecar. */
+  readonly gateway: string | null;
   readonly connected: boolean;
   readonly connectedSince: string | null;
-  readonly types: readonly { readonly typeUrl: string; readonly state: 'SYNCED' | 'STALE' | 'NACKED'; readonly sent: string | null; readonly acknowledged: string | null; readonly error: string | null }[];
+  readonly types: readonly ProxyTypeStatus[];
+  /** How many revisions of the plan it is behind; null where that is not known. */
+  readonly revisionsBehind: number | null;
+  /** Why a stream of its identity was last refused or ended; null for none. */
+  readonly trouble: { readonly reason: string; readonly at: string; readonly count: number } | null;
+}
+
+export interface ProxyTypeStatus {
+  readonly typeUrl: string;
+  readonly state: 'SYNCED' | 'STALE' | 'NACKED';
+  readonly sent: string | null;
+  readonly acknowledged: string | null;
+  /** What it rejects, in its own words. */
+  readonly error: { readonly message: string; readonly resources: readonly string[] } | null;
 }
 
 export interface StatusResult {

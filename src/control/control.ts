@@ -1,14 +1,14 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import type { Server } from 'node:http';
 import type { Logger } from 'pino';
-import { adminPaths, type ProxyStatus, type StatusResult } from '../api/admin.ts';
+import { adminPaths, type StatusResult } from '../api/admin.ts';
 import { grpcStatusOf } from '../api/grpc-service.ts';
 import { defaultControlIdentity } from '../api/mesh-credentials.ts';
 import { createAuthority, openCaDirectory } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
-import type { TrustDomain } from '../core/spiffe-id.ts';
+import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import { openLedger, openStateStore } from '../store/index.ts';
 import { createSnapshotCache, createXdsServer, type XdsStatus } from '../xds/index.ts';
 import { authorizeAdministrator, listenOnMutualTls, listenOnPlainHttp, listenOnUnixSocket, tlsOptions } from './admin-listener.ts';
@@ -22,6 +22,9 @@ import { createLedgerIntake } from './ledger-intake.ts';
 import { listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
 import { createControlMetrics } from './metrics.ts';
 import { createPlanner } from './planner.ts';
+import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
+import { proxyStatuses } from './proxy-status.ts';
+import { createProxySvids } from './proxy-svids.ts';
 import { createPublisher } from './publisher.ts';
 import { sectionExpiry, type ControlSections } from './sections.ts';
 
@@ -101,7 +104,6 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   let adminServer: Awaited<ReturnType<typeof listenOnMutualTls>> | undefined;
 
   const cache = createSnapshotCache();
-  const publisher = createPublisher(cache);
   const metrics = createControlMetrics({
     connectedProxies: () => cache.status().filter(({ streams }) => streams.length > 0).length,
     ledgerRecords: () => ledger.head.sequence,
@@ -113,6 +115,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     metrics.certificatesIssued.inc({ attestation });
     return issued;
   };
+  const svids = createProxySvids({ authority, issue, now, random: () => randomInt(2 ** 32) / 2 ** 32, onIssued: (spiffeId) => publisher.publishSvid(spiffeId), log });
+  opened.defer(() => svids.close());
+  const publisher = createPublisher({ cache, svids });
   const isRevoked = (serialNumber: string) => issuance.isRevoked(serialNumber);
   const admission: MeshAdmission = { trustDomain, isRevoked, now };
   const planner = await createPlanner({
@@ -138,7 +143,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   /** Gateways are told; streams of the identities end, and whoever still has a good certificate comes back at once. */
   function dropRevoked(identities: ReadonlySet<string>): void {
     publish();
-    for (const revoked of identities) xds.disconnect(revoked, refusalOf(new SallyportError('identity-revoked', `a certificate of ${revoked} was revoked`)));
+    for (const revoked of identities) {
+      const reason = refusalOf(new SallyportError('identity-revoked', `a certificate of ${revoked} was revoked`));
+      for (const form of proxyForms) xds.disconnect(nodeKeyOf({ identity: revoked as SpiffeId, form }), reason);
+    }
   }
 
   const caKeeper = createCaKeeper({ authority, trustDomain, keyStorage: caPassphrase === undefined ? 'plain' : 'encrypted', ledger, now, onChange: takeCa });
@@ -148,9 +156,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     log,
     authenticate: (call) => {
       try {
-        const { spiffeId } = peerOf(call, admission);
-        publisher.admit(spiffeId);
-        return { nodeKey: spiffeId };
+        const proxy = { identity: peerOf(call, admission).spiffeId, form: formOf(call.metadata) };
+        publisher.admit(proxy);
+        return { nodeKey: nodeKeyOf(proxy), nodeId: mayBeCalled(proxy.identity) };
       } catch (error) {
         return { refuse: refusalOf(error) };
       }
@@ -193,21 +201,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ready: identity !== undefined,
       conditions,
       objects: Object.fromEntries(Object.entries(store.desired).map(([kind, objects]) => [kind, objects.size])),
-      proxies: cache.status().map(proxyStatus),
+      proxies: proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions }),
       ca: caKeeper.status(),
       ledger: { records: ledger.head.sequence, lastSequence: ledger.head.sequence },
       startedAt,
     };
-
-    function proxyStatus({ nodeKey, streams }: ReturnType<typeof cache.status>[number]): ProxyStatus {
-      const newest = streams.at(-1);
-      return {
-        node: nodeKey,
-        connected: newest !== undefined,
-        connectedSince: newest === undefined ? null : new Date(newest.connectedSinceMs).toISOString(),
-        types: (newest?.types ?? []).map((type) => ({ typeUrl: type.typeUrl, state: type.state, sent: type.versionSent ?? null, acknowledged: type.versionAcked ?? null, error: type.lastError?.message ?? null })),
-      };
-    }
   }
 
   const probes: Readonly<Record<string, HttpRoute>> = {
@@ -223,6 +221,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
 
   const renewal = setInterval(() => {
     void (async () => {
+      publisher.sweep();
       await authority.rotate({ type: 'tick', nowMs: now() });
       // Half of an hour's life is left when this fires first; every failure leaves as many further tries.
       if (identity !== undefined && identity.notAfterMs - now() < 1_800_000) await takeCa();

@@ -1,14 +1,17 @@
 /**
  * Renders the plan for each proxy that speaks xDS to us: a gateway gets its service ports with their grants, an agent
- * gets where to go, and everyone the trust bundle. A proxy's key in the cache is its SPIFFE ID, so that what it is sent
- * follows from its certificate alone.
+ * gets where to go, an Envoy gets both in its own words, and everyone the trust bundle. What a proxy is sent follows from its
+ * certificate alone.
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
+import { encodeResource, renderEnvoyGateway, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource } from '../backends/envoy/index.ts';
 import { agentView } from '../core/plan/agent-view.ts';
-import type { Plan, PlannedGateway, ServicePort } from '../core/plan/plan.ts';
+import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { createResource, createSnapshot, type Resource, type Snapshot, type SnapshotCache } from '../xds/index.ts';
+import { nodeKeyOf, proxyOf, type Proxy } from './proxy.ts';
+import type { ProxySvids } from './proxy-svids.ts';
 
 export interface Published {
   readonly plan: Plan;
@@ -17,44 +20,92 @@ export interface Published {
 }
 
 export interface Publisher {
+  /** The plans that were published last, the newest last. */
+  readonly revisions: readonly Revision[];
   /** Replaces what every proxy is to hold. Proxies of which nothing changed are sent nothing. */
   publish(published: Published): void;
   /** Makes sure that a proxy which has just connected has a snapshot. */
-  admit(identity: SpiffeId): void;
+  admit(proxy: Proxy): void;
+  /** Sends the SVID of an identity to the Envoys that have it. */
+  publishSvid(identity: SpiffeId): void;
+  /** Forgets the SVIDs of Envoys that are gone. */
+  sweep(): void;
 }
+
+export interface PublisherOptions {
+  readonly cache: SnapshotCache;
+  /** Kept for every Envoy that is connected. */
+  readonly svids: Pick<ProxySvids, 'get' | 'keep' | 'drop'>;
+}
+
+const revisionsMax = 1_000;
 
 /** A service port is encoded once, however many plans and gateways it is in. */
 const encodedServicePorts = new WeakMap<ServicePort, Resource>();
+const encodedEnvoyResources = new WeakMap<EnvoyResource, Resource>();
 
-export function createPublisher(cache: SnapshotCache): Publisher {
+export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
   let published: Published | undefined;
   let gateways: ReadonlyMap<SpiffeId, PlannedGateway> = new Map();
-  let shared: readonly Resource[] = [];
+  /** The trust bundle, for every form. */
+  let shared: Readonly<Record<Proxy['form'], Resource>> | undefined;
 
-  function refresh(identity: SpiffeId): void {
-    if (published === undefined) return;
+  function refresh(proxy: Proxy): void {
+    if (published === undefined || shared === undefined) return;
     const { plan } = published;
-    const gateway = gateways.get(identity);
-    const own = gateway === undefined ? agentResources(plan, identity) : gatewayResources(plan, gateway, published.revokedSerialNumbers);
-    const before = cache.getSnapshot(identity);
-    const next = createSnapshot(plan.revision, [...own, ...shared], before);
-    if (before === undefined || before.version !== next.version || !sameTypes(before, next)) cache.setSnapshot(identity, next);
+    const nodeKey = nodeKeyOf(proxy);
+    const own = proxy.form === 'envoy' ? envoyResources(plan, proxy.identity) : ownResources(plan, proxy.identity, published.revokedSerialNumbers);
+    const before = cache.getSnapshot(nodeKey);
+    const next = createSnapshot(plan.revision, [...own, shared[proxy.form]], before);
+    if (before === undefined || before.version !== next.version || !sameTypes(before, next)) cache.setSnapshot(nodeKey, next);
   }
 
+  function ownResources(plan: Plan, identity: SpiffeId, revokedSerialNumbers: readonly string[]): readonly Resource[] {
+    const gateway = gateways.get(identity);
+    if (gateway === undefined) return agentResources(plan, identity);
+    return gateway.class === 'sallyport' ? gatewayResources(plan, gateway, revokedSerialNumbers) : [];
+  }
+
+  function envoyResources(plan: Plan, identity: SpiffeId): readonly Resource[] {
+    const gateway = gateways.get(identity);
+    if (gateway?.class !== 'envoy') return [];
+    const { resources } = renderEnvoyGateway(plan, gateway);
+    const svid = svids.get(identity);
+    return [...resources, ...(svid === undefined ? [] : [renderSvidSecret(svid)])].map(encodedEnvoyResource);
+  }
+
+  const revisions: Revision[] = [];
+
   return {
+    revisions,
     publish(next) {
       published = next;
+      if (revisions.at(-1) !== next.plan.revision) revisions.push(next.plan.revision);
+      if (revisions.length > revisionsMax) revisions.shift();
       gateways = new Map(next.plan.gateways.map((gateway) => [gateway.identity, gateway]));
-      shared = [createResource({ name: trustBundleName, typeUrl: typeUrls.secret, value: encodeTrustBundle(next.trustBundlePem) })];
+      shared = {
+        sallyport: createResource({ name: trustBundleName, typeUrl: typeUrls.secret, value: encodeTrustBundle(next.trustBundlePem) }),
+        envoy: encodedEnvoyResource(renderTrustBundleSecret(next)),
+      };
       for (const { nodeKey, streams } of cache.status()) {
-        const identity = nodeKey as SpiffeId;
+        const proxy = proxyOf(nodeKey);
         // Whoever is neither a gateway nor connected is rendered again when it comes back.
-        if (streams.length > 0 || gateways.has(identity)) refresh(identity);
+        if (streams.length > 0 || gateways.has(proxy.identity)) refresh(proxy);
         else cache.clearSnapshot(nodeKey);
       }
-      for (const identity of gateways.keys()) refresh(identity);
+      for (const gateway of gateways.values()) refresh({ identity: gateway.identity, form: gateway.class });
     },
-    admit: refresh,
+    admit(proxy) {
+      if (proxy.form === 'envoy') svids.keep(proxy.identity);
+      refresh(proxy);
+    },
+    publishSvid: (identity) => refresh({ identity, form: 'envoy' }),
+    sweep() {
+      for (const { nodeKey, streams } of cache.status()) {
+        const { identity, form } = proxyOf(nodeKey);
+        if (form === 'envoy' && streams.length === 0) svids.drop(identity);
+      }
+    },
   };
 }
 
@@ -75,6 +126,14 @@ function encodedServicePort(servicePort: ServicePort): Resource {
   if (known !== undefined) return known;
   const resource = createResource({ name: servicePort.id, typeUrl: typeUrls.servicePort, value: encodeServicePort(servicePort) });
   encodedServicePorts.set(servicePort, resource);
+  return resource;
+}
+
+function encodedEnvoyResource(rendered: EnvoyResource): Resource {
+  const known = encodedEnvoyResources.get(rendered);
+  if (known !== undefined) return known;
+  const resource = createResource({ name: rendered.name, typeUrl: rendered.typeUrl, value: encodeResource(rendered) });
+  encodedEnvoyResources.set(rendered, resource);
   return resource;
 }
 

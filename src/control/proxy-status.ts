@@ -1,0 +1,42 @@
+/** What there is to say about the proxies that are served: pure, from the status of the snapshot cache. */
+import type { ProxyStatus } from '../api/admin.ts';
+import type { PlannedGateway, Revision } from '../core/plan/plan.ts';
+import type { SpiffeId } from '../core/spiffe-id.ts';
+import type { NodeStatus, StreamStatus } from '../xds/index.ts';
+import { proxyOf } from './proxy.ts';
+
+export interface ProxyStatusContext {
+  readonly gateways: readonly PlannedGateway[];
+  /** The latest revisions, the newest last. */
+  readonly revisions: readonly Revision[];
+}
+
+/** One for each open stream, and one for each gateway that has none. */
+export function proxyStatuses(nodes: readonly NodeStatus[], context: ProxyStatusContext): readonly ProxyStatus[] {
+  const gateways = new Map<SpiffeId, PlannedGateway>(context.gateways.map((gateway) => [gateway.identity, gateway]));
+  return nodes.flatMap((node) => {
+    const { identity, form } = proxyOf(node.nodeKey);
+    const gateway = gateways.get(identity)?.name ?? null;
+    const common = { identity, class: form, gateway, trouble: node.trouble === undefined ? null : { reason: node.trouble.reason, at: new Date(node.trouble.atMs).toISOString(), count: node.trouble.count } };
+    if (node.streams.length === 0) return [{ node: identity, ...common, connected: false, connectedSince: null, types: [], revisionsBehind: null }];
+    return node.streams.map((stream): ProxyStatus => ({
+      node: stream.nodeId === '' ? identity : stream.nodeId,
+      ...common,
+      connected: true,
+      connectedSince: new Date(stream.connectedSinceMs).toISOString(),
+      types: stream.types.map(({ typeUrl, state, versionSent, versionAcked, lastError }) => ({ typeUrl, state, sent: versionSent ?? null, acknowledged: versionAcked ?? null, error: lastError === undefined ? null : { message: lastError.message, resources: lastError.resources } })),
+      revisionsBehind: revisionsBehind(stream, context.revisions),
+    }));
+  });
+}
+
+/** Of the type that is furthest behind; null where it holds a revision that is no longer remembered, or none. */
+function revisionsBehind({ types }: StreamStatus, revisions: readonly Revision[]): number | null {
+  const behind = types.map(({ state, versionAcked }) => {
+    if (state === 'SYNCED') return 0;
+    const index = revisions.lastIndexOf(versionAcked as Revision);
+    return index === -1 ? Infinity : revisions.length - 1 - index;
+  });
+  const most = Math.max(0, ...behind);
+  return most === Infinity ? null : most;
+}

@@ -1,0 +1,165 @@
+/** A stock Envoy as an egress gateway, told what to do by our control plane and nothing else. */
+import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
+import { connect as connectTls } from 'node:tls';
+import { enrol } from '../../src/api/enrolment-client.ts';
+import { adminPaths, type StatusResult } from '../../src/api/admin.ts';
+import { renderEnvoyBootstrap } from '../../src/backends/envoy/index.ts';
+import type { SpiffeId } from '../../src/core/spiffe-id.ts';
+import { createCsr } from '../../src/core/x509/csr.ts';
+import { certificatesToPem } from '../../src/core/x509/pem.ts';
+import { startDialogue, type Dialogue } from '../../src/demo/clients.ts';
+import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { startTestControl, type TestControl } from '../support/control.ts';
+import { startEnvoy, type Envoy } from '../support/envoy.ts';
+import { requirePeer } from '../support/peers.ts';
+import { startWitness, type Witness } from './support/witness.ts';
+
+const gatewayIdentity = 'spiffe://cluster.local/ns/sallyport-system/sa/egress-1' as SpiffeId;
+const addresses = { bookinfo: '127.0.1.11', reports: '127.0.1.12' } as const;
+const serverName = 'outbound_.9000_._.billing.egress.svc.cluster.local';
+
+interface Svid {
+  readonly certificateChainPem: string;
+  readonly privateKeyPem: string;
+  readonly trustBundlePem: string;
+}
+
+describe('a stock Envoy as a gateway', () => {
+  let program: string;
+  let control: TestControl;
+  let envoy: Envoy;
+  let witness: Witness;
+  let gatewayPort: number;
+  const open = new Set<Dialogue>();
+
+  const policyFor = (namespace: string) => `
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: ${namespace}, namespace: egress}
+spec: {subjects: [{namespace: ${namespace}}], to: [{service: billing}]}
+`;
+  const manifests = () => `
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressGateway
+metadata: {name: egress-1}
+spec: {class: envoy, listen: [{address: 127.0.0.1, port: ${gatewayPort}}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatPool
+metadata: {name: billing}
+spec: {addresses: [127.0.1.11-127.0.1.13]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: ExternalService
+metadata: {name: billing, namespace: egress}
+spec: {addresses: [127.0.0.1], ports: [{port: 9000, targetPort: ${witness.port}}]}
+${Object.entries(addresses)
+  .map(
+    ([namespace, address]) => `${policyFor(namespace)}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatBinding
+metadata: {name: ${namespace}, namespace: ${namespace}}
+spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
+`,
+  )
+  .join('')}`;
+
+  async function svidOf(spiffeId: string): Promise<Svid> {
+    const mesh = await control.mesh();
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const { certificateChain } = await enrol(mesh, await control.token(spiffeId), createCsr(privateKey), { timeoutMs: 5_000 });
+    return { certificateChainPem: certificatesToPem(certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, trustBundlePem: mesh.trustBundlePem };
+  }
+
+  function connectAs({ certificateChainPem, privateKeyPem, trustBundlePem }: Svid): Dialogue {
+    const socket = connectTls({ host: '127.0.0.1', port: gatewayPort, servername: serverName, cert: certificateChainPem, key: privateKeyPem, ca: trustBundlePem, allowPartialTrustChain: true, checkServerIdentity: () => undefined });
+    const dialogue = startDialogue(socket);
+    open.add(dialogue);
+    return dialogue;
+  }
+
+  /** The address that the service saw. */
+  async function departure(svid: Svid): Promise<string> {
+    const dialogue = connectAs(svid);
+    dialogue.write('hello\n');
+    const seen = await dialogue.readUntil('\n');
+    dialogue.socket.destroy();
+    return seen.split(':')[0]!;
+  }
+
+  const status = () => control.admin.get<StatusResult>(adminPaths.status);
+
+  before(async function () {
+    program = requirePeer(this, 'envoy');
+    witness = await startWitness();
+    [gatewayPort] = (await findFreePorts(1)) as [number];
+    control = await startTestControl();
+    await control.admin.post(adminPaths.caInit, {});
+    await control.apply(manifests());
+    const { trustBundlePem, ...identity } = await svidOf(gatewayIdentity);
+    const mesh = await control.mesh();
+    envoy = await startEnvoy(program, (socketPath) =>
+      renderEnvoyBootstrap({ nodeId: gatewayIdentity, controlPlane: { host: '127.0.0.1', port: control.control.meshPort! }, controlIdentity: mesh.identity, identity: { kind: 'inline', ...identity, trustBundlePem }, admin: { socketPath } }),
+    );
+    await waitFor('the gateway', 10_000, async () => ((await status()).proxies.some(({ class: form, types }) => form === 'envoy' && types.length >= 3 && types.every(({ state }) => state === 'SYNCED')) ? true : undefined));
+  });
+  after(async () => {
+    await envoy?.stop();
+    await control?.close();
+    witness?.close();
+  });
+  afterEach(() => {
+    for (const dialogue of open) dialogue.socket.destroy();
+    open.clear();
+  });
+
+  it('lets identities out from their own addresses, many at the same moment', async () => {
+    const svids = { bookinfo: await svidOf('spiffe://cluster.local/ns/bookinfo/sa/productpage'), reports: await svidOf('spiffe://cluster.local/ns/reports/sa/batch') };
+    const names = Array.from({ length: 60 }, (_, index) => (index % 2 === 0 ? 'bookinfo' : 'reports') as const);
+    assert.deepEqual(await Promise.all(names.map((name) => departure(svids[name]))), names.map((name) => addresses[name]));
+  });
+
+  it('refuses an identity that no policy names, and the service sees nothing of it', async () => {
+    const before = witness.accepted;
+    const dialogue = connectAs(await svidOf('spiffe://cluster.local/ns/sm-apigw-a/sa/nettools'));
+    dialogue.write('hello\n');
+    await assert.rejects(dialogue.readUntil('\n'));
+    assert.equal(witness.accepted, before);
+  });
+
+  it('ends the live connections of a policy that is deleted within two seconds, and no others', async () => {
+    const reports = connectAs(await svidOf('spiffe://cluster.local/ns/reports/sa/batch'));
+    const bookinfo = connectAs(await svidOf('spiffe://cluster.local/ns/bookinfo/sa/productpage'));
+    for (const dialogue of [reports, bookinfo]) {
+      dialogue.write('drip\n');
+      await dialogue.readUntil('\n');
+    }
+    const ended = new Promise((resolve) => reports.socket.once('close', resolve));
+    const before = performance.now();
+    await control.admin.post(adminPaths.remove, { refs: [{ kind: 'EgressPolicy', namespace: 'egress', name: 'reports' }] });
+    await ended;
+    assert.ok(performance.now() - before < 2_000, `${performance.now() - before} ms`);
+    await bookinfo.readUntil('.');
+    await control.apply(policyFor('reports'));
+  });
+
+  it('is told apart in the status, with what it holds', async () => {
+    const { proxies } = await status();
+    const [proxy] = proxies.filter(({ class: form }) => form === 'envoy');
+    assert.deepEqual([proxy?.node, proxy?.gateway, proxy?.connected], [gatewayIdentity, 'egress-1', true]);
+    assert.deepEqual(proxy?.types.map(({ typeUrl }) => typeUrl.split('.').at(-1)).sort(), ['Cluster', 'Listener', 'Secret']);
+  });
+
+  it('goes on when the control plane is gone', async () => {
+    const bookinfo = await svidOf('spiffe://cluster.local/ns/bookinfo/sa/productpage');
+    const live = connectAs(bookinfo);
+    live.write('drip\n');
+    await live.readUntil('\n');
+    await control.control.close();
+    await live.readUntil('.');
+    assert.equal(await departure(bookinfo), addresses.bookinfo);
+  });
+});
