@@ -14,6 +14,14 @@ type FilterInit = MessageInitShape<typeof AccessLogFilterSchema>;
 /** How long a record waits for company. */
 const flushIntervalMs = 250;
 
+/** What Envoy's log entries do not have of themselves, by the tag that carries it. */
+export const logTags = {
+  /** The address that was reached. The field for it has the first address of a host, also where another one was reached. */
+  target: '%UPSTREAM_REMOTE_ADDRESS%',
+  /** Why Envoy ended the connection, where it did. */
+  closed: '%DOWNSTREAM_LOCAL_CLOSE_REASON%',
+} as const;
+
 /** The same in every place: Envoy opens a stream for each configuration that differs. */
 const toControlPlane = pack(TcpGrpcAccessLogConfigSchema, {
   commonConfig: {
@@ -22,6 +30,7 @@ const toControlPlane = pack(TcpGrpcAccessLogConfigSchema, {
     grpcService: { targetSpecifier: { case: 'envoyGrpc', value: { clusterName: controlCluster } } },
     bufferFlushInterval: milliseconds(flushIntervalMs),
     filterStateObjectsToLog: Object.values(stateKeys),
+    customTags: Object.entries(logTags).map(([tag, operator]) => ({ tag, type: { case: 'value', value: operator } })),
   },
 });
 

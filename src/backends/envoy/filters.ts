@@ -18,7 +18,7 @@ export const ownState = formatted;
  * State that the inner listener sees too. It must be hashable: connections between listeners are pooled by what of it can be
  * hashed, and with plain text two identities that come at one moment are taken for each other (seen with Envoy 1.40).
  */
-export const sharedState = (key: string, text: string): StateInit => ({ ...formatted(key, text), factoryKey: 'envoy.hashable_string', sharedWithUpstream: SharedWithUpstream.TRANSITIVE, readOnly: true });
+export const sharedState = (key: string, text: string): StateInit => ({ ...formatted(key, text), factoryKey: 'envoy.hashable_string', sharedWithUpstream: SharedWithUpstream.TRANSITIVE });
 
 export function setFilterState(states: MessageInitShape<typeof ConfigSchema>): FilterInit {
   return { name: 'envoy.filters.network.set_filter_state', configType: { case: 'typedConfig', value: pack(ConfigSchema, states) } };

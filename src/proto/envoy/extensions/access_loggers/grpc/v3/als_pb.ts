@@ -10,6 +10,8 @@ import type { ApiVersion } from "../../../../config/core/v3/config_source_pb.ts"
 import { file_envoy_config_core_v3_config_source } from "../../../../config/core/v3/config_source_pb.ts";
 import type { GrpcService } from "../../../../config/core/v3/grpc_service_pb.ts";
 import { file_envoy_config_core_v3_grpc_service } from "../../../../config/core/v3/grpc_service_pb.ts";
+import type { CustomTag } from "../../../../type/tracing/v3/custom_tag_pb.ts";
+import { file_envoy_type_tracing_v3_custom_tag } from "../../../../type/tracing/v3/custom_tag_pb.ts";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_wrappers } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file envoy/extensions/access_loggers/grpc/v3/als.proto.
  */
 export const file_envoy_extensions_access_loggers_grpc_v3_als: GenFile = /*@__PURE__*/
-  fileDesc("CjFlbnZveS9leHRlbnNpb25zL2FjY2Vzc19sb2dnZXJzL2dycGMvdjMvYWxzLnByb3RvEidlbnZveS5leHRlbnNpb25zLmFjY2Vzc19sb2dnZXJzLmdycGMudjMivwIKGUNvbW1vbkdycGNBY2Nlc3NMb2dDb25maWcSEAoIbG9nX25hbWUYASABKAkSNwoMZ3JwY19zZXJ2aWNlGAIgASgLMiEuZW52b3kuY29uZmlnLmNvcmUudjMuR3JwY1NlcnZpY2USOAoVYnVmZmVyX2ZsdXNoX2ludGVydmFsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjcKEWJ1ZmZlcl9zaXplX2J5dGVzGAQgASgLMhwuZ29vZ2xlLnByb3RvYnVmLlVJbnQzMlZhbHVlEiMKG2ZpbHRlcl9zdGF0ZV9vYmplY3RzX3RvX2xvZxgFIAMoCRI/ChV0cmFuc3BvcnRfYXBpX3ZlcnNpb24YBiABKA4yIC5lbnZveS5jb25maWcuY29yZS52My5BcGlWZXJzaW9uInMKFlRjcEdycGNBY2Nlc3NMb2dDb25maWcSWQoNY29tbW9uX2NvbmZpZxgBIAEoCzJCLmVudm95LmV4dGVuc2lvbnMuYWNjZXNzX2xvZ2dlcnMuZ3JwYy52My5Db21tb25HcnBjQWNjZXNzTG9nQ29uZmlnYgZwcm90bzM", [file_envoy_config_core_v3_config_source, file_envoy_config_core_v3_grpc_service, file_google_protobuf_duration, file_google_protobuf_wrappers]);
+  fileDesc("CjFlbnZveS9leHRlbnNpb25zL2FjY2Vzc19sb2dnZXJzL2dycGMvdjMvYWxzLnByb3RvEidlbnZveS5leHRlbnNpb25zLmFjY2Vzc19sb2dnZXJzLmdycGMudjMi9gIKGUNvbW1vbkdycGNBY2Nlc3NMb2dDb25maWcSEAoIbG9nX25hbWUYASABKAkSNwoMZ3JwY19zZXJ2aWNlGAIgASgLMiEuZW52b3kuY29uZmlnLmNvcmUudjMuR3JwY1NlcnZpY2USOAoVYnVmZmVyX2ZsdXNoX2ludGVydmFsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjcKEWJ1ZmZlcl9zaXplX2J5dGVzGAQgASgLMhwuZ29vZ2xlLnByb3RvYnVmLlVJbnQzMlZhbHVlEiMKG2ZpbHRlcl9zdGF0ZV9vYmplY3RzX3RvX2xvZxgFIAMoCRI/ChV0cmFuc3BvcnRfYXBpX3ZlcnNpb24YBiABKA4yIC5lbnZveS5jb25maWcuY29yZS52My5BcGlWZXJzaW9uEjUKC2N1c3RvbV90YWdzGAggAygLMiAuZW52b3kudHlwZS50cmFjaW5nLnYzLkN1c3RvbVRhZyJzChZUY3BHcnBjQWNjZXNzTG9nQ29uZmlnElkKDWNvbW1vbl9jb25maWcYASABKAsyQi5lbnZveS5leHRlbnNpb25zLmFjY2Vzc19sb2dnZXJzLmdycGMudjMuQ29tbW9uR3JwY0FjY2Vzc0xvZ0NvbmZpZ2IGcHJvdG8z", [file_envoy_config_core_v3_config_source, file_envoy_config_core_v3_grpc_service, file_envoy_type_tracing_v3_custom_tag, file_google_protobuf_duration, file_google_protobuf_wrappers]);
 
 /**
  * @generated from message envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig
@@ -53,6 +55,11 @@ export type CommonGrpcAccessLogConfig = Message<"envoy.extensions.access_loggers
    * @generated from field: envoy.config.core.v3.ApiVersion transport_api_version = 6;
    */
   transportApiVersion: ApiVersion;
+
+  /**
+   * @generated from field: repeated envoy.type.tracing.v3.CustomTag custom_tags = 8;
+   */
+  customTags: CustomTag[];
 };
 
 /**

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file envoy/extensions/filters/common/set_filter_state/v3/value.proto.
  */
 export const file_envoy_extensions_filters_common_set_filter_state_v3_value: GenFile = /*@__PURE__*/
-  fileDesc("Cj9lbnZveS9leHRlbnNpb25zL2ZpbHRlcnMvY29tbW9uL3NldF9maWx0ZXJfc3RhdGUvdjMvdmFsdWUucHJvdG8SM2Vudm95LmV4dGVuc2lvbnMuZmlsdGVycy5jb21tb24uc2V0X2ZpbHRlcl9zdGF0ZS52MyLbAgoQRmlsdGVyU3RhdGVWYWx1ZRIUCgpvYmplY3Rfa2V5GAEgASgJSAASRwoNZm9ybWF0X3N0cmluZxgCIAEoCzIuLmVudm95LmNvbmZpZy5jb3JlLnYzLlN1YnN0aXR1dGlvbkZvcm1hdFN0cmluZ0gBEhEKCXJlYWRfb25seRgDIAEoCBJ2ChRzaGFyZWRfd2l0aF91cHN0cmVhbRgEIAEoDjJYLmVudm95LmV4dGVuc2lvbnMuZmlsdGVycy5jb21tb24uc2V0X2ZpbHRlcl9zdGF0ZS52My5GaWx0ZXJTdGF0ZVZhbHVlLlNoYXJlZFdpdGhVcHN0cmVhbRITCgtmYWN0b3J5X2tleRgGIAEoCSI4ChJTaGFyZWRXaXRoVXBzdHJlYW0SCAoETk9ORRAAEggKBE9OQ0UQARIOCgpUUkFOU0lUSVZFEAJCBQoDa2V5QgcKBXZhbHVlYgZwcm90bzM", [file_envoy_config_core_v3_substitution_format_string]);
+  fileDesc("Cj9lbnZveS9leHRlbnNpb25zL2ZpbHRlcnMvY29tbW9uL3NldF9maWx0ZXJfc3RhdGUvdjMvdmFsdWUucHJvdG8SM2Vudm95LmV4dGVuc2lvbnMuZmlsdGVycy5jb21tb24uc2V0X2ZpbHRlcl9zdGF0ZS52MyLIAgoQRmlsdGVyU3RhdGVWYWx1ZRIUCgpvYmplY3Rfa2V5GAEgASgJSAASRwoNZm9ybWF0X3N0cmluZxgCIAEoCzIuLmVudm95LmNvbmZpZy5jb3JlLnYzLlN1YnN0aXR1dGlvbkZvcm1hdFN0cmluZ0gBEnYKFHNoYXJlZF93aXRoX3Vwc3RyZWFtGAQgASgOMlguZW52b3kuZXh0ZW5zaW9ucy5maWx0ZXJzLmNvbW1vbi5zZXRfZmlsdGVyX3N0YXRlLnYzLkZpbHRlclN0YXRlVmFsdWUuU2hhcmVkV2l0aFVwc3RyZWFtEhMKC2ZhY3Rvcnlfa2V5GAYgASgJIjgKElNoYXJlZFdpdGhVcHN0cmVhbRIICgROT05FEAASCAoET05DRRABEg4KClRSQU5TSVRJVkUQAkIFCgNrZXlCBwoFdmFsdWViBnByb3RvMw", [file_envoy_config_core_v3_substitution_format_string]);
 
 /**
  * @generated from message envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue
@@ -41,11 +41,6 @@ export type FilterStateValue = Message<"envoy.extensions.filters.common.set_filt
     value: SubstitutionFormatString;
     case: "formatString";
   } | { case: undefined; value?: undefined };
-
-  /**
-   * @generated from field: bool read_only = 3;
-   */
-  readOnly: boolean;
 
   /**
    * @generated from field: envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue.SharedWithUpstream shared_with_upstream = 4;
