@@ -1,7 +1,7 @@
 /** The caller's side of enrolment and renewal. Each call opens a connection of its own: they are minutes to hours apart. */
 import { Client } from '@grpc/grpc-js';
 import type { SpiffeId } from '../core/spiffe-id.ts';
-import { EnrolmentService, IdentityService, type SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';
+import { CertificatePurpose, EnrolmentService, IdentityService, type SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import { callUnary } from './grpc-service.ts';
 import { meshChannelCredentials, meshChannelOptions, type ClientCertificate } from './mesh-credentials.ts';
 
@@ -19,11 +19,11 @@ interface CallLimits {
 }
 
 /** Spends a join token, on the key of `csr` (DER): after a failure that may have lost the answer, ask again with the same key. Throws as `callUnary` does; the token is sent only to the verified control plane. */
-export async function enrol(control: ControlPlane, joinToken: string, csr: Uint8Array, limits: CallLimits): Promise<SvidResponse> {
-  return withClient(control, undefined, (client) => callUnary(client, EnrolmentService.method.enrol, { joinToken, csr }, limits));
+export async function enrol(control: ControlPlane, joinToken: string, csr: Uint8Array, limits: CallLimits, purpose: CertificatePurpose = CertificatePurpose.SVID): Promise<SvidResponse> {
+  return withClient(control, undefined, (client) => callUnary(client, EnrolmentService.method.enrol, { joinToken, csr, purpose }, limits));
 }
 
-/** Has a new key certified for the identity of `current`. Throws as `callUnary` does. */
+/** Has a new key certified for the identity and the purpose of `current`. Throws as `callUnary` does. */
 export async function renew(control: ControlPlane, current: ClientCertificate, csr: Uint8Array, limits: CallLimits): Promise<SvidResponse> {
   return withClient(control, current, (client) => callUnary(client, IdentityService.method.renew, { csr }, limits));
 }

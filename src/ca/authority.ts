@@ -23,6 +23,9 @@ export interface Lifetimes {
   /** Of an SVID whose caller names none, and the most that one gets: a longer wish is cut, not refused. */
   readonly svidMs: number;
   readonly svidMaxMs: number;
+  /** Of a certificate that a proxy gets its configuration by. Nobody beside a stock Envoy renews it. */
+  readonly proxyMs: number;
+  readonly proxyMaxMs: number;
   readonly serverMs: number;
   readonly serverMaxMs: number;
   /** How far back a certificate begins, for peers whose clock is behind. */
@@ -34,6 +37,8 @@ export interface Lifetimes {
 export const defaultLifetimes: Lifetimes = {
   svidMs: 3_600_000,
   svidMaxMs: 86_400_000,
+  proxyMs: 30 * 86_400_000,
+  proxyMaxMs: 397 * 86_400_000,
   serverMs: 90 * 86_400_000,
   serverMaxMs: 397 * 86_400_000, // what browsers and some scanners put up with
   backdateMs: 5 * 60_000,
@@ -59,7 +64,7 @@ export interface SvidRequest {
   /** PKCS#10, DER. Its names give nothing; one that names another, or asks for CA rights, is refused. */
   readonly csr: Buffer;
   readonly lifetimeMs?: number;
-  readonly purpose?: 'svid' | 'admin';
+  readonly purpose?: 'svid' | 'admin' | 'proxy';
 }
 
 export interface ServerCertificateRequest {
@@ -80,6 +85,8 @@ export interface IssuedCertificate extends Pick<CertificateIssued, 'serialNumber
   readonly chainDer: readonly Buffer[];
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
+  /** What it was asked for, within bounds; it ends earlier where its issuer does. */
+  readonly lifetimeMs: number;
 }
 
 export interface IssuedServerCertificate extends IssuedCertificate {
@@ -165,6 +172,7 @@ export function createAuthority(options: AuthorityOptions): Authority {
       serialNumber: serial.toString('hex'),
       notBeforeMs,
       notAfterMs,
+      lifetimeMs: leaf.lifetimeMs,
       issuerFingerprint: chain.fingerprint,
     };
   };
@@ -181,10 +189,11 @@ export function createAuthority(options: AuthorityOptions): Authority {
     get trustBundle() {
       return bundle;
     },
-    issueSvid: ({ spiffeId, csr, lifetimeMs = lifetimes.svidMs, purpose = 'svid' }) =>
+    issueSvid: ({ spiffeId, csr, purpose = 'svid', lifetimeMs = purpose === 'proxy' ? lifetimes.proxyMs : lifetimes.svidMs }) =>
       gate(async () => {
         requireOwnId(spiffeId);
-        return issue({ ...certifiedKey(csr, spiffeId), purpose, names: { spiffeId }, subject: emptyName, lifetimeMs: bounded(lifetimeMs, lifetimes.svidMaxMs) });
+        const maxMs = purpose === 'proxy' ? lifetimes.proxyMaxMs : lifetimes.svidMaxMs;
+        return issue({ ...certifiedKey(csr, spiffeId), purpose, names: { spiffeId }, subject: emptyName, lifetimeMs: bounded(lifetimeMs, maxMs) });
       }),
     issueServerCertificate: ({ spiffeId, dnsNames = [], ipAddresses = [], lifetimeMs = lifetimes.serverMs, csr, keyKind = 'ec-p256' }) =>
       gate(async () => {

@@ -6,6 +6,7 @@ import { DerReader, bitString, boolean, constructed, encode, integer, namedBits,
 import { invariant } from '../core/errors.ts';
 import { addressToNumber, familyOf, type IpAddress } from '../core/ip-address.ts';
 import { keyKindOf, signatureAlgorithmOf, type Digest, type KeyKind } from '../core/x509/public-key.ts';
+import type { CertificateIssued } from '../core/ledger-record.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import { emptyName } from './distinguished-name.ts';
 
@@ -72,6 +73,7 @@ export async function writeCertificate(signer: Signer, fields: CertificateFields
 const version3 = constructed(0, integer(2));
 const notACa = extension(extensionIds.basicConstraints, sequence(), { critical: true });
 const bothDirections = extension(extensionIds.extendedKeyUsage, sequence(objectIdentifier(serverAuth), objectIdentifier(clientAuth)));
+const clientOnly = extension(extensionIds.extendedKeyUsage, sequence(objectIdentifier(clientAuth)));
 const ecLeafUsage = extension(extensionIds.keyUsage, namedBits(keyUsages.digitalSignature), { critical: true });
 // TLS 1.2 with RSA key transport only; harmless, and what BIG-IP and older JVMs expect of an RSA server.
 const rsaLeafUsage = extension(extensionIds.keyUsage, namedBits(keyUsages.digitalSignature | keyUsages.keyEncipherment), { critical: true });
@@ -95,11 +97,11 @@ const addressBytes = (address: IpAddress): Buffer => Buffer.from(addressToNumber
 /** The issuer's key as a leaf names it. Built once an issuer. */
 export const authorityKeyId = (keyId: Buffer): Buffer => extension(extensionIds.authorityKeyId, sequence(primitive(0, keyId)));
 
-/** Extensions of an X509-SVID leaf, for workloads and servers alike. An empty subject makes subjectAltName critical (RFC 5280 4.2.1.6). */
-export function leafExtensions(leaf: { readonly names: readonly GeneralName[]; readonly subject: Buffer; readonly publicKeyDer: Buffer; readonly keyType: KeyKind['type']; readonly authorityKeyId: Buffer }): readonly Buffer[] {
+/** Extensions of a leaf. A proxy's has one direction only, and is by that no X509-SVID (docs/decisions/0600). An empty subject makes subjectAltName critical (RFC 5280 4.2.1.6). */
+export function leafExtensions(leaf: { readonly purpose: CertificateIssued['purpose']; readonly names: readonly GeneralName[]; readonly subject: Buffer; readonly publicKeyDer: Buffer; readonly keyType: KeyKind['type']; readonly authorityKeyId: Buffer }): readonly Buffer[] {
   return [
     leaf.keyType === 'rsa' ? rsaLeafUsage : ecLeafUsage,
-    bothDirections,
+    leaf.purpose === 'proxy' ? clientOnly : bothDirections,
     notACa,
     extension(extensionIds.subjectKeyId, octetString(keyIdOf(leaf.publicKeyDer))),
     leaf.authorityKeyId,

@@ -1,7 +1,7 @@
 /** The admin API's routes: each checks the shape of its input and calls what does the work. docs/reference/admin-api.md describes them. */
 import * as z from 'zod';
 import { adminPaths, type ApplyRequest, type AssignmentList, type CertificateResult, type ExplainResult, type LedgerVerification, type ObjectList, type TokenResult, type WhoisResult } from '../api/admin.ts';
-import type { Authority } from '../ca/index.ts';
+import { defaultLifetimes, type Authority } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import { describeExplanation, explain } from '../core/plan/explain.ts';
 import { parseAddress } from '../core/ip-address.ts';
@@ -36,7 +36,14 @@ const ref = z.strictObject({ kind: z.string().max(64), namespace: z.string().max
 const applyBody = z.strictObject({ sources: z.array(z.strictObject({ file: z.string().max(4096), text })).min(1).max(10_000), dryRun: z.boolean().optional() });
 const removeBody = z.strictObject({ refs: z.array(ref).min(1).max(10_000), dryRun: z.boolean().optional() });
 const explainBody = z.strictObject({ subject: z.string().max(2048), target: z.string().max(512), authority: z.string().max(512).optional() });
-const tokenBody = z.strictObject({ spiffeId: z.string().max(2048), ttlMs: z.int().min(1_000).max(tokenLifetimeMs.max).default(tokenLifetimeMs.byDefault) });
+const tokenBody = z
+  .strictObject({
+    spiffeId: z.string().max(2048),
+    ttlMs: z.int().min(1_000).max(tokenLifetimeMs.max).default(tokenLifetimeMs.byDefault),
+    purpose: z.enum(['svid', 'proxy']).default('svid'),
+    lifetimeMs: z.int().min(60_000).max(defaultLifetimes.proxyMaxMs).optional(),
+  })
+  .refine(({ purpose, lifetimeMs }) => purpose === 'proxy' || lifetimeMs === undefined, { path: ['lifetimeMs'], message: 'is for proxy certificates; the control plane decides how long an SVID lives' });
 const csrBody = z.strictObject({ subject: z.string().min(1).max(64) });
 const importBody = z.strictObject({ certificatesPem: text.optional(), privateKeyPem: text.optional(), pkcs12: text.optional(), passphrase: z.string().max(1024).optional() });
 const certificateBody = z.strictObject({
@@ -115,11 +122,11 @@ export function createAdminRoutes(options: AdminRoutesOptions): Readonly<Record<
         fault: result.ok ? null : `${result.message} (record ${result.sequence}, ${result.file}, offset ${result.offset})`,
       } satisfies LedgerVerification);
     }),
-    [`POST ${adminPaths.tokens}`]: post(tokenBody, async ({ spiffeId, ttlMs }) => {
+    [`POST ${adminPaths.tokens}`]: post(tokenBody, async ({ spiffeId, ttlMs, purpose, lifetimeMs = defaultLifetimes.proxyMs }) => {
       const token = makeTokenText(randomBytes);
-      const bound = { spiffeId: ownSpiffeId(spiffeId), expiresAtMs: now() + ttlMs };
+      const bound = { spiffeId: ownSpiffeId(spiffeId), expiresAtMs: now() + ttlMs, ...(purpose === 'proxy' ? { proxyLifetimeMs: lifetimeMs } : {}) };
       await store.commit({ put: { tokens: { [tokenKey(token)!]: bound } } });
-      return json({ token, spiffeId: bound.spiffeId, expiresAt: new Date(bound.expiresAtMs).toISOString() } satisfies TokenResult);
+      return json({ token, spiffeId: bound.spiffeId, purpose, expiresAt: new Date(bound.expiresAtMs).toISOString() } satisfies TokenResult);
     }),
     [`GET ${adminPaths.ca}`]: () => json(caKeeper.status()),
     [`GET ${adminPaths.bundle}`]: () => ({ text: certificatesToPem(authority.trustBundle), contentType: 'application/x-pem-file' }),

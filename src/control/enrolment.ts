@@ -1,14 +1,14 @@
 /** The gRPC services of identity: a join token, or the SVID that a caller has, buys the next SVID. */
 import { unaryHandler, grpcServiceDefinition } from '../api/grpc-service.ts';
-import type { Authority } from '../ca/index.ts';
+import type { Authority, SvidRequest } from '../ca/index.ts';
 import { csrErrorCode, parseCsr } from '../core/x509/csr.ts';
 import { SallyportError } from '../core/errors.ts';
-import type { SpiffeId } from '../core/spiffe-id.ts';
-import { EnrolmentService, IdentityService } from '../proto/sallyport/v1alpha1/identity_pb.ts';
+import { leafPurposes, type LeafPurpose } from '../core/x509/x509-svid.ts';
+import { CertificatePurpose, EnrolmentService, IdentityService } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import type { StateStore } from '../store/index.ts';
 import type { Logger } from 'pino';
 import type { Issuance } from './issuance.ts';
-import { publicKeyHash, redeem, tokenKey } from './join-tokens.ts';
+import { publicKeyHash, purposeOf, redeem, tokenKey, type JoinToken } from './join-tokens.ts';
 import { peerOf, type MeshAdmission, type MeshService } from './mesh-listener.ts';
 import { createRateLimit } from './rate-limit.ts';
 import type { ControlSections } from './sections.ts';
@@ -32,7 +32,7 @@ export function createEnrolment({ store, authority, issuance, admission, now, lo
    * Spends the token for a key, or finds it spent by this key. Look-up and commit are in one turn, so that one key has it. A repeat
    * need not wait until the first is durable: what is issued for it is durable later.
    */
-  async function spend(text: string, publicKeyDer: Buffer, address: string): Promise<SpiffeId> {
+  async function spend(text: string, publicKeyDer: Buffer, purpose: LeafPurpose, address: string): Promise<JoinToken> {
     const key = tokenKey(text);
     const token = key === undefined ? undefined : store.get('tokens', key);
     const spent = redeem(token, publicKeyHash(publicKeyDer), now());
@@ -41,17 +41,20 @@ export function createEnrolment({ store, authority, issuance, admission, now, lo
       // One wording for all: a guesser learns nothing.
       throw new SallyportError('token-invalid', 'the join token is unknown, spent or expired', { hint: 'make a new one: sallyport token create SPIFFE-ID' });
     }
+    if (purposeOf(spent) !== purpose) {
+      throw new SallyportError('token-invalid', `the join token is for ${leafPurposes[purposeOf(spent)]}, not for ${leafPurposes[purpose]}`, { hint: `make one that is: sallyport token create --for ${purpose} ${spent.spiffeId}` });
+    }
     if (spent !== token) await store.commit({ put: { tokens: { [key]: spent } } });
-    return spent.spiffeId;
+    return spent;
   }
 
   /** Issues, or records why not, and answers either way. */
-  async function certify(spiffeId: SpiffeId, csr: Uint8Array, attestation: 'join-token' | 'certificate') {
+  async function certify(request: SvidRequest, attestation: 'join-token' | 'certificate') {
     try {
-      const issued = await issuance.issue(attestation, () => authority.issueSvid({ spiffeId, csr: Buffer.from(csr) }));
+      const issued = await issuance.issue(attestation, () => authority.issueSvid(request));
       return { spiffeId: issued.spiffeId, certificateChain: [...issued.chainDer], trustBundle: [...authority.trustBundle] };
     } catch (error) {
-      if (error instanceof SallyportError && !error.meaning.retriable) await issuance.refuse(spiffeId, error);
+      if (error instanceof SallyportError && !error.meaning.retriable) await issuance.refuse(request.spiffeId, error);
       throw error;
     }
   }
@@ -63,18 +66,21 @@ export function createEnrolment({ store, authority, issuance, admission, now, lo
       handlers: {
         enrol: unaryHandler(
           EnrolmentService.method.enrol,
-          async ({ joinToken, csr }, call) => {
+          async ({ joinToken, csr: csrBytes, purpose: purposeAsked }, call) => {
             // A request that cannot be granted does not cost the token.
-            const parsed = parseCsr(Buffer.from(csr));
+            const csr = Buffer.from(csrBytes);
+            const parsed = parseCsr(csr);
             if (!parsed.ok) throw new SallyportError(csrErrorCode(parsed.reason), parsed.detail);
-            let spiffeId: SpiffeId;
+            const purpose = purposeAsked === CertificatePurpose.PROXY ? 'proxy' : 'svid';
+            let token: JoinToken;
             try {
-              spiffeId = await spend(joinToken, parsed.request.publicKeyDer, call.getPeer().replace(/:[0-9]+$/, ''));
+              token = await spend(joinToken, parsed.request.publicKeyDer, purpose, call.getPeer().replace(/:[0-9]+$/, ''));
             } catch (error) {
               if (error instanceof SallyportError && error.code === 'token-invalid') await issuance.refuse(null, error);
               throw error;
             }
-            return await certify(spiffeId, csr, 'join-token');
+            const { spiffeId, proxyLifetimeMs } = token;
+            return await certify({ spiffeId, csr, purpose, ...lifetimeOf(proxyLifetimeMs) }, 'join-token');
           },
           onError,
         ),
@@ -85,10 +91,15 @@ export function createEnrolment({ store, authority, issuance, admission, now, lo
       handlers: {
         renew: unaryHandler(
           IdentityService.method.renew,
-          async ({ csr }, call) => await certify(peerOf(call, admission).spiffeId, csr, 'certificate'),
+          async ({ csr }, call) => {
+            const { spiffeId, serialNumber, purpose } = peerOf(call, admission);
+            return await certify({ spiffeId, csr: Buffer.from(csr), purpose, ...lifetimeOf(issuance.proxyLifetimeMs(serialNumber)) }, 'certificate');
+          },
           onError,
         ),
       },
     },
   ];
 }
+
+const lifetimeOf = (lifetimeMs: number | undefined): Pick<SvidRequest, 'lifetimeMs'> => (lifetimeMs === undefined ? {} : { lifetimeMs });

@@ -12,6 +12,8 @@ export interface Issuance {
   /** Records that somebody was refused. */
   refuse(spiffeId: string | null, error: SallyportError): Promise<void>;
   isRevoked(serialNumber: string): boolean;
+  /** How long the proxy certificate was granted for; undefined for other certificates, and for what is not known here. */
+  proxyLifetimeMs(serialNumber: string): number | undefined;
   /** Serial numbers that are not to be accepted though they have not expired. */
   revoked(): readonly string[];
   /** Revokes one certificate, or all that an identity still holds. A spent join token of the identity is then good for nothing more. Throws `not-found` where there is none. */
@@ -32,7 +34,7 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
   return {
     async issue(attestation, issueCertificate) {
       const issued = await issueCertificate();
-      const { spiffeId, serialNumber, notBeforeMs, notAfterMs, issuerFingerprint, purpose } = issued;
+      const { spiffeId, serialNumber, notBeforeMs, notAfterMs, issuerFingerprint, purpose, lifetimeMs } = issued;
       const record: LedgerRecord = {
         ...stamp(),
         type: 'certificate-issued',
@@ -44,13 +46,15 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
         purpose,
         attestation,
       };
-      await Promise.all([ledger.append(record), store.commit({ put: { certificates: { [serialNumber]: { spiffeId, notAfterMs } } } })]);
+      const certificate = { spiffeId, notAfterMs, ...(purpose === 'proxy' ? { proxyLifetimeMs: lifetimeMs } : {}) };
+      await Promise.all([ledger.append(record), store.commit({ put: { certificates: { [serialNumber]: certificate } } })]);
       return issued;
     },
     async refuse(spiffeId, { code, message }) {
       await ledger.append({ ...stamp(), type: 'issuance-refused', spiffeId, code, detail: message });
     },
     isRevoked: (serialNumber) => store.get('revocations', serialNumber) !== undefined,
+    proxyLifetimeMs: (serialNumber) => store.get('certificates', serialNumber)?.proxyLifetimeMs,
     revoked: () => [...store.entries('revocations')].filter(([, { notAfterMs }]) => notAfterMs > now()).map(([serialNumber]) => serialNumber).sort(),
     async revoke({ serialNumber, spiffeId }) {
       const found = [...store.entries('certificates')].filter(

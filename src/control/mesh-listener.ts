@@ -12,7 +12,7 @@ import type { Logger } from 'pino';
 import { SallyportError } from '../core/errors.ts';
 import { createGrpcServer } from '../grpc/index.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
-import { parseX509Svid, type X509SvidParse } from '../core/x509/x509-svid.ts';
+import { parseMeshCertificate, type LeafPurpose, type MeshCertificateParse } from '../core/x509/x509-svid.ts';
 import type { ControlIdentity } from './control-identity.ts';
 import { listening } from './listening.ts';
 
@@ -71,10 +71,11 @@ function tlsOptions({ certificateChainPem, privateKeyPem, trustBundlePem }: Cont
 export interface MeshPeer {
   readonly spiffeId: SpiffeId;
   readonly serialNumber: string;
+  readonly purpose: LeafPurpose;
 }
 
 /** What a connection's certificate proves, read once. */
-const peers = new WeakMap<PeerCertificate, X509SvidParse>();
+const peers = new WeakMap<PeerCertificate, MeshCertificateParse>();
 
 /** What a caller must be, beside verified. */
 export interface MeshAdmission {
@@ -83,12 +84,12 @@ export interface MeshAdmission {
   readonly now: () => number;
 }
 
-/** Who calls. Throws `attestation-failed` for whoever shows no verified SVID of this trust domain that is still valid, `identity-revoked` for a revoked one. */
+/** Who calls. Throws `attestation-failed` for whoever shows no verified SVID or proxy certificate of this trust domain that is still valid, `identity-revoked` for a revoked one. */
 export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, { trustDomain, isRevoked, now }: MeshAdmission): MeshPeer {
   // There is none where TLS did not accept it.
   const certificate = call.getAuthContext().sslPeerCertificate;
   if (certificate === undefined) throw new SallyportError('attestation-failed', 'no client certificate that the trust bundle verifies', { hint: 'enrol first, with a join token' });
-  const parsed = peers.get(certificate) ?? parseX509Svid(certificate.raw);
+  const parsed = peers.get(certificate) ?? parseMeshCertificate(certificate.raw);
   peers.set(certificate, parsed);
   if (!parsed.ok) throw new SallyportError('attestation-failed', `the client certificate is not an X509-SVID: ${parsed.detail}`);
   const { spiffeId, serialNumber, notAfterMs } = parsed.svid;
@@ -96,5 +97,5 @@ export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthCon
   if (notAfterMs <= now()) throw new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint: 'enrol again, with a new join token' });
   if (trustDomainOf(spiffeId) !== trustDomain) throw new SallyportError('attestation-failed', `${spiffeId} is not of trust domain ${trustDomain}`);
   if (isRevoked(serialNumber)) throw new SallyportError('identity-revoked', `certificate ${serialNumber} of ${spiffeId} is revoked`, { hint: 'enrol again, with a new join token' });
-  return { spiffeId, serialNumber };
+  return { spiffeId, serialNumber, purpose: parsed.purpose };
 }

@@ -5,6 +5,8 @@ import type { JoinToken } from './join-tokens.ts';
 export interface IssuedCertificate {
   readonly spiffeId: string;
   readonly notAfterMs: number;
+  /** Of a proxy certificate: what its renewal gets again. */
+  readonly proxyLifetimeMs?: number;
 }
 
 /** What the control plane keeps in the store beside desired state and assignments. */

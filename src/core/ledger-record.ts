@@ -94,7 +94,7 @@ export interface CertificateIssued extends RecordBase {
   readonly notAfter: string;
   /** SHA-256 of the issuing CA certificate, hexadecimal. */
   readonly issuerFingerprint: string;
-  readonly purpose: 'svid' | 'server' | 'admin';
+  readonly purpose: 'svid' | 'server' | 'admin' | 'proxy';
   /** How the caller proved who it is. */
   readonly attestation: 'join-token' | 'certificate' | 'operator';
 }

@@ -2,7 +2,8 @@
  * Identity: how a gateway or an agent comes to an X509-SVID and keeps it valid.
  *
  * Lives here: `identity.ts` (the shell that enrols, renews and tells; when is `core/renewal.ts`), `svid.ts` (whether an answer
- * is believed), `identity-store.ts` and `file-set.ts` (on disk), `join-token.ts`, `trust-bundle-secret.ts` (new trust anchors by SDS).
+ * is believed), `identity-store.ts` and `file-set.ts` (on disk), `join-token.ts`, `trust-bundle-secret.ts` (new trust anchors by SDS),
+ * `proxy-certificate.ts` (once a call, for proxies that cannot enrol themselves).
  *
  * Invariants:
  * - A join token goes only to a server whose chain leads to the trust bundle and whose SPIFFE ID is the control plane's.
@@ -18,4 +19,6 @@ export type { Identity, IdentityOptions, IdentityStatus } from './identity.ts';
 export { readFileSet, replaceFileSet } from './file-set.ts';
 export type { FileSet } from './file-set.ts';
 export { joinTokenFile } from './join-token.ts';
+export { obtainProxyCertificate } from './proxy-certificate.ts';
+export type { ProxyCertificate, ProxyCertificateOptions } from './proxy-certificate.ts';
 export { readTrustBundleSecret, trustBundleSubscription } from './trust-bundle-secret.ts';

@@ -3,7 +3,7 @@ import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { SallyportError } from '../core/errors.ts';
 import { certificatesOfPem, certificatesToPem } from '../core/x509/pem.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
-import { parseX509Svid } from '../core/x509/x509-svid.ts';
+import { leafPurposes, parseMeshCertificate, type LeafPurpose } from '../core/x509/x509-svid.ts';
 import type { WorkloadIdentity } from './identity-source.ts';
 
 const chainLengthMax = 8;
@@ -19,9 +19,11 @@ export interface SvidMaterial {
 
 export interface SvidExpectation {
   readonly trustDomain: TrustDomain;
-  /** Set once the identity is known: a renewal must not change it. */
+  /** Set where the identity is known: a renewal must not change it. */
   readonly spiffeId?: SpiffeId;
   readonly nowMs: number;
+  /** Default `svid`. */
+  readonly purpose?: LeafPurpose;
 }
 
 export interface AcceptedSvid {
@@ -30,20 +32,21 @@ export interface AcceptedSvid {
 }
 
 /**
- * The identity, if the leaf is an X509-SVID of the trust domain, not expired, for this very key, and the chain leads to an
+ * The identity, if the leaf is an X509-SVID (or a proxy certificate, where that is expected) of the trust domain, not expired, for this very key, and the chain leads to an
  * anchor of the bundle. Throws SallyportError `certificate-invalid` with the reason otherwise. Whether the leaf is valid
  * already is not asked: a clock that is behind the control plane's must not stop an enrolment.
  */
-export function acceptSvid(material: SvidMaterial, expected: SvidExpectation): AcceptedSvid {
+export function acceptSvid(material: SvidMaterial, { purpose = 'svid', ...expected }: SvidExpectation): AcceptedSvid {
   const chain = readCertificates(material.chain, 'certificate chain', chainLengthMax);
   const bundle = readCertificates(material.bundle, 'trust bundle', bundleLengthMax);
   const leaf = chain[0]!;
 
-  const parsed = parseX509Svid(leaf.raw);
+  const parsed = parseMeshCertificate(leaf.raw);
   if (!parsed.ok) throw refusal(parsed.detail);
+  if (parsed.purpose !== purpose) throw refusal(`it is ${leafPurposes[parsed.purpose]}, not ${leafPurposes[purpose]}`);
   const { spiffeId, notBeforeMs } = parsed.svid;
   if (trustDomainOf(spiffeId) !== expected.trustDomain) throw refusal(`"${spiffeId}" is not in the trust domain "${expected.trustDomain}"`);
-  if (expected.spiffeId !== undefined && spiffeId !== expected.spiffeId) throw refusal(`"${spiffeId}" is not the identity held, "${expected.spiffeId}"`);
+  if (expected.spiffeId !== undefined && spiffeId !== expected.spiffeId) throw refusal(`"${spiffeId}" is not the identity expected, "${expected.spiffeId}"`);
   if (!leaf.checkPrivateKey(material.privateKey)) throw refusal('its public key is not that of the key made for it');
 
   const path = pathToAnchor(chain, bundle, expected.nowMs);

@@ -88,6 +88,19 @@ describe('the certificate authority', () => {
     for (const lifetimeMs of [0, -1, Number.NaN]) await assert.rejects(authority.issueSvid({ spiffeId: productpage, csr, lifetimeMs }), refusedWith('request-invalid'));
   });
 
+  it('issues certificates for proxies, which openssl takes from a client and from no server, for 30 days and 397 at most', async () => {
+    const { authority, clock, pki } = await demoAuthority();
+    clock.nowMs = Math.floor(clock.nowMs / 1000) * 1000;
+    for (const [wished, given] of [[undefined, 30], [90, 90], [1_000, 397]] as const) {
+      const issued = await authority.issueSvid({ spiffeId: productpage, csr, purpose: 'proxy', ...(wished === undefined ? {} : { lifetimeMs: wished * 24 * hourMs }) });
+      assert.match(verify(authority, issued, 'sslclient'), /X509v3 Extended Key Usage: *\n *TLS Web Client Authentication\n/);
+      assert.throws(() => verify(authority, issued, 'sslserver'));
+      assert.equal(parseX509Svid(issued.chainDer[0]!).ok, false, 'it is no SVID to anyone');
+      assert.equal(issued.lifetimeMs, given * 24 * hourMs);
+      assert.equal(issued.notAfterMs, Math.min(clock.nowMs + issued.lifetimeMs, pki.intermediate.chain.notAfterMs));
+    }
+  });
+
   it('never lets a certificate outlive its issuer, and stops when the issuer is at its end', async () => {
     const { authority, pki, clock } = await demoAuthority();
     const endMs = pki.intermediate.chain.notAfterMs;

@@ -201,7 +201,15 @@ describe('sallyport: identity', () => {
       assert.match(out, /^sallyport-join-[A-Za-z0-9_-]{43}\n$/);
       assert.match(err, new RegExp(`^for ${bigip}, once, until 20[0-9TZ:.-]+\\n$`));
       const json = JSON.parse((await sallyport(['token', 'create', bigip, '-o', 'json'])).out) as TokenResult;
-      assert.deepEqual(Object.keys(json), ['token', 'spiffeId', 'expiresAt']);
+      assert.deepEqual(Object.keys(json), ['token', 'spiffeId', 'purpose', 'expiresAt']);
+    });
+
+    it('--for proxy makes one that buys what an Envoy needs, for as long as --lifetime says', async () => {
+      const json = JSON.parse((await sallyport(['token', 'create', bigip, '--for', 'proxy', '--lifetime', '90d', '-o', 'json'])).out) as TokenResult;
+      assert.equal(json.purpose, 'proxy');
+      for (const args of [['--for', 'server'], ['--for', 'proxy', '--lifetime', '400d'], ['--for', 'proxy', '--lifetime', 'long'], ['--lifetime', '1h']]) {
+        assert.equal((await sallyport(['token', 'create', bigip, ...args])).status, 2, args.join(' '));
+      }
     });
 
     it('refuses what is no identity, no span or too long', async () => {

@@ -37,7 +37,7 @@ describe('the SVIDs of proxies', () => {
           assert.ok(parsed.ok);
           keys.add(parsed.request.publicKeyDer.toString('hex'));
           const chainDer = [...certificatesOfPem(pki.issue(spiffeId).certificateChainPem)];
-          return Promise.resolve({ spiffeId, chainDer, notBeforeMs: Date.now(), notAfterMs: Date.now() + lifetimeMs, serialNumber: '01', issuerFingerprint: 'f', purpose: 'svid' } satisfies IssuedCertificate);
+          return Promise.resolve({ spiffeId, chainDer, notBeforeMs: Date.now(), notAfterMs: Date.now() + lifetimeMs, lifetimeMs, serialNumber: '01', issuerFingerprint: 'f', purpose: 'svid' } satisfies IssuedCertificate);
         },
       },
       issue: async (attestation, run) => {

@@ -53,7 +53,7 @@ describe('an answered svid', () => {
     { it: 'a CA certificate as leaf', material: () => ({ ...good, chain: good.chain.slice(1) }), message: /CA certificate/ },
     { it: 'two identities', material: () => twoUris, message: /2 URIs/ },
     { it: 'another trust domain', expectation: () => ({ trustDomain: 'example.org' as TrustDomain }), message: /not in the trust domain "example.org"/ },
-    { it: 'another identity', expectation: () => ({ spiffeId: `${id}-v2` as SpiffeId }), message: /not the identity held/ },
+    { it: 'another identity', expectation: () => ({ spiffeId: `${id}-v2` as SpiffeId }), message: /not the identity expected/ },
     { it: 'an expired one', expectation: () => ({ nowMs: Date.now() + 2 * dayMs }), message: /expired at/ },
     { it: 'an expired anchor', expectation: () => ({ nowMs: Date.now() + 31 * dayMs }), message: /does not lead/ },
   ];

@@ -5,7 +5,7 @@ import { createCsr } from '../../core/x509/csr.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { certificatesOfPem, toPem } from '../../core/x509/pem.ts';
-import { parseX509Svid } from '../../core/x509/x509-svid.ts';
+import { parseMeshCertificate } from '../../core/x509/x509-svid.ts';
 import { adminClientOf, readBytes, readPassphrase, withServerOptions, writeFile, type CliContext } from '../context.ts';
 import { printable } from '../output.ts';
 
@@ -65,16 +65,16 @@ export function addCert(program: Command, context: CliContext): void {
     .command('inspect')
     .summary('say what a certificate proves')
     .argument('<file>', 'PEM or DER')
-    .addHelpText('after', '\nEXIT CODES\n  0 an X509-SVID   1 not one, with the reason')
+    .addHelpText('after', '\nEXIT CODES\n  0 an X509-SVID or a proxy certificate   1 neither, with the reason')
     .action((file: string) => {
       const certificates = readCertificates(file);
       certificates.forEach((certificate, index) => {
-        const parsed = parseX509Svid(certificate.raw);
+        const parsed = parseMeshCertificate(certificate.raw);
         if (index === 0 && !parsed.ok) context.setExitStatus(1);
         context.out(
           [
             `certificate ${index + 1} of ${certificates.length}`,
-            `  ${parsed.ok ? `X509-SVID of ${parsed.svid.spiffeId}` : certificate.ca ? 'CA certificate' : `not an X509-SVID: ${parsed.detail}`}`,
+            `  ${parsed.ok ? `${parsed.purpose === 'svid' ? 'X509-SVID' : 'proxy certificate'} of ${parsed.svid.spiffeId}` : certificate.ca ? 'CA certificate' : `not an X509-SVID: ${parsed.detail}`}`,
             `  subject      ${printable(oneLine(certificate.subject) || '(empty)')}`,
             `  issuer       ${printable(oneLine(certificate.issuer))}`,
             `  serial       ${certificate.serialNumber.toLowerCase()}`,

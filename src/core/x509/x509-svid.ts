@@ -23,16 +23,33 @@ export const svidRefusals = [
 ] as const;
 export type SvidRefusal = (typeof svidRefusals)[number];
 
-export type X509SvidParse =
-  | { readonly ok: true; readonly svid: X509Svid }
-  /** `detail` is one sentence, safe to print. */
-  | { readonly ok: false; readonly reason: SvidRefusal; readonly detail: string };
+/** `detail` is one sentence, safe to print. */
+interface Refused {
+  readonly ok: false;
+  readonly reason: SvidRefusal;
+  readonly detail: string;
+}
+
+export type X509SvidParse = { readonly ok: true; readonly svid: X509Svid } | Refused;
+
+/** Whom a leaf proves an identity to: anyone, or the control plane alone (docs/decisions/0600). */
+export type LeafPurpose = 'svid' | 'proxy';
+/** As a sentence names it. */
+export const leafPurposes: Readonly<Record<LeafPurpose, string>> = { svid: 'an X509-SVID', proxy: 'a proxy certificate' };
+export type MeshCertificateParse = { readonly ok: true; readonly svid: X509Svid; readonly purpose: LeafPurpose } | Refused;
 
 /**
  * The identity in a leaf certificate, or why it names none. Looks at the certificate alone: signature, chain, validity and trust
  * domain are the caller's (TLS's) to check. About 10 us, once a connection.
  */
 export function parseX509Svid(der: Buffer): X509SvidParse {
+  const parsed = parseMeshCertificate(der);
+  if (!parsed.ok || parsed.purpose === 'svid') return parsed;
+  return refuse('extended-key-usage', 'the certificate is for a client of the control plane alone: its extended key usage has no serverAuth'); // 4.4
+}
+
+/** The same for what the control plane is shown: an SVID, or a proxy certificate, which is like one but for having clientAuth only. */
+export function parseMeshCertificate(der: Buffer): MeshCertificateParse {
   const parsed = parseCertificate(der);
   if (!parsed.ok) return refuse('certificate-malformed', parsed.detail);
   const { certificate } = parsed;
@@ -42,9 +59,8 @@ export function parseX509Svid(der: Buffer): X509SvidParse {
   if (keyUsage === null) return refuse('key-usage', 'the certificate has no key usage'); // 4.3
   if ((keyUsage & (keyUsages.keyCertSign | keyUsages.crlSign)) !== 0) return refuse('key-usage', 'the key may sign certificates or revocation lists, which a leaf must not');
   if ((keyUsage & keyUsages.digitalSignature) === 0) return refuse('key-usage', 'the key may not be used for digital signatures');
-  if (extendedKeyUsage !== null && !(extendedKeyUsage.includes(clientAuth) && extendedKeyUsage.includes(serverAuth))) {
-    return refuse('extended-key-usage', 'the extended key usage does not have both clientAuth and serverAuth'); // 4.4
-  }
+  const purpose = purposeOf(extendedKeyUsage);
+  if (purpose === undefined) return refuse('extended-key-usage', 'the extended key usage does not have both clientAuth and serverAuth'); // 4.4
 
   const names = subjectAltNames ?? [];
   if (names.some(({ tag, content }) => tag === generalNameTags.dns && /^spiffe:/i.test(content.toString('latin1')))) {
@@ -58,7 +74,12 @@ export function parseX509Svid(der: Buffer): X509SvidParse {
   if (!spiffeId.id.includes('/', 'spiffe://'.length)) return refuse('spiffe-id-without-path', `"${spiffeId.id}" names a trust domain, not a workload`); // 3.1
 
   const { serialNumber, notBeforeMs, notAfterMs } = certificate;
-  return { ok: true, svid: { spiffeId: spiffeId.id, serialNumber, notBeforeMs, notAfterMs } };
+  return { ok: true, svid: { spiffeId: spiffeId.id, serialNumber, notBeforeMs, notAfterMs }, purpose };
 }
 
-const refuse = (reason: SvidRefusal, detail: string): X509SvidParse => ({ ok: false, reason, detail });
+function purposeOf(extendedKeyUsage: readonly string[] | null): LeafPurpose | undefined {
+  if (extendedKeyUsage === null || (extendedKeyUsage.includes(clientAuth) && extendedKeyUsage.includes(serverAuth))) return 'svid';
+  return extendedKeyUsage.length === 1 && extendedKeyUsage[0] === clientAuth ? 'proxy' : undefined;
+}
+
+const refuse = (reason: SvidRefusal, detail: string): Refused => ({ ok: false, reason, detail });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import fc from 'fast-check';
 import { parseCertificate } from '../../../src/core/x509/certificate.ts';
-import { parseX509Svid, svidRefusals } from '../../../src/core/x509/x509-svid.ts';
+import { parseMeshCertificate, parseX509Svid, svidRefusals } from '../../../src/core/x509/x509-svid.ts';
 import { derOf, productpage, workspace, type Workspace } from '../../ca/openssl.ts';
 
 const leaf = { basicConstraints: 'critical,CA:FALSE', keyUsage: 'critical,digitalSignature', extendedKeyUsage: 'clientAuth,serverAuth', subjectAltName: `critical,URI:${productpage}` };
@@ -40,6 +40,17 @@ describe('an X509-SVID', () => {
     ['of another trust domain, which TLS judges', { ...leaf, subjectAltName: 'URI:spiffe://partner.example/ns/a/sa/b' }],
   ];
   for (const [what, extensions] of accepted) it(`is accepted ${what}`, () => assert.equal(parseX509Svid(made(extensions)).ok, true));
+
+  it('is told from a proxy certificate, which has clientAuth alone', () => {
+    const purpose = (extensions: Extensions) => {
+      const parsed = parseMeshCertificate(made(extensions));
+      return parsed.ok ? parsed.purpose : parsed.reason;
+    };
+    assert.equal(purpose(leaf), 'svid');
+    assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth' }), 'proxy');
+    assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth,codeSigning' }), 'extended-key-usage');
+    assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth', subjectAltName: 'URI:spiffe://cluster.local' }), 'spiffe-id-without-path');
+  });
 
   const refused: readonly [what: string, reason: (typeof svidRefusals)[number], extensions: Extensions][] = [
     ['a CA certificate', 'is-a-ca', { ...leaf, basicConstraints: 'critical,CA:TRUE', keyUsage: 'critical,digitalSignature,keyCertSign' }],

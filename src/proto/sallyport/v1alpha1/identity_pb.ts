@@ -4,15 +4,15 @@
 // @generated from file sallyport/v1alpha1/identity.proto (package sallyport.v1alpha1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Message } from "@bufbuild/protobuf";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sallyport/v1alpha1/identity.proto.
  */
 export const file_sallyport_v1alpha1_identity: GenFile = /*@__PURE__*/
-  fileDesc("CiFzYWxseXBvcnQvdjFhbHBoYTEvaWRlbnRpdHkucHJvdG8SEnNhbGx5cG9ydC52MWFscGhhMSIvCgxFbnJvbFJlcXVlc3QSEgoKam9pbl90b2tlbhgBIAEoCRILCgNjc3IYAiABKAwiGwoMUmVuZXdSZXF1ZXN0EgsKA2NzchgBIAEoDCJSCgxTdmlkUmVzcG9uc2USEQoJc3BpZmZlX2lkGAEgASgJEhkKEWNlcnRpZmljYXRlX2NoYWluGAIgAygMEhQKDHRydXN0X2J1bmRsZRgDIAMoDDJfChBFbnJvbG1lbnRTZXJ2aWNlEksKBUVucm9sEiAuc2FsbHlwb3J0LnYxYWxwaGExLkVucm9sUmVxdWVzdBogLnNhbGx5cG9ydC52MWFscGhhMS5TdmlkUmVzcG9uc2UyXgoPSWRlbnRpdHlTZXJ2aWNlEksKBVJlbmV3EiAuc2FsbHlwb3J0LnYxYWxwaGExLlJlbmV3UmVxdWVzdBogLnNhbGx5cG9ydC52MWFscGhhMS5TdmlkUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("CiFzYWxseXBvcnQvdjFhbHBoYTEvaWRlbnRpdHkucHJvdG8SEnNhbGx5cG9ydC52MWFscGhhMSJoCgxFbnJvbFJlcXVlc3QSEgoKam9pbl90b2tlbhgBIAEoCRILCgNjc3IYAiABKAwSNwoHcHVycG9zZRgDIAEoDjImLnNhbGx5cG9ydC52MWFscGhhMS5DZXJ0aWZpY2F0ZVB1cnBvc2UiGwoMUmVuZXdSZXF1ZXN0EgsKA2NzchgBIAEoDCJSCgxTdmlkUmVzcG9uc2USEQoJc3BpZmZlX2lkGAEgASgJEhkKEWNlcnRpZmljYXRlX2NoYWluGAIgAygMEhQKDHRydXN0X2J1bmRsZRgDIAMoDCpRChJDZXJ0aWZpY2F0ZVB1cnBvc2USHAoYQ0VSVElGSUNBVEVfUFVSUE9TRV9TVklEEAASHQoZQ0VSVElGSUNBVEVfUFVSUE9TRV9QUk9YWRABMl8KEEVucm9sbWVudFNlcnZpY2USSwoFRW5yb2wSIC5zYWxseXBvcnQudjFhbHBoYTEuRW5yb2xSZXF1ZXN0GiAuc2FsbHlwb3J0LnYxYWxwaGExLlN2aWRSZXNwb25zZTJeCg9JZGVudGl0eVNlcnZpY2USSwoFUmVuZXcSIC5zYWxseXBvcnQudjFhbHBoYTEuUmVuZXdSZXF1ZXN0GiAuc2FsbHlwb3J0LnYxYWxwaGExLlN2aWRSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message sallyport.v1alpha1.EnrolRequest
@@ -29,6 +29,11 @@ export type EnrolRequest = Message<"sallyport.v1alpha1.EnrolRequest"> & {
    * @generated from field: bytes csr = 2;
    */
   csr: Uint8Array;
+
+  /**
+   * @generated from field: sallyport.v1alpha1.CertificatePurpose purpose = 3;
+   */
+  purpose: CertificatePurpose;
 };
 
 /**
@@ -87,6 +92,36 @@ export const SvidResponseSchema: GenMessage<SvidResponse> = /*@__PURE__*/
   messageDesc(file_sallyport_v1alpha1_identity, 2);
 
 /**
+ * @generated from enum sallyport.v1alpha1.CertificatePurpose
+ */
+export const CertificatePurpose = {
+  /**
+   * An X509-SVID: short-lived, and shown to every peer.
+   *
+   * @generated from enum value: CERTIFICATE_PURPOSE_SVID = 0;
+   */
+  SVID: 0,
+
+  /**
+   * A proxy certificate: long-lived, and good only to get a proxy's configuration and secrets from the control plane by.
+   *
+   * @generated from enum value: CERTIFICATE_PURPOSE_PROXY = 1;
+   */
+  PROXY: 1,
+} as const;
+
+/**
+ * @generated from enum sallyport.v1alpha1.CertificatePurpose
+ */
+export type CertificatePurpose = (typeof CertificatePurpose)[keyof typeof CertificatePurpose] | UnknownEnum;
+
+/**
+ * Describes the enum sallyport.v1alpha1.CertificatePurpose.
+ */
+export const CertificatePurposeSchema: GenEnum<CertificatePurpose> = /*@__PURE__*/
+  enumDesc(file_sallyport_v1alpha1_identity, 0);
+
+/**
  * Served with server-side TLS only, since the caller has no certificate yet.
  *
  * @generated from service sallyport.v1alpha1.EnrolmentService
@@ -94,7 +129,8 @@ export const SvidResponseSchema: GenMessage<SvidResponse> = /*@__PURE__*/
 export const EnrolmentService: GenService<{
   /**
    * Spends a join token on the key of the CSR. The SPIFFE ID is the one that the token is bound to. Until the token expires the
-   * same key may ask again, for an answer that was lost; any other key is refused.
+   * same key may ask again, for an answer that was lost; any other key is refused. A token that is for another purpose than the
+   * request is refused and not spent.
    *
    * @generated from rpc sallyport.v1alpha1.EnrolmentService.Enrol
    */
@@ -113,7 +149,7 @@ export const EnrolmentService: GenService<{
  */
 export const IdentityService: GenService<{
   /**
-   * Certifies a new key for the identity of the client certificate.
+   * Certifies a new key for the identity of the client certificate, and for its purpose.
    *
    * @generated from rpc sallyport.v1alpha1.IdentityService.Renew
    */
