@@ -25,6 +25,7 @@ export const adminPaths = {
   livez: '/livez',
   metrics: '/metrics',
   objects: '/v1alpha1/objects',
+  proxyConfig: '/v1alpha1/proxies/config',
   readyz: '/readyz',
   remove: '/v1alpha1/delete',
   revocations: '/v1alpha1/revocations',
@@ -204,6 +205,24 @@ export interface ProxyStatus {
   readonly revisionsBehind: number | null;
   /** Why a stream of its identity was last refused or ended; null for none. */
   readonly trouble: { readonly reason: string; readonly at: string; readonly count: number } | null;
+}
+
+/** GET proxies/config?name= */
+export interface ProxyConfigResult {
+  readonly node: string;
+  readonly class: 'sallyport' | 'envoy';
+  readonly revision: string | null;
+  /** What it subscribes to, by type and name. */
+  readonly resources: readonly ProxyResource[];
+}
+
+export interface ProxyResource {
+  readonly typeUrl: string;
+  readonly name: string;
+  readonly version: string;
+  readonly state: 'SYNCED' | 'STALE' | 'NOT_SENT' | 'ERROR';
+  /** The message as JSON, with Envoy's field names; a hash in the place of a private key. */
+  readonly content: unknown;
 }
 
 export interface ProxyTypeStatus {

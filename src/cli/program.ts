@@ -14,6 +14,9 @@ import { addGet } from './commands/get.ts';
 import { addLedger } from './commands/ledger.ts';
 import { addDeregister, addRegister } from './commands/register.ts';
 import { addServe } from './commands/serve.ts';
+import { addProxyConfig } from './commands/proxy-config.ts';
+import { addProxyStatus } from './commands/proxy-status.ts';
+import { addRender } from './commands/render.ts';
 import { addStatus } from './commands/status.ts';
 import { addToken } from './commands/token.ts';
 import { addValidate } from './commands/validate.ts';
@@ -33,8 +36,8 @@ export function createProgram(context: CliContext): Command {
     .addHelpText('after', '\nEXIT CODES\n  0 ok   1 negative answer or differences   2 usage or invalid input   3 not found\n  4 not authorised   5 conflict or exhausted   6 unavailable or timed out   70 bug');
   const groups: readonly [string, readonly ((program: Command, context: CliContext) => void)[]][] = [
     ['Run:', [addServe, addGateway, addAgent]],
-    ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate]],
-    ['Answers:', [addExplain, addWhois, addLedger, addStatus]],
+    ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender]],
+    ['Answers:', [addExplain, addWhois, addLedger, addStatus, addProxyStatus, addProxyConfig]],
     ['Identity:', [addToken, addCa, addCert]],
     ['Other:', [addCompletion, addVersion]],
   ];

@@ -23,6 +23,7 @@ import { listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './
 import { createControlMetrics } from './metrics.ts';
 import { createPlanner } from './planner.ts';
 import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
+import { proxyConfig } from './proxy-config.ts';
 import { proxyStatuses } from './proxy-status.ts';
 import { createProxySvids } from './proxy-svids.ts';
 import { createPublisher } from './publisher.ts';
@@ -213,8 +214,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     [`GET ${adminPaths.readyz}`]: () => (identity === undefined ? { text: 'no CA\n', contentType: 'text/plain', status: 503 } : { text: 'ok\n', contentType: 'text/plain' }),
     [`GET ${adminPaths.metrics}`]: async () => ({ text: await metrics.render(), contentType: metrics.contentType }),
   };
-  const statusRoute: Readonly<Record<string, HttpRoute>> = { [`GET ${adminPaths.status}`]: () => ({ json: status() }) };
-  const routes = createAdminRoutes({ planner, store, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes: { ...probes, ...statusRoute } });
+  const statusRoutes: Readonly<Record<string, HttpRoute>> = {
+    [`GET ${adminPaths.status}`]: () => ({ json: status() }),
+    [`GET ${adminPaths.proxyConfig}`]: ({ query }) => ({ json: proxyConfig(cache, planner.plan.gateways, query.get('name') ?? '') }),
+  };
+  const routes = createAdminRoutes({ planner, store, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes: { ...probes, ...statusRoutes } });
   if (probe !== null) opened.defer(closing(await listenOnPlainHttp(probe, createHttpRouter({ routes: probes, bodyBytesMax: 0, log, authorize: () => 'probe' }))));
   opened.defer(closing(await listenOnUnixSocket(socketPath, createHttpRouter({ routes, bodyBytesMax, log, authorize: () => `unix:${process.getuid?.() ?? 0}` }))));
   await takeCa();

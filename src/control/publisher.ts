@@ -43,6 +43,10 @@ const revisionsMax = 1_000;
 /** A service port is encoded once, however many plans and gateways it is in. */
 const encodedServicePorts = new WeakMap<ServicePort, Resource>();
 const encodedEnvoyResources = new WeakMap<EnvoyResource, Resource>();
+const renderedAs = new WeakMap<Resource, EnvoyResource>();
+
+/** What a resource that was published for an Envoy was rendered as; undefined for any other. */
+export const envoyResourceOf = (resource: Resource): EnvoyResource | undefined => renderedAs.get(resource);
 
 export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
   let published: Published | undefined;
@@ -134,6 +138,7 @@ function encodedEnvoyResource(rendered: EnvoyResource): Resource {
   if (known !== undefined) return known;
   const resource = createResource({ name: rendered.name, typeUrl: rendered.typeUrl, value: encodeResource(rendered) });
   encodedEnvoyResources.set(rendered, resource);
+  renderedAs.set(resource, rendered);
   return resource;
 }
 

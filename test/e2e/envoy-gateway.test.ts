@@ -1,6 +1,7 @@
 /** A stock Envoy as an egress gateway, told what to do by our control plane and nothing else. */
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
+import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { enrol } from '../../src/api/enrolment-client.ts';
 import { adminPaths, type StatusResult } from '../../src/api/admin.ts';
@@ -13,6 +14,7 @@ import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { startTestControl, type TestControl } from '../support/control.ts';
 import { startEnvoy, type Envoy } from '../support/envoy.ts';
 import { requirePeer } from '../support/peers.ts';
+import { commandLine, type CommandLine } from '../cli/support/command-line.ts';
 import { startWitness, type Witness } from './support/witness.ts';
 
 const gatewayIdentity = 'spiffe://cluster.local/ns/sallyport-system/sa/egress-1' as SpiffeId;
@@ -26,10 +28,11 @@ interface Svid {
 }
 
 describe('a stock Envoy as a gateway', () => {
-  let program: string;
   let control: TestControl;
   let envoy: Envoy;
   let witness: Witness;
+  /** Undone after all, the last first. */
+  const undo: (() => unknown)[] = [];
   let gatewayPort: number;
   const open = new Set<Dialogue>();
 
@@ -90,13 +93,16 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     return seen.split(':')[0]!;
   }
 
+  const sallyport: CommandLine = (...args) => commandLine(join(control.directory, 'admin.sock'))(...args);
   const status = () => control.admin.get<StatusResult>(adminPaths.status);
 
   before(async function () {
-    program = requirePeer(this, 'envoy');
+    const program = requirePeer(this, 'envoy');
     witness = await startWitness();
+    undo.push(() => witness.close());
     [gatewayPort] = (await findFreePorts(1)) as [number];
     control = await startTestControl();
+    undo.push(() => control.close());
     await control.admin.post(adminPaths.caInit, {});
     await control.apply(manifests());
     const { trustBundlePem, ...identity } = await svidOf(gatewayIdentity);
@@ -104,12 +110,11 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     envoy = await startEnvoy(program, (socketPath) =>
       renderEnvoyBootstrap({ nodeId: gatewayIdentity, controlPlane: { host: '127.0.0.1', port: control.control.meshPort! }, controlIdentity: mesh.identity, identity: { kind: 'inline', ...identity, trustBundlePem }, admin: { socketPath } }),
     );
+    undo.push(() => envoy.stop());
     await waitFor('the gateway', 10_000, async () => ((await status()).proxies.some(({ class: form, types }) => form === 'envoy' && types.length >= 3 && types.every(({ state }) => state === 'SYNCED')) ? true : undefined));
   });
   after(async () => {
-    await envoy?.stop();
-    await control?.close();
-    witness?.close();
+    for (const step of undo.reverse()) await step();
   });
   afterEach(() => {
     for (const dialogue of open) dialogue.socket.destroy();
@@ -118,7 +123,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
 
   it('lets identities out from their own addresses, many at the same moment', async () => {
     const svids = { bookinfo: await svidOf('spiffe://cluster.local/ns/bookinfo/sa/productpage'), reports: await svidOf('spiffe://cluster.local/ns/reports/sa/batch') };
-    const names = Array.from({ length: 60 }, (_, index) => (index % 2 === 0 ? 'bookinfo' : 'reports') as const);
+    const names = Array.from({ length: 60 }, (_, index): keyof typeof addresses => (index % 2 === 0 ? 'bookinfo' : 'reports'));
     assert.deepEqual(await Promise.all(names.map((name) => departure(svids[name]))), names.map((name) => addresses[name]));
   });
 
@@ -151,6 +156,24 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     const [proxy] = proxies.filter(({ class: form }) => form === 'envoy');
     assert.deepEqual([proxy?.node, proxy?.gateway, proxy?.connected], [gatewayIdentity, 'egress-1', true]);
     assert.deepEqual(proxy?.types.map(({ typeUrl }) => typeUrl.split('.').at(-1)).sort(), ['Cluster', 'Listener', 'Secret']);
+  });
+
+  it('is a line of proxy-status, synced', async () => {
+    const { status: exit, out } = await sallyport(['proxy-status']);
+    assert.equal(exit, 0, out);
+    assert.match(out, /^PROXY +CLASS +CONNECTED SINCE +STATE +ACKNOWLEDGED +BEHIND\nspiffe:\S+\/egress-1 +envoy gateway +20\S+Z +SYNCED +[0-9a-f]{12} +0 revisions\n$/);
+  });
+
+  it('holds what proxy-config says that it was sent, and its key is shown by a hash', async () => {
+    const { status: exit, out } = await sallyport(['proxy-config', 'all', 'egress-1', '--diff', '--envoy-admin', envoy.adminSocketPath]);
+    assert.deepEqual([exit, out], [0, `${gatewayIdentity} holds what it was sent\n`]);
+    const secrets = await sallyport(['proxy-config', 'secrets', 'egress-1', '-o', 'json']);
+    assert.match(secrets.out, /"private_key": "sha256 [0-9a-f]{64}"/);
+    assert.ok(!secrets.out.includes('PRIVATE KEY'));
+    const listeners = await sallyport(['proxy-config', 'listeners', 'egress-1']);
+    assert.match(listeners.out, /^TYPE +NAME +VERSION +STATE\nListener +entrance\|127\.0\.0\.1:[0-9]+ +[0-9a-f]+ +SYNCED\nListener +service\|egress\/billing:\S+ +[0-9a-f]+ +SYNCED\n$/);
+    const nobody = await sallyport(['proxy-config', 'all', 'egress-2']);
+    assert.deepEqual([nobody.status, nobody.err], [3, `error: no proxy "egress-2" is connected\nhint: connected are ${gatewayIdentity}; see sallyport proxy-status\n`]);
   });
 
   it('goes on when the control plane is gone', async () => {

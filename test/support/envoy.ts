@@ -10,6 +10,7 @@ import { waitFor } from '../../src/demo/processes.ts';
 export interface Envoy {
   /** What its administration answers to a GET. */
   readonly admin: (path: string) => Promise<string>;
+  readonly adminSocketPath: string;
   readonly log: () => Promise<string>;
   readonly stop: () => Promise<void>;
 }
@@ -55,7 +56,7 @@ export async function startEnvoy(program: string, bootstrapWith: (adminSocketPat
     await stop();
     throw new Error(`envoy is not ready: ${said}`, { cause: error });
   }
-  return { admin, log, stop };
+  return { admin, adminSocketPath: socketPath, log, stop };
 }
 
 function get(socketPath: string, path: string): Promise<string> {
