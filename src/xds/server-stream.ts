@@ -111,6 +111,8 @@ type Timer = NodeJS.Timeout | undefined;
 export function serveStream({ call, method, peer, settings, limits, cache, onDemand, now, log, enter, onEnd }: ServerStreamOptions): ServerStream {
   const { variant, onlyType } = method;
   let served: Served | undefined;
+  /** Known from the peer, or once it has named a node that it may be: nobody is told off for what another claims. */
+  let knownKey = typeof peer.nodeKey === 'string' ? peer.nodeKey : undefined;
   let isEnded = false;
   let readTimer: Timer;
   let wakeTimer: Timer;
@@ -192,6 +194,7 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
       const allowed = typeof nodeId === 'string' ? `the one of this identity, which is "${nodeId}"` : 'one of this identity';
       return { code: status.PERMISSION_DENIED, details: `node id "${claimed.slice(0, 256)}" is not ${allowed}` };
     }
+    knownKey = nodeKey;
     const admission = enter({ nodeKey, nodeId: claimed, isAggregated: onlyType === undefined });
     if ('refused' in admission) return { code: status.RESOURCE_EXHAUSTED, details: admission.refused };
     begin(nodeKey, claimed, admission.leave);
@@ -227,9 +230,8 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
   function end(reason: XdsStatus): void {
     if (isEnded) return;
     const isStuck = served?.state.writing === true;
-    const nodeKey = knownKey();
     release();
-    if (nodeKey !== undefined) cache.noteTrouble(nodeKey, reason.details, now());
+    if (knownKey !== undefined) cache.noteTrouble(knownKey, reason.details, now());
     write('warn', `ended ${reason.code}`, { reason: reason.details }, 'xds stream ended');
     if (isStuck) resetStream(call);
     else call.emit('error', reason);
@@ -244,14 +246,9 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
     onEnd();
   }
 
-  function knownKey(): string | undefined {
-    return served?.nodeKey ?? (typeof peer.nodeKey === 'string' ? peer.nodeKey : undefined);
-  }
-
   function write(level: 'info' | 'warn', event: string, fields: object, message: string): void {
-    const nodeKey = knownKey();
-    const who = { nodeKey, nodeId: served?.nodeId, peer: call.getPeer(), variant };
-    log(level, { subject: nodeKey ?? hostOf(call), event }, { ...who, ...fields }, message);
+    const who = { nodeKey: knownKey, nodeId: served?.nodeId, peer: call.getPeer(), variant };
+    log(level, { subject: knownKey ?? hostOf(call), event }, { ...who, ...fields }, message);
   }
 
   const firstRequestTimer = setTimeout(() => end({ code: status.INVALID_ARGUMENT, details: `no request within ${limits.firstRequestTimeoutMs} ms` }), limits.firstRequestTimeoutMs);

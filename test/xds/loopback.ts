@@ -108,11 +108,11 @@ export function createLoopback(grpcServer: GrpcServerName = 'ours') {
   }
 
   /** A stream of bytes, for what a well-behaved client would not send. */
-  function openRaw(address: string, method: 'DeltaAggregatedResources' | 'StreamAggregatedResources' = 'DeltaAggregatedResources'): ClientDuplexStream<Uint8Array, Buffer> & { readonly ended: { code?: number; details?: string } } {
+  function openRaw(address: string, method = 'envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources'): ClientDuplexStream<Uint8Array, Buffer> & { readonly ended: { code?: number; details?: string } } {
     const client = new Client(address, credentials.createInsecure(), { 'grpc.max_receive_message_length': -1, 'grpc.use_local_subchannel_pool': 1 });
     stops.push(() => client.close());
     const ended: { code?: number; details?: string } = {};
-    const stream = client.makeBidiStreamRequest<Uint8Array, Buffer>(`/envoy.service.discovery.v3.AggregatedDiscoveryService/${method}`, (bytes) => Buffer.from(bytes), (bytes) => bytes, new Metadata());
+    const stream = client.makeBidiStreamRequest<Uint8Array, Buffer>(`/${method}`, (bytes) => Buffer.from(bytes), (bytes) => bytes, new Metadata());
     stream.on('status', ({ code, details }: { code: number; details: string }) => Object.assign(ended, { code, details }));
     stream.on('error', () => undefined); // the status says the same
     return Object.assign(stream, { ended });

@@ -19,7 +19,7 @@ for (const grpcServer of grpcServers) {
     it('speaks SotW as well', async () => {
       const { address, cache } = await loopback.listen();
       cache.setSnapshot(NODE, fruit('r1', { apple: '1' }));
-      const stream = loopback.openRaw(address, 'StreamAggregatedResources');
+      const stream = loopback.openRaw(address, 'envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources');
       const heard: unknown[] = [];
       stream.on('data', (bytes: Buffer) => {
         const { versionInfo, nonce, resources, typeUrl } = fromBinary(DiscoveryResponseSchema, bytes);
