@@ -22,6 +22,7 @@ export { debugPage } from './debug-page.ts';
 export type { DebugNode, DebugResource } from './debug-page.ts';
 export { envoyDiscoveryServices } from './discovery-services.ts';
 export type { DiscoveryService } from './discovery-services.ts';
+export { encodeResource } from './encode-resource.ts';
 export { envoyReferences } from './envoy-references.ts';
 export type { XdsLog } from './quiet-log.ts';
 export type { Reference, ReferenceTable } from './reference.ts';
