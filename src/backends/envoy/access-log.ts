@@ -46,7 +46,7 @@ const withoutIdentity: FilterInit = {
 };
 
 /** Of an outer listener: whoever did not prove an identity, and whoever asked for no service there is. What becomes of others the inner listener logs. */
-export const entranceLog = logWhere({ filterSpecifier: { case: 'orFilter', value: { filters: [withoutIdentity, withFlags('NC')] } } });
+export const entranceLog = logWhere({ filterSpecifier: { case: 'orFilter', value: { filters: [withoutIdentity, withFlags('NC', 'UH')] } } });
 
 /** Of an inner listener: whoever has no grant. */
 export const refusalLog = logWhere(withFlags('NR'));

@@ -14,6 +14,8 @@ export interface Condition {
 export type ConditionCode =
   /** A sidecar cannot carry FTP's data connections. */
   | 'ftp-data-unreachable'
+  /** A sidecar's listener could be reached by others than its workload. */
+  | 'listener-exposed'
   /** The kernel would leave the block of source ports. */
   | 'port-block-unusable'
   /** Nobody could be believed as the gateway. */

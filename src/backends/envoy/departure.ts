@@ -1,8 +1,8 @@
 /** How a grant's connections leave: from which address and ports, and to which target. */
 import { hash } from 'node:crypto';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { familyOf, formatEndpoint } from '../../core/ip-address.ts';
-import type { GatewayLimits, Grant, PortRange, ServicePort, SnatSource, Target } from '../../core/plan/plan.ts';
+import { familyOf } from '../../core/ip-address.ts';
+import type { Endpoint, GatewayLimits, Grant, PortRange, ServicePort, SnatSource, Target } from '../../core/plan/plan.ts';
 import { snatPorts } from '../../core/snat/address-space.ts';
 import type { SnatAddress } from '../../core/snat/snat-ports.ts';
 import { Cluster_DiscoveryType as DiscoveryType, Cluster_DnsLookupFamily as DnsLookupFamily, Cluster_LbPolicy as LbPolicy, type ClusterSchema } from '../../proto/envoy/config/cluster/v3/cluster_pb.ts';
@@ -18,8 +18,8 @@ type ClusterInit = Omit<MessageInitShape<typeof ClusterSchema>, '$typeName'> & {
 /** The way out of one grant. */
 export interface Departure {
   readonly cluster: EnvoyResource;
-  /** Where the cluster is for any target of one source: the target, `address:port`. */
-  readonly target?: string;
+  /** Where the cluster is for any target of one source: the target. */
+  readonly target?: Endpoint;
   /** How often to try, where the cluster does not try everything by itself. */
   readonly attempts: number;
 }
@@ -45,7 +45,7 @@ export function departureOf(servicePort: Pick<ServicePort, 'id' | 'targets'>, sn
   const [first, ...others] = targets;
   if (first === undefined) return { ok: false, refusal: { code: 'snat-family-mismatch', message: 'no source address is of the family of any target', hint: 'give its SnatBinding one' } };
   if (first.kind === 'address' && others.length === 0) {
-    return { ok: true, departure: { cluster: fromSource(sourceFor(snat, first)!, context), target: formatEndpoint(first), attempts: 1 } };
+    return { ok: true, departure: { cluster: fromSource(sourceFor(snat, first)!, context), target: first, attempts: 1 } };
   }
   return { ok: true, departure: toTargets(servicePort.id, snat, targets, context) };
 }

@@ -3,14 +3,14 @@
  * them: the SNI is the name of a cluster, and the identity goes along as state of the connection.
  */
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { Endpoint, PlannedGateway, ServicePort } from '../../core/plan/plan.ts';
+import type { Endpoint, PlannedGateway } from '../../core/plan/plan.ts';
 import { Cluster_DiscoveryType as DiscoveryType } from '../../proto/envoy/config/cluster/v3/cluster_pb.ts';
 import type { FilterChainSchema } from '../../proto/envoy/config/listener/v3/listener_components_pb.ts';
 import { TlsInspectorSchema } from '../../proto/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.ts';
 import { UpstreamConnectMode } from '../../proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts';
 import { entranceLog } from './access-log.ts';
 import { ownState, setFilterState, sharedState, tcpProxy } from './filters.ts';
-import { entranceName, handOverCluster, sniCluster, stateKeys } from './names.ts';
+import { entranceName, handOverCluster, nobody, sniCluster, stateKeys } from './names.ts';
 import { endpointAddress, endpointAssignment, keepAlive, milliseconds, unlimited } from './places.ts';
 import { pack, resourceOf, type EnvoyResource } from './resource.ts';
 import { workloadFacing } from './tls.ts';
@@ -28,14 +28,17 @@ const readsServerName = { name: 'envoy.filters.listener.tls_inspector', configTy
 
 /** A listener that all services share: the SNI says which. */
 export function sharedEntrance(endpoint: Endpoint, { limits }: PlannedGateway, handOvers: readonly HandOver[]): EnvoyResource {
-  const bySni = terminate(sniCluster(''), [ownState('envoy.tcp_proxy.cluster', sniCluster('%REQUESTED_SERVER_NAME%'))], limits.handshakeTimeoutMs);
+  const bySni = terminate(nobody, [ownState('envoy.tcp_proxy.cluster', sniCluster('%REQUESTED_SERVER_NAME%'))], limits.handshakeTimeoutMs);
   return entrance(endpoint, limits.handshakeTimeoutMs, [...handOvers.map((each) => passOn(each, limits.connectTimeoutMs)), bySni], [readsServerName]);
 }
 
-/** The listener that a service port has to itself, whatever the SNI. */
-export function ownEntrance(endpoint: Endpoint, { limits }: PlannedGateway, { serverNames }: ServicePort): EnvoyResource {
-  return entrance(endpoint, limits.handshakeTimeoutMs, [terminate(sniCluster(serverNames[0]!), [], limits.handshakeTimeoutMs)], []);
+/** The listener that a service port has to itself, whatever the SNI. `cluster` leads to the service port. */
+export function ownEntrance(endpoint: Endpoint, { limits }: PlannedGateway, cluster: string): EnvoyResource {
+  return entrance(endpoint, limits.handshakeTimeoutMs, [terminate(cluster, [], limits.handshakeTimeoutMs)], []);
 }
+
+/** Where a connection goes for which there is no service port. */
+export const nowhere: EnvoyResource = resourceOf('cluster', { name: nobody, clusterDiscoveryType: { case: 'type', value: DiscoveryType.STATIC }, connectTimeout: milliseconds(1_000) });
 
 /** The cluster of the gateway beside this one. */
 export function handOverTo({ name, advertise, limits }: PlannedGateway): EnvoyResource {

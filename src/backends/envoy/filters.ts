@@ -1,6 +1,7 @@
 /** The filters that our chains are made of. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { FilterSchema } from '../../proto/envoy/config/listener/v3/listener_components_pb.ts';
+import { formatEndpoint } from '../../core/ip-address.ts';
 import { FilterStateValue_SharedWithUpstream as SharedWithUpstream, type FilterStateValueSchema } from '../../proto/envoy/extensions/filters/common/set_filter_state/v3/value_pb.ts';
 import { ConfigSchema } from '../../proto/envoy/extensions/filters/network/set_filter_state/v3/set_filter_state_pb.ts';
 import { TcpProxySchema } from '../../proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts';
@@ -19,6 +20,9 @@ export const ownState = formatted;
  * hashed, and with plain text two identities that come at one moment are taken for each other (seen with Envoy 1.40).
  */
 export const sharedState = (key: string, text: string): StateInit => ({ ...formatted(key, text), factoryKey: 'envoy.hashable_string', sharedWithUpstream: SharedWithUpstream.TRANSITIVE });
+
+/** Where a cluster of type ORIGINAL_DST connects to. */
+export const originalDestination = (endpoint: { readonly address: string; readonly port: number }): StateInit => ownState('envoy.network.transport_socket.original_dst_address', formatEndpoint(endpoint));
 
 export function setFilterState(states: MessageInitShape<typeof ConfigSchema>): FilterInit {
   return { name: 'envoy.filters.network.set_filter_state', configType: { case: 'typedConfig', value: pack(ConfigSchema, states) } };

@@ -2,7 +2,8 @@
 import { invariant } from '../../core/errors.ts';
 import type { Plan, PlannedGateway, PortRange, ServicePort } from '../../core/plan/plan.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
-import { handOverTo, ownEntrance, sharedEntrance, type HandOver } from './entrances.ts';
+import { handOverTo, nowhere, ownEntrance, sharedEntrance, type HandOver } from './entrances.ts';
+import { nobody, sniCluster } from './names.ts';
 import type { EnvoyResource } from './resource.ts';
 import { renderServicePort, type GatewayContext, type Rendered } from './service-port.ts';
 
@@ -26,15 +27,21 @@ export function renderEnvoyGateway(plan: Plan, gateway: PlannedGateway, { localP
   const handOvers = handOversOf(plan, entering.filter((servicePort) => servicePort.gateway !== gateway.name));
   const resources = new Map<string, EnvoyResource>();
   for (const resource of [
+    nowhere,
     ...gateway.listen.map((endpoint) => sharedEntrance(endpoint, gateway, handOvers)),
     ...handOvers.map((each) => handOverTo(each.gateway)),
-    ...served.flatMap((servicePort) => (servicePort.listen === null ? [] : [ownEntrance(servicePort.listen, gateway, servicePort)])),
+    ...served.flatMap((servicePort, index) => ownEntrances(servicePort, gateway, parts[index]!)),
     ...parts.flatMap((part) => part.resources),
   ]) {
     const key = `${resource.typeUrl} ${resource.name}`;
     if (!resources.has(key)) resources.set(key, resource); // service ports whose grants leave from one source share its cluster
   }
   return { resources: [...resources.values()], conditions: parts.flatMap((part) => part.conditions) };
+}
+
+/** It listens also where nobody has a grant, to say who was refused. */
+function ownEntrances({ listen, serverNames }: ServicePort, gateway: PlannedGateway, { resources }: Rendered): readonly EnvoyResource[] {
+  return listen === null ? [] : [ownEntrance(listen, gateway, resources.length === 0 ? nobody : sniCluster(serverNames[0]!))];
 }
 
 const contexts = new WeakMap<PlannedGateway, GatewayContext>();

@@ -19,3 +19,4 @@ export { accessLogName } from './names.ts';
 export { encodeResource, resourceToJson, type EnvoyResource } from './resource.ts';
 export { renderSvidSecret, renderTrustBundleSecret } from './secrets.ts';
 export type { Rendered } from './service-port.ts';
+export { renderEnvoySidecar } from './sidecar.ts';

@@ -121,8 +121,8 @@ type Denial = Pick<ConnectionDenied, 'reason' | 'detail'>;
 function denialOf(common: AccessLogCommon, said: Said, plan: Plan): Denial {
   if (said.names === '') return handshakeFailure(common);
   if (said.identity === undefined) return { reason: 'certificate-invalid', detail: `the client's certificate has not one SPIFFE ID but ${quotePeerText(said.names)}` };
-  const { noRouteFound = false, noClusterFound = false } = common.responseFlags ?? {};
-  return noRouteFound || noClusterFound ? refusal(said.identity, said, plan) : unreached(common);
+  const isAtEntrance = common.downstreamLocalAddress?.address.case === 'socketAddress';
+  return isAtEntrance || common.responseFlags?.noRouteFound === true ? refusal(said.identity, said, plan) : unreached(common);
 }
 
 function refusal(identity: SpiffeId, { servicePort, serverName }: Said, plan: Plan): Denial {

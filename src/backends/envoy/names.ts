@@ -41,3 +41,11 @@ export const snatCluster = ({ address, ports }: SnatAddress): string => `snat|${
 export const targetsCluster = (id: ServicePortId, { ipv4, ipv6 }: SnatSource, digest: string): string => `targets|${id}|${[ipv4, ipv6].flatMap((side) => (side === undefined ? [] : [`${side.address}|${side.ports.first}-${side.ports.last}`])).join('|')}|${digest}`;
 /** The cluster of the gateway beside this one. */
 export const handOverCluster = (gateway: string): string => `hand-over|${gateway}`;
+/** A cluster without members: who is led there is refused. */
+export const nobody = 'nobody';
+/** A sidecar's listener for its workload. */
+export const localListenerName = (endpoint: Endpoint): string => `local|${formatEndpoint(endpoint)}`;
+/** A sidecar's way to the gateway of a service port. */
+export const upstreamCluster = (id: ServicePortId): string => `gateway|${id}`;
+/** A sidecar's way to that gateway for FTP's data connections. */
+export const ftpDataCluster = (id: ServicePortId): string => `ftp-data|${id}`;

@@ -9,7 +9,7 @@ import { RawBufferSchema } from '../../proto/envoy/extensions/transport_sockets/
 import { grantLog, refusalLog } from './access-log.ts';
 import type { Condition } from './condition.ts';
 import { departureOf, type Departure, type DepartureContext } from './departure.ts';
-import { ownState, setFilterState, tcpProxy } from './filters.ts';
+import { originalDestination, setFilterState, tcpProxy } from './filters.ts';
 import { grantMatcher } from './grant-matcher.ts';
 import { chainName, serviceListenerName, sniCluster } from './names.ts';
 import { assignment, internalAddress, milliseconds, unlimited } from './places.ts';
@@ -21,6 +21,7 @@ export interface GatewayContext extends DepartureContext {
   readonly trustDomain: TrustDomain;
 }
 
+/** The same objects for as long as what they were rendered from stays the same. */
 export interface Rendered {
   readonly resources: readonly EnvoyResource[];
   readonly conditions: readonly Condition[];
@@ -76,7 +77,7 @@ function isMatched(chains: readonly { readonly name?: string }[]): (grant: Grant
 function grantFilters({ cluster, target, attempts }: Departure, { limits }: DepartureContext) {
   const retries = attempts === 1 ? {} : { maxConnectAttempts: attempts, backoffOptions: { baseInterval: milliseconds(50), maxInterval: milliseconds(100) } };
   const proxy = tcpProxy(cluster.name, { idleTimeout: milliseconds(limits.idleTimeoutMs), accessLog: [...grantLog], accessLogOptions: { flushAccessLogOnConnected: true }, ...retries });
-  return target === undefined ? [proxy] : [setFilterState({ onNewConnection: [ownState('envoy.network.transport_socket.original_dst_address', target)] }), proxy];
+  return target === undefined ? [proxy] : [setFilterState({ onNewConnection: [originalDestination(target)] }), proxy];
 }
 
 const withinProcess = { name: 'envoy.transport_sockets.internal_upstream', configType: { case: 'typedConfig', value: pack(InternalUpstreamTransportSchema, { transportSocket: { name: 'envoy.transport_sockets.raw_buffer', configType: { case: 'typedConfig', value: pack(RawBufferSchema, {}) } } }) } } as const;

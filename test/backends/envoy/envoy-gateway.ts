@@ -1,4 +1,5 @@
 /** A real Envoy as the gateway of a plan made by hand, and workloads that connect to it. */
+import net from 'node:net';
 import tls from 'node:tls';
 import { renderEnvoyGateway, type EnvoyGatewayOptions, type Rendered } from '../../../src/backends/envoy/index.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../../../src/core/plan/plan.ts';
@@ -18,8 +19,11 @@ export interface EnvoyGateway {
   readonly control: TestControlPlane;
   readonly entries: readonly TCPAccessLogEntry[];
   /** Makes this the plan, and resolves when Envoy has acknowledged it. */
-  apply(servicePorts: readonly ServicePort[], more?: readonly PlannedGateway[]): Promise<Rendered>;
+  apply(servicePorts: readonly ServicePort[]): Promise<Rendered>;
   connect(identity: Issued | undefined, options?: tls.ConnectionOptions): tls.TLSSocket;
+  connectPlain(): net.Socket;
+  /** Gives the gateway a new certificate of its own, and these to believe. */
+  rotate(trustBundlePem: string): Promise<void>;
   /** Everything that a workload is sent when it connects and says nothing but `line`. Empty where it is refused. */
   ask(identity: Issued | undefined, line?: string, options?: tls.ConnectionOptions): Promise<string>;
   stop(): Promise<void>;
@@ -35,21 +39,22 @@ export function planOf(servicePorts: readonly ServicePort[], gateways: readonly 
   return { revision, trustDomain, gateways, servicePorts };
 }
 
-export async function startEnvoyGateway(program: string, servicePorts: readonly ServicePort[], gateway: Partial<PlannedGateway> = {}, options: EnvoyGatewayOptions = {}): Promise<EnvoyGateway> {
-  const pki = makePki();
+export async function startEnvoyGateway(program: string, servicePorts: readonly ServicePort[], gateway: Partial<PlannedGateway> = {}, { pki = makePki(), beside = [], ...options }: EnvoyGatewayOptions & { readonly pki?: Pki; readonly beside?: readonly PlannedGateway[] } = {}): Promise<EnvoyGateway> {
   const control = await startControlPlane(pki);
   const [port] = (await findFreePorts(1)) as [number];
   const own = pki.issue(settings.identity);
   const planned = plannedGateway(port, gateway);
 
-  async function apply(next: readonly ServicePort[], more: readonly PlannedGateway[] = []): Promise<Rendered> {
-    const rendered = renderEnvoyGateway(planOf(next, [planned, ...more]), planned, options);
+  let rendered = renderEnvoyGateway(planOf(servicePorts, [planned, ...beside]), planned, options);
+
+  async function apply(next: readonly ServicePort[]): Promise<Rendered> {
+    rendered = renderEnvoyGateway(planOf(next, [planned, ...beside]), planned, options);
     control.publish(own, rendered.resources);
     await control.settled(own);
     return rendered;
   }
 
-  control.publish(own, renderEnvoyGateway(planOf(servicePorts, [planned]), planned, options).resources);
+  control.publish(own, rendered.resources);
   const envoy = await startEnvoy(program, (adminSocketPath) => control.bootstrap(own, adminSocketPath));
   const connect: EnvoyGateway['connect'] = (identity, more = {}) => {
     const shown = identity === undefined ? {} : { cert: identity.certificateChainPem, key: identity.privateKeyPem };
@@ -65,6 +70,11 @@ export async function startEnvoyGateway(program: string, servicePorts: readonly 
     entries: control.entries,
     apply,
     connect,
+    connectPlain: () => net.connect(port, loopback).on('error', () => undefined),
+    async rotate(trustBundlePem) {
+      control.publish({ ...pki.issue(settings.identity), trustBundlePem }, rendered.resources);
+      await control.settled(own);
+    },
     async ask(identity, line = '', more = {}) {
       const socket = connect(identity, more);
       socket.write(line);
