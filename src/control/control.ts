@@ -11,6 +11,7 @@ import { certificatesToPem } from '../core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import { openLedger, openStateStore } from '../store/index.ts';
 import { createSnapshotCache, createXdsServer, type XdsStatus } from '../xds/index.ts';
+import { createAccessLogIntake } from './access-log-intake.ts';
 import { authorizeAdministrator, listenOnMutualTls, listenOnPlainHttp, listenOnUnixSocket, tlsOptions } from './admin-listener.ts';
 import { createAdminRoutes } from './admin-routes.ts';
 import { createCaKeeper } from './ca-keeper.ts';
@@ -168,6 +169,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const services = [
     { definition: xds.service, handlers: xds.handlers },
     ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, now, log }),
+    createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];
 

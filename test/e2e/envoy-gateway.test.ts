@@ -4,7 +4,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { enrol } from '../../src/api/enrolment-client.ts';
-import { adminPaths, type StatusResult } from '../../src/api/admin.ts';
+import { adminPaths, type StatusResult, type WhoisConnection, type WhoisResult } from '../../src/api/admin.ts';
 import { renderEnvoyBootstrap } from '../../src/backends/envoy/index.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
@@ -156,6 +156,28 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     const [proxy] = proxies.filter(({ class: form }) => form === 'envoy');
     assert.deepEqual([proxy?.node, proxy?.gateway, proxy?.connected], [gatewayIdentity, 'egress-1', true]);
     assert.deepEqual(proxy?.types.map(({ typeUrl }) => typeUrl.split('.').at(-1)).sort(), ['Cluster', 'Listener', 'Secret']);
+  });
+
+  it('writes the ledger that whois answers from: identity, policy, source address and port', async () => {
+    const seen = witness.seen.length;
+    const bookinfo = await svidOf('spiffe://cluster.local/ns/bookinfo/sa/details');
+    assert.equal(await departure(bookinfo), addresses.bookinfo);
+    const { address, port, time } = witness.seen[seen]!;
+    const { connections } = await waitFor('the record', 10_000, async () => {
+      const result = await control.admin.get<WhoisResult>(adminPaths.whois, { address, port: String(port), time: time.toISOString(), toleranceMs: '1000' });
+      return result.connections[0]?.closed == null ? undefined : result;
+    });
+    const [{ opened, closed }] = connections as [WhoisConnection];
+    assert.deepEqual([opened.spiffeId, opened.origin, opened.service, opened.policies, opened.target], ['spiffe://cluster.local/ns/bookinfo/sa/details', 'egress-1', 'egress/billing:tcp-9000', ['egress/bookinfo'], `127.0.0.1:${witness.port}`]);
+    assert.deepEqual([closed?.bytesSent, closed?.reason], ['hello\n'.length, 'finished']);
+  });
+
+  it('records who was refused, and why', async () => {
+    const nettools = 'spiffe://cluster.local/ns/sm-apigw-a/sa/refused';
+    const dialogue = connectAs(await svidOf(nettools));
+    await assert.rejects(dialogue.readUntil('\n'));
+    const line = await waitFor('the record', 10_000, async () => (await sallyport(['ledger', 'tail', '--type', 'connection-denied'])).out.split('\n').find((each) => each.includes(nettools)));
+    assert.match(line, /"reason":"no-policy"/);
   });
 
   it('is a line of proxy-status, synced', async () => {
