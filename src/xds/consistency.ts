@@ -12,6 +12,7 @@ export interface SnapshotFault {
   readonly message: string;
 }
 
+/** How references are found, and which of them need not be answered by the snapshot. */
 export interface ConsistencyOptions {
   /** Envoy's, where left out; a table of one's own may build on `envoyReferences`. */
   readonly references?: ReferenceTable;

@@ -15,6 +15,7 @@ export interface DeltaEndpoint {
   readonly options?: ChannelOptions;
 }
 
+/** Connected is a client whose stream the server has answered. */
 export type DeltaClientState = 'connecting' | 'connected' | 'disconnected';
 
 /** More about a change of state. */
@@ -27,6 +28,7 @@ export interface DeltaClientStateDetail {
   readonly retryInMs?: number;
 }
 
+/** What a client asks for, of whom, and what it does with the answers. */
 export interface DeltaClientOptions {
   /**
    * Asked before every attempt, so credentials may change over time. A `Client` stays the caller's own, who closes it; of an
@@ -53,6 +55,7 @@ export interface DeltaClientOptions {
   readonly limits?: Partial<typeof deltaClientLimits>;
 }
 
+/** A running client. */
 export interface DeltaClient {
   /** Whether a stream stands that the server has answered. */
   readonly connected: boolean;

@@ -15,6 +15,7 @@ import type { TypeOrder } from './type-order.ts';
 /** Whom a stream serves, or why none. */
 export type XdsAuthentication = XdsPeer | { readonly refuse: XdsStatus };
 
+/** What a server serves, to whom, and within which bounds. */
 export interface XdsServerOptions {
   readonly cache: SnapshotCache;
   /** Asked once for each stream, before anything of it is read. The node that a client claims to be must be one that this allows. */
@@ -36,6 +37,7 @@ export interface XdsServerOptions {
   readonly fullStateTypes?: readonly string[];
 }
 
+/** The handlers of a server, and the ways to end its streams. */
 export interface XdsServer {
   /**
    * With `handlers`, for `addService` of a grpc-js `Server`, or of one of `sallyport/grpc`: the aggregated discovery service,

@@ -14,6 +14,7 @@ export interface AttachedStream {
   readonly resources: () => Iterable<ResourceStatus>;
 }
 
+/** What a stream is and where its types stand. */
 export interface StreamStatus {
   /** What the client calls itself; several proxies of one key may have ids of their own. */
   readonly nodeId: string;
@@ -30,6 +31,7 @@ export interface NodeTrouble {
   readonly count: number;
 }
 
+/** What there is to say about a node; plain values. */
 export interface NodeStatus {
   readonly nodeKey: string;
   /** The snapshot that the node is to hold; undefined where it has connected before it was given one. */
@@ -48,6 +50,7 @@ export interface StreamResources {
   readonly types: readonly TypeStatus[];
 }
 
+/** Holds what nodes are to be served, and is told what they make of it. */
 export interface SnapshotCache {
   /**
    * Replaces what the node is to hold. Its streams are sent what differs, before this returns or as soon as they can take it.
@@ -70,6 +73,7 @@ export interface SnapshotCache {
   noteTrouble(nodeKey: string, reason: string, atMs: number): void;
 }
 
+/** What a cache may be told at its beginning. */
 export interface SnapshotCacheOptions {
   /** Looks over every snapshot before it is served; `consistencyFaultsOf` is one. A snapshot with faults is not. */
   readonly check?: (snapshot: Snapshot) => readonly SnapshotFault[];

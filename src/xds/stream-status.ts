@@ -20,6 +20,7 @@ export interface TypeStatus {
   readonly lastError: TypeRejection | undefined;
 }
 
+/** What a client has rejected. */
 export interface TypeRejection {
   readonly version: string;
   readonly message: string;
