@@ -11,13 +11,14 @@ export interface ProxyStatusContext {
   readonly revisions: readonly Revision[];
 }
 
-/** One for each open stream, and one for each gateway that has none. */
+/** One for each open stream, and one for each gateway that has none, and for whoever was last refused. */
 export function proxyStatuses(nodes: readonly NodeStatus[], context: ProxyStatusContext): readonly ProxyStatus[] {
   const gateways = new Map<SpiffeId, PlannedGateway>(context.gateways.map((gateway) => [gateway.identity, gateway]));
   return nodes.flatMap((node) => {
     const { identity, form } = proxyOf(node.nodeKey);
     const gateway = gateways.get(identity)?.name ?? null;
     const common = { identity, class: form, gateway, trouble: node.trouble === undefined ? null : { reason: node.trouble.reason, at: new Date(node.trouble.atMs).toISOString(), count: node.trouble.count } };
+    if (node.streams.length === 0 && gateway === null && node.trouble === undefined) return [];
     if (node.streams.length === 0) return [{ node: identity, ...common, connected: false, connectedSince: null, types: [], revisionsBehind: null }];
     return node.streams.map((stream): ProxyStatus => ({
       node: stream.nodeId === '' ? identity : stream.nodeId,

@@ -5,7 +5,7 @@
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
-import { encodeResource, renderEnvoyGateway, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource } from '../backends/envoy/index.ts';
+import { encodeResource, renderEnvoyGateway, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource } from '../backends/envoy/index.ts';
 import { agentView } from '../core/plan/agent-view.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
@@ -72,8 +72,8 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
 
   function envoyResources(plan: Plan, identity: SpiffeId): readonly Resource[] {
     const gateway = gateways.get(identity);
-    if (gateway?.class !== 'envoy') return [];
-    const { resources } = renderEnvoyGateway(plan, gateway);
+    if (gateway?.class === 'sallyport') return [];
+    const { resources } = gateway === undefined ? renderEnvoySidecar(plan, identity) : renderEnvoyGateway(plan, gateway);
     const svid = svids.get(identity);
     return [...resources, ...(svid === undefined ? [] : [renderSvidSecret(svid)])].map(encodedEnvoyResource);
   }

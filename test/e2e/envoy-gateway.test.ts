@@ -9,7 +9,7 @@ import { renderEnvoyBootstrap } from '../../src/backends/envoy/index.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
 import { certificatesToPem } from '../../src/core/x509/pem.ts';
-import { startDialogue, type Dialogue } from '../../src/demo/clients.ts';
+import { openPlain, startDialogue, type Dialogue } from '../../src/demo/clients.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { startTestControl, type TestControl } from '../support/control.ts';
 import { startEnvoy, type Envoy } from '../support/envoy.ts';
@@ -19,7 +19,6 @@ import { startWitness, type Witness } from './support/witness.ts';
 
 const gatewayIdentity = 'spiffe://cluster.local/ns/sallyport-system/sa/egress-1' as SpiffeId;
 const addresses = { bookinfo: '127.0.1.11', reports: '127.0.1.12' } as const;
-const serverName = 'outbound_.9000_._.billing.egress.svc.cluster.local';
 
 interface Svid {
   readonly certificateChainPem: string;
@@ -34,6 +33,8 @@ describe('a stock Envoy as a gateway', () => {
   /** Undone after all, the last first. */
   const undo: (() => unknown)[] = [];
   let gatewayPort: number;
+  /** The service's port, and so that of its listener at sidecars. */
+  let sidecarPort: number;
   const open = new Set<Dialogue>();
 
   const policyFor = (namespace: string) => `
@@ -57,7 +58,7 @@ spec: {addresses: [127.0.1.11-127.0.1.13]}
 apiVersion: sallyport.dev/v1alpha1
 kind: ExternalService
 metadata: {name: billing, namespace: egress}
-spec: {addresses: [127.0.0.1], ports: [{port: 9000, targetPort: ${witness.port}}]}
+spec: {addresses: [127.0.0.1], ports: [{port: ${sidecarPort}, targetPort: ${witness.port}}]}
 ${Object.entries(addresses)
   .map(
     ([namespace, address]) => `${policyFor(namespace)}
@@ -78,7 +79,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
   }
 
   function connectAs({ certificateChainPem, privateKeyPem, trustBundlePem }: Svid): Dialogue {
-    const socket = connectTls({ host: '127.0.0.1', port: gatewayPort, servername: serverName, cert: certificateChainPem, key: privateKeyPem, ca: trustBundlePem, allowPartialTrustChain: true, checkServerIdentity: () => undefined });
+    const socket = connectTls({ host: '127.0.0.1', port: gatewayPort, servername: `outbound_.${sidecarPort}_._.billing.egress.svc.cluster.local`, cert: certificateChainPem, key: privateKeyPem, ca: trustBundlePem, allowPartialTrustChain: true, checkServerIdentity: () => undefined });
     const dialogue = startDialogue(socket);
     open.add(dialogue);
     return dialogue;
@@ -93,6 +94,15 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     return seen.split(':')[0]!;
   }
 
+  /** An Envoy with nothing but a bootstrap for this identity. */
+  async function startAs(program: string, identity: SpiffeId): Promise<Envoy> {
+    const { trustBundlePem, ...svid } = await svidOf(identity);
+    const mesh = await control.mesh();
+    return await startEnvoy(program, (socketPath) =>
+      renderEnvoyBootstrap({ nodeId: identity, controlPlane: { host: '127.0.0.1', port: control.control.meshPort! }, controlIdentity: mesh.identity, identity: { kind: 'inline', ...svid, trustBundlePem }, admin: { socketPath } }),
+    );
+  }
+
   const sallyport: CommandLine = (...args) => commandLine(join(control.directory, 'admin.sock'))(...args);
   const status = () => control.admin.get<StatusResult>(adminPaths.status);
 
@@ -100,16 +110,12 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     const program = requirePeer(this, 'envoy');
     witness = await startWitness();
     undo.push(() => witness.close());
-    [gatewayPort] = (await findFreePorts(1)) as [number];
+    [gatewayPort, sidecarPort] = (await findFreePorts(2)) as [number, number];
     control = await startTestControl();
     undo.push(() => control.close());
     await control.admin.post(adminPaths.caInit, {});
     await control.apply(manifests());
-    const { trustBundlePem, ...identity } = await svidOf(gatewayIdentity);
-    const mesh = await control.mesh();
-    envoy = await startEnvoy(program, (socketPath) =>
-      renderEnvoyBootstrap({ nodeId: gatewayIdentity, controlPlane: { host: '127.0.0.1', port: control.control.meshPort! }, controlIdentity: mesh.identity, identity: { kind: 'inline', ...identity, trustBundlePem }, admin: { socketPath } }),
-    );
+    envoy = await startAs(program, gatewayIdentity);
     undo.push(() => envoy.stop());
     await waitFor('the gateway', 10_000, async () => ((await status()).proxies.some(({ class: form, types }) => form === 'envoy' && types.length >= 3 && types.every(({ state }) => state === 'SYNCED')) ? true : undefined));
   });
@@ -168,7 +174,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
       return result.connections[0]?.closed == null ? undefined : result;
     });
     const [{ opened, closed }] = connections as [WhoisConnection];
-    assert.deepEqual([opened.spiffeId, opened.origin, opened.service, opened.policies, opened.target], ['spiffe://cluster.local/ns/bookinfo/sa/details', 'egress-1', 'egress/billing:tcp-9000', ['egress/bookinfo'], `127.0.0.1:${witness.port}`]);
+    assert.deepEqual([opened.spiffeId, opened.origin, opened.service, opened.policies, opened.target], ['spiffe://cluster.local/ns/bookinfo/sa/details', 'egress-1', `egress/billing:tcp-${sidecarPort}`, ['egress/bookinfo'], `127.0.0.1:${witness.port}`]);
     assert.deepEqual([closed?.bytesSent, closed?.reason], ['hello\n'.length, 'finished']);
   });
 
@@ -178,6 +184,22 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     await assert.rejects(dialogue.readUntil('\n'));
     const line = await waitFor('the record', 10_000, async () => (await sallyport(['ledger', 'tail', '--type', 'connection-denied'])).out.split('\n').find((each) => each.includes(nettools)));
     assert.match(line, /"reason":"no-policy"/);
+  });
+
+  it('is reached through another Envoy as a sidecar, which offers its workload what it may use, and no more', async function () {
+    const program = requirePeer(this, 'envoy');
+    const sidecars = { bookinfo: await startAs(program, 'spiffe://cluster.local/ns/bookinfo/sa/behind-a-sidecar' as SpiffeId), nettools: await startAs(program, 'spiffe://cluster.local/ns/sm-apigw-a/sa/behind-a-sidecar' as SpiffeId) };
+    try {
+      const dialogue = await waitFor('the sidecar to listen', 10_000, () => openPlain(sidecarPort, '127.0.0.1').catch(() => undefined));
+      open.add(dialogue);
+      dialogue.write('hello\n');
+      assert.equal((await dialogue.readUntil('\n')).split(':')[0], addresses.bookinfo);
+      assert.match(await sidecars.bookinfo.admin('/listeners'), new RegExp(`:${sidecarPort}`));
+      assert.doesNotMatch(await sidecars.nettools.admin('/listeners'), new RegExp(`:${sidecarPort}`));
+    } finally {
+      await sidecars.bookinfo.stop();
+      await sidecars.nettools.stop();
+    }
   });
 
   it('is a line of proxy-status, synced', async () => {
