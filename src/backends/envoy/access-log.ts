@@ -29,7 +29,7 @@ const toControlPlane = pack(TcpGrpcAccessLogConfigSchema, {
     transportApiVersion: ApiVersion.V3,
     grpcService: { targetSpecifier: { case: 'envoyGrpc', value: { clusterName: controlCluster } } },
     bufferFlushInterval: milliseconds(flushIntervalMs),
-    filterStateObjectsToLog: Object.values(stateKeys),
+    filterStateObjectsToLog: [stateKeys.identity, stateKeys.client, stateKeys.connection],
     customTags: Object.entries(logTags).map(([tag, operator]) => ({ tag, type: { case: 'value', value: operator } })),
   },
 });
@@ -41,7 +41,7 @@ const withFlags = (...flags: string[]): FilterInit => ({ filterSpecifier: { case
 const withoutIdentity: FilterInit = {
   filterSpecifier: {
     case: 'extensionFilter',
-    value: { name: 'envoy.access_loggers.extension_filters.cel', configType: { case: 'typedConfig', value: pack(ExpressionFilterSchema, { expression: `!('${stateKeys.identity}' in filter_state)` }) } },
+    value: { name: 'envoy.access_loggers.extension_filters.cel', configType: { case: 'typedConfig', value: pack(ExpressionFilterSchema, { expression: `!('${stateKeys.identity}' in filter_state || '${stateKeys.handedOver}' in filter_state)` }) } },
   },
 };
 

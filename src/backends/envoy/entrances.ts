@@ -89,6 +89,6 @@ function passOn({ gateway, serverNames }: HandOver, connectTimeoutMs: number): F
     name: handOverCluster(gateway.name),
     filterChainMatch: { serverNames: [...serverNames] },
     transportSocketConnectTimeout: milliseconds(connectTimeoutMs),
-    filters: [tcpProxy(handOverCluster(gateway.name), { idleTimeout: milliseconds(0) })],
+    filters: [setFilterState({ onNewConnection: [{ ...ownState(stateKeys.handedOver, gateway.name), factoryKey: 'envoy.string' }] }), tcpProxy(handOverCluster(gateway.name), { idleTimeout: milliseconds(0) })],
   };
 }

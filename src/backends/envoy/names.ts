@@ -20,6 +20,8 @@ export const stateKeys = {
   client: 'sallyport.client',
   /** Names the connection over both listeners. */
   connection: 'sallyport.connection',
+  /** The gateway that it is handed over to, which has a log of its own. */
+  handedOver: 'sallyport.handed-over',
 } as const;
 
 const servicePrefix = 'service|';

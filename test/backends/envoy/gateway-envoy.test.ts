@@ -4,10 +4,11 @@ import type tls from 'node:tls';
 import type { IpAddress } from '../../../src/core/ip-address.ts';
 import type { Endpoint, Grant, ServicePort, Target } from '../../../src/core/plan/plan.ts';
 import { findFreePorts } from '../../../src/demo/processes.ts';
-import { grantTo, readAll, servicePort, spiffeIdOf, startServer, until, type TestServer } from '../../support/gateway.ts';
+import { AccessLogType } from '../../../src/proto/envoy/data/accesslog/v3/accesslog_pb.ts';
+import { grantTo, readAll, servicePort, spiffeIdOf, startGateway, startServer, until, type TestServer } from '../../support/gateway.ts';
 import { requirePeer } from '../../support/peers.ts';
 import { makePki } from '../../support/pki.ts';
-import { startEnvoyGateway, workload, type EnvoyGateway } from './envoy-gateway.ts';
+import { logged, plannedGateway, startEnvoyGateway, workload, type EnvoyGateway } from './envoy-gateway.ts';
 
 /** A server that speaks first: it says to whom, and ends. */
 const greet = (endpoint?: Partial<Endpoint>): Promise<TestServer> => startServer((socket) => socket.end(`220 ${socket.remoteAddress}\r\n`), endpoint);
@@ -243,5 +244,24 @@ describe('a stock Envoy as a gateway', function () {
     const socket = gateway.connect(workload(gateway.pki, 'book'), { allowHalfOpen: true } as tls.ConnectionOptions);
     socket.end('x'.repeat(300_000));
     assert.equal(await readAll(socket), 'got 300000');
+  });
+
+  it('hands over what the gateway beside it serves, with its TLS untouched, and leaves the record to that', async () => {
+    const target = ended(await greet());
+    const pki = makePki();
+    const handedOver = { ...servicePort({ name: 'files', targetPort: target.port, grants: [grantTo('book', '127.0.1.9')] }), gateway: 'beside' };
+    const embedded = ended(await startGateway({ servicePorts: [handedOver], pki }));
+    const beside = plannedGateway(embedded.port, { name: 'beside', class: 'sallyport' });
+    const partner = servicePort({ targetPort: target.port, grants: [grantTo('book', '127.0.1.1')] });
+    const gateway = await gatewayOf([partner, handedOver], { handOver: 'beside' }, { pki, beside: [beside] });
+    const identity = workload(pki, 'book');
+    const files = { servername: 'files.egress.svc.cluster.local' };
+    assert.equal(await gateway.ask(identity, '', files), '220 127.0.1.9\r\n');
+    assert.equal(await gateway.ask(workload(pki, 'other'), '', files), '');
+    assert.equal((await embedded.record('connection-opened')).spiffeId, identity.spiffeId);
+    assert.equal((await embedded.record('connection-denied')).reason, 'no-policy');
+    assert.equal(await gateway.ask(identity), '220 127.0.1.1\r\n');
+    const entries = await logged(gateway, ({ commonProperties }) => commonProperties?.accessLogType === AccessLogType.TcpConnectionEnd);
+    assert.equal(entries.length, gateway.entries.length - 1, 'nothing but the opening and the end of its own connection');
   });
 });
