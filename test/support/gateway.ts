@@ -81,12 +81,13 @@ export interface TestGateway {
 export interface TestGatewayOptions {
   readonly servicePorts: readonly ServicePort[];
   readonly limits?: Partial<GatewaySettings['limits']>;
+  readonly ftpPassivePorts?: GatewaySettings['ftpPassivePorts'];
   readonly now?: () => number;
   readonly pki?: Pki;
   readonly lookup?: DataPlaneOptions['lookup'];
 }
 
-export async function startGateway({ servicePorts, limits = {}, now = Date.now, pki = makePki(), lookup }: TestGatewayOptions): Promise<TestGateway> {
+export async function startGateway({ servicePorts, limits = {}, ftpPassivePorts = null, now = Date.now, pki = makePki(), lookup }: TestGatewayOptions): Promise<TestGateway> {
   const records: LedgerRecord[] = [];
   const sink = { accepting: true, append: (record: LedgerRecord) => void records.push(record) };
   const dataPlane = createDataPlane({
@@ -104,7 +105,7 @@ export async function startGateway({ servicePorts, limits = {}, now = Date.now, 
     newId: randomUUID,
     ...(lookup === undefined ? {} : { lookup }),
   });
-  await dataPlane.update({ revision: revisionOne, settings: { ...settings, limits: { ...settings.limits, ...limits } }, servicePorts });
+  await dataPlane.update({ revision: revisionOne, settings: { ...settings, ftpPassivePorts, limits: { ...settings.limits, ...limits } }, servicePorts });
   const { port } = dataPlane.addressOf(settings.listen[0]!)!;
 
   return {
