@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { fetchThroughProxy, logIn, openAsSidecar, type FtpClient } from './clients.ts';
 import { waitFor } from './processes.ts';
-import { archivePolicyName, gatewayName, identities, serviceHosts, type Workload } from './story.ts';
+import { archivePolicyName, identities, serviceHosts, type Workload } from './story.ts';
 import type { World } from './world.ts';
 
 export interface CaseResult {
@@ -151,7 +151,7 @@ export const demoCases: readonly DemoCase[] = [
     target: 'proxy',
     expected: 'allowed',
     async play(world) {
-      await Promise.all([world.kill('control'), world.kill(gatewayName)]);
+      await Promise.all([world.kill('control'), world.killGateway()]);
       await world.startControl();
       await world.startGateway();
       return await throughProxy(world, 'productpage', '127.0.1.11');

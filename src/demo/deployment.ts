@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { StatusResult } from '../api/admin.ts';
 import { formatEndpoint } from '../core/ip-address.ts';
 import { createProcesses, findFreePorts, waitFor, type CommandResult } from './processes.ts';
 
@@ -20,6 +21,8 @@ export interface Deployment {
   readonly directory: string;
   /** What a user would set to talk to this control plane. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Where proxies find the control plane, `address:port`. */
+  readonly controlEndpoint: string;
   /** Runs a command to its end, whatever that is. */
   readonly run: (args: readonly string[], stdin?: string) => Promise<CommandResult>;
   /** The same; throws where the command fails. */
@@ -30,6 +33,8 @@ export interface Deployment {
   readonly admit: (identities: Readonly<Record<string, string>>) => Promise<void>;
   /** Starts the gateway `name`, and does not wait for it. */
   readonly launchGateway: (name: string, options?: readonly string[]) => void;
+  /** Makes the bootstrap of the Envoy that is the gateway `name`, starts it, and waits until it holds what it is to enforce. */
+  readonly startEnvoyGateway: (name: string, program: string) => Promise<void>;
   /** Starts the agent `name` with its listeners at a loopback address, and does not wait for it. */
   readonly launchAgent: (name: string, listenAddress: string) => void;
   /** Waits until `/readyz` of a gateway or agent says yes. */
@@ -87,6 +92,7 @@ export async function createDeployment({ directory, controlAddress = '127.0.0.1'
   return {
     directory,
     environment,
+    controlEndpoint,
     run: processes.run,
     cli,
     async startControl() {
@@ -105,6 +111,15 @@ export async function createDeployment({ directory, controlAddress = '127.0.0.1'
       ]);
     },
     launchGateway: (name, options = []) => launch('gateway', name, ['--name', name, ...options]),
+    async startEnvoyGateway(name, program) {
+      const bootstrap = join(directory, `${name}.yaml`);
+      await writeFile(bootstrap, (await cli(['bootstrap', 'envoy', '--gateway', name, '--control', controlEndpoint, '--identity-dir', join(directory, `${name}.identity`)])).stdout);
+      processes.startProgram(name, program, ['-c', bootstrap, '--use-dynamic-base-id', '--concurrency', '2', '--drain-time-s', '1', '--drain-strategy', 'immediate', '--log-level', 'warning']);
+      await waitFor(name, readyWithinMs, async () => {
+        const { proxies } = JSON.parse((await cli(['status', '-o', 'json'])).stdout) as StatusResult;
+        return proxies.some(({ gateway, class: form, types }) => gateway === name && form === 'envoy' && types.length > 2 && types.every(({ state }) => state === 'SYNCED')) ? true : undefined;
+      });
+    },
     launchAgent: (name, listenAddress) => launch('agent', name, ['--listen-address', listenAddress, '--write-svid', svidDirectory(name)]),
     async ready(name) {
       try {

@@ -1,4 +1,4 @@
-/** The demo's own processes: the `sallyport` command, started, waited for, and ended by their process ids. */
+/** The demo's own processes: the `sallyport` command and Envoy, started, waited for, and ended by their process ids. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
@@ -16,6 +16,8 @@ export interface CommandResult {
 export interface Processes {
   /** Starts a command that goes on; its output goes to a log file in the directory. */
   readonly start: (name: string, args: readonly string[]) => void;
+  /** The same of another program. */
+  readonly startProgram: (name: string, program: string, args: readonly string[]) => void;
   /** SIGKILL, and until it is gone. */
   readonly kill: (name: string) => Promise<void>;
   /** Runs a command to its end. */
@@ -40,14 +42,18 @@ export function createProcesses(directory: string, env: NodeJS.ProcessEnv): Proc
     clearTimeout(lastResort);
   }
 
+  function startProgram(name: string, program: string, args: readonly string[]): void {
+    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const log = createWriteStream(join(directory, `${name}.log`), { flags: 'a' });
+    child.stdout.pipe(log, { end: false });
+    child.stderr.pipe(log, { end: false });
+    child.once('error', (error) => log.write(`${error.message}\n`)); // who waits for it shows the log
+    running.set(name, child);
+  }
+
   return {
-    start(name, args) {
-      const child = spawn(process.execPath, [cli, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
-      const log = createWriteStream(join(directory, `${name}.log`), { flags: 'a' });
-      child.stdout.pipe(log, { end: false });
-      child.stderr.pipe(log, { end: false });
-      running.set(name, child);
-    },
+    start: (name, args) => startProgram(name, process.execPath, [cli, ...args]),
+    startProgram,
     kill: (name) => end(name, 'SIGKILL'),
     run: (args, stdin = '') =>
       new Promise((resolve, reject) => {

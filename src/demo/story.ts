@@ -1,7 +1,10 @@
 /** The world of the demo: who there is, what they want to reach, and the manifests that say who may. */
+import type { GatewayClass } from '../core/objects/index.ts';
 
 export interface StoryPorts {
   readonly gateway: number;
+  /** Of the gateway beside it, where there is one. */
+  readonly beside: number;
   readonly forwardProxy: number;
   readonly ftpServer: number;
   readonly proxyAtAgent: number;
@@ -28,16 +31,32 @@ export const serviceHosts = {
   archive: 'archive.bookinfo.svc.cluster.local',
 } as const;
 
-/** Everything but the policy that a case takes away again. */
-export function manifestsOf(ports: StoryPorts): string {
-  return `
+/** What a gateway of class envoy cannot do, this one beside it does. */
+export const besideName = 'egress-ftp';
+export const besideIdentity = `spiffe://${trustDomain}/ns/sallyport-system/sa/${besideName}`;
+
+const embeddedGateway = (name: string, port: number) => `
 apiVersion: sallyport.dev/v1alpha1
 kind: EgressGateway
-metadata: {name: ${gatewayName}}
+metadata: {name: ${name}}
 spec:
   class: sallyport
-  listen: [{address: 127.0.0.1, port: ${ports.gateway}}]
----
+  listen: [{address: 127.0.0.1, port: ${port}}]
+`;
+
+const envoyGateway = (name: string, port: number) => `
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressGateway
+metadata: {name: ${name}}
+spec:
+  class: envoy
+  listen: [{address: 127.0.0.1, port: ${port}}]
+  handOver: ${besideName}
+`;
+
+/** Everything but the policy that a case takes away again. */
+export function manifestsOf(ports: StoryPorts, gatewayClass: GatewayClass): string {
+  return `${gatewayClass === 'envoy' ? `${envoyGateway(gatewayName, ports.gateway)}---${embeddedGateway(besideName, ports.beside)}` : embeddedGateway(gatewayName, ports.gateway)}---
 apiVersion: sallyport.dev/v1alpha1
 kind: SnatPool
 metadata: {name: billing}

@@ -9,7 +9,7 @@ import { createDeployment, type Deployment } from './deployment.ts';
 import { startForwardProxy, type ForwardProxy } from './forward-proxy.ts';
 import { startFtpServer, type DemoFtpServer } from './ftp-server.ts';
 import { findFreePorts, waitFor } from './processes.ts';
-import { gatewayIdentity, gatewayName, identities, manifestsOf, workloads, type StoryPorts, type Workload } from './story.ts';
+import { besideIdentity, besideName, gatewayIdentity, gatewayName, identities, manifestsOf, workloads, type StoryPorts, type Workload } from './story.ts';
 
 export interface World extends Pick<Deployment, 'environment' | 'cli' | 'startControl' | 'kill'> {
   readonly ports: StoryPorts;
@@ -18,6 +18,8 @@ export interface World extends Pick<Deployment, 'environment' | 'cli' | 'startCo
   readonly forwardProxy: ForwardProxy;
   readonly ftpServer: DemoFtpServer;
   startGateway(): Promise<void>;
+  /** SIGKILL, and until it is gone; the one beside it, too. */
+  killGateway(): Promise<void>;
   /** Opens connections as the workload does: in plain, to its own agent. */
   openAtAgent(workload: Workload): (port: number) => Promise<Dialogue>;
   /** Where the workload's agent has written SVID, key and bundle. */
@@ -30,7 +32,8 @@ export interface World extends Pick<Deployment, 'environment' | 'cli' | 'startCo
 
 const originText = 'the answer of a server on the internet\n';
 
-export async function startWorld(note: (text: string) => void): Promise<World> {
+/** With a stock Envoy as the gateway where its program is given, else with the embedded one. */
+export async function startWorld(note: (text: string) => void, envoy?: string): Promise<World> {
   const deployment = await createDeployment({ directory: await mkdtemp(join(tmpdir(), 'sallyport-demo-')) });
   const { cli } = deployment;
   const forwardProxy = await startForwardProxy();
@@ -39,12 +42,13 @@ export async function startWorld(note: (text: string) => void): Promise<World> {
     bytesPerSecond: (path) => (path === '/slow.bin' ? 256 * 1024 : Infinity),
   });
   const origin = await startOrigin();
-  const [gateway, proxyAtAgent, ftpAtAgent, archiveAtAgent] = (await findFreePorts(4)) as [number, number, number, number];
-  const ports: StoryPorts = { gateway, forwardProxy: forwardProxy.port, ftpServer: ftpServer.port, proxyAtAgent, ftpAtAgent, archiveAtAgent };
+  const [gateway, beside, proxyAtAgent, ftpAtAgent, archiveAtAgent] = (await findFreePorts(5)) as [number, number, number, number, number];
+  const ports: StoryPorts = { gateway, beside, forwardProxy: forwardProxy.port, ftpServer: ftpServer.port, proxyAtAgent, ftpAtAgent, archiveAtAgent };
 
   async function startGateway(): Promise<void> {
-    deployment.launchGateway(gatewayName);
-    await deployment.ready(gatewayName);
+    const embedded = envoy === undefined ? gatewayName : besideName;
+    deployment.launchGateway(embedded);
+    await Promise.all([deployment.ready(embedded), ...(envoy === undefined ? [] : [deployment.startEnvoyGateway(gatewayName, envoy)])]);
   }
 
   const agentAddress = (workload: Workload) => `127.0.2.${workloads.indexOf(workload) + 1}`;
@@ -60,6 +64,9 @@ export async function startWorld(note: (text: string) => void): Promise<World> {
     forwardProxy,
     ftpServer,
     startGateway,
+    async killGateway() {
+      await Promise.all([gatewayName, besideName].map(deployment.kill));
+    },
     openAtAgent: (workload) => (port) => openPlain(port, agentAddress(workload)),
     svidDirectory: deployment.svidDirectory,
     agentAddress,
@@ -83,10 +90,10 @@ export async function startWorld(note: (text: string) => void): Promise<World> {
     await deployment.startControl();
     note('the control plane runs; it makes a root CA and the organisation\'s intermediate CA');
     await cli(['ca', 'init']);
-    await cli(['apply', '-f', '-'], manifestsOf(ports));
-    await deployment.admit({ [gatewayName]: gatewayIdentity, ...identities });
+    await cli(['apply', '-f', '-'], manifestsOf(ports, envoy === undefined ? 'sallyport' : 'envoy'));
+    await deployment.admit({ ...(envoy === undefined ? { [gatewayName]: gatewayIdentity } : { [besideName]: besideIdentity }), ...identities });
     await startGateway();
-    note(`gateway ${gatewayName} runs, holding 127.0.1.11-127.0.1.20`);
+    note(envoy === undefined ? `gateway ${gatewayName} runs, holding 127.0.1.11-127.0.1.20` : `gateway ${gatewayName}, a stock Envoy, runs, and beside it ${besideName} for FTP; they hold 127.0.1.11-127.0.1.20`);
     for (const workload of workloads) deployment.launchAgent(workload, agentAddress(workload));
     await Promise.all(workloads.map(deployment.ready));
     note(`agents run beside ${workloads.map((workload) => identities[workload]).join(', ')}`);

@@ -16,6 +16,7 @@ import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { serviceHosts, workloads } from '../../src/demo/story.ts';
 import type { World } from '../../src/demo/world.ts';
 import { workloadIdentities } from '../support/deployment.ts';
+import { requirePeer } from '../support/peers.ts';
 import { makePki } from '../support/pki.ts';
 
 const program = fileURLToPath(new URL('../../src/demo/main.ts', import.meta.url));
@@ -65,8 +66,19 @@ describe('the demo', function () {
     return { status, stdout, told };
   }
 
-  it('prints one JSON object with every case as it should be, and leaves no process and no file', async () => {
-    const { status, stdout, told } = await runDemo(['--json']);
+  it('prints one JSON object with every case as it should be, and leaves no process and no file', () => playsAsItShould([]));
+
+  it('prints the same where the gateway is a stock Envoy', async function () {
+    await playsAsItShould(['--gateway', 'envoy', '--envoy', requirePeer(this, 'envoy')]);
+  });
+
+  it('says where an Envoy could come from when there is none', async () => {
+    const { status, told } = await runDemo(['--gateway', 'envoy', '--envoy', '/nonexistent/envoy']);
+    assert.deepEqual([status, told], [2, 'error: "/nonexistent/envoy" cannot be run\n']);
+  });
+
+  async function playsAsItShould(args: readonly string[]): Promise<void> {
+    const { status, stdout, told } = await runDemo(['--json', ...args]);
     assert.equal(status, 0, told);
     assert.match(stdout, /^\{.*\}\n$/);
     const { ok, cases } = JSON.parse(stdout) as { ok: boolean; cases: { name: string; decision: string; sourceAddress: string | null }[] };
@@ -89,7 +101,7 @@ describe('the demo', function () {
     });
     assert.deepEqual(await readdir(temporary), []);
     assert.deepEqual(await processesOf(temporary), []);
-  });
+  }
 
   it('leaves nothing behind when it is interrupted', async () => {
     const { status } = await runDemo(['--json'], (told) => (told.includes('gateway egress-1 runs') ? 'SIGINT' : undefined));
@@ -159,7 +171,8 @@ async function startOpenWorld(directory: string, closing: (() => unknown)[]): Pr
     kill: () => Promise.resolve(),
     startControl: () => Promise.resolve(),
     startGateway: () => Promise.resolve(),
-    ports: { gateway: gatewayPort, forwardProxy: forwardProxy.port, ftpServer: ftpServer.port, proxyAtAgent: forwardProxy.port, ftpAtAgent: ftpServer.port, archiveAtAgent: nowhere },
+    killGateway: () => Promise.resolve(),
+    ports: { gateway: gatewayPort, beside: nowhere, forwardProxy: forwardProxy.port, ftpServer: ftpServer.port, proxyAtAgent: forwardProxy.port, ftpAtAgent: ftpServer.port, archiveAtAgent: nowhere },
     originPort,
     originText,
     forwardProxy,
