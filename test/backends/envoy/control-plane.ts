@@ -18,6 +18,7 @@ import type { Issued, Pki } from '../../support/pki.ts';
 export interface TestControlPlane {
   /** What Envoys have logged. */
   readonly entries: TCPAccessLogEntry[];
+  readonly port: number;
   /** What an Envoy of this identity is started with. */
   bootstrap(identity: Issued, adminSocketPath: string): JsonValue;
   /** Makes these, with the identity's secrets, what the Envoy of this identity holds. */
@@ -27,7 +28,7 @@ export interface TestControlPlane {
   stop(): void;
 }
 
-const controlIdentity = spiffeIdOf('sallyport-system', 'control');
+export const controlIdentity = spiffeIdOf('sallyport-system', 'control');
 
 export async function startControlPlane(pki: Pki): Promise<TestControlPlane> {
   const own = pki.issue(controlIdentity);
@@ -55,6 +56,7 @@ export async function startControlPlane(pki: Pki): Promise<TestControlPlane> {
 
   return {
     entries,
+    port,
     bootstrap: (identity, adminSocketPath) =>
       renderEnvoyBootstrap({ nodeId: identity.spiffeId, controlPlane: { host: '127.0.0.1', port }, controlIdentity, identity: { kind: 'inline', ...identity }, admin: { socketPath: adminSocketPath } }),
     publish(identity, resources) {

@@ -37,7 +37,7 @@ describe("the ledger of a stock Envoy's connections", function () {
   });
 
   const records = (): readonly EnvoyRecord[] =>
-    gateway.entries.map((entry) => ledgerRecordOf(entry, { origin: 'gate', plan: planOf(servicePorts, [plannedGateway(gateway.port)]), newId: () => 'new' })).filter((record) => record !== undefined);
+    gateway.entries.map((entry) => ledgerRecordOf(entry, { origin: 'gate', plan: planOf(servicePorts, [plannedGateway(gateway.port)]), isRevoked: () => false, newId: () => 'new' })).filter((record) => record !== undefined);
 
   async function record<Type extends EnvoyRecord['type']>(type: Type, fits: (record: Extract<EnvoyRecord, { type: Type }>) => boolean) {
     type Wanted = Extract<LedgerRecord, { type: Type }>;
@@ -53,7 +53,7 @@ describe("the ledger of a stock Envoy's connections", function () {
     const [only, ...more] = records().slice(known);
     assert.deepEqual(more, []);
     assert.equal(only?.type, 'connection-denied');
-    return only as Extract<EnvoyRecord, { type: 'connection-denied' }>;
+    return only;
   }
 
   it('says of a connection who it was, by which policies, from which address and port and to where, when it opens and when it ends', async () => {
