@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import type { CliContext } from './context.ts';
 import { addAgent } from './commands/agent.ts';
 import { addApply } from './commands/apply.ts';
+import { addBootstrap } from './commands/bootstrap.ts';
 import { addCa } from './commands/ca.ts';
 import { addCert } from './commands/cert.ts';
 import { addCompletion } from './commands/completion.ts';
@@ -35,7 +36,7 @@ export function createProgram(context: CliContext): Command {
     .showSuggestionAfterError()
     .addHelpText('after', '\nEXIT CODES\n  0 ok   1 negative answer or differences   2 usage or invalid input   3 not found\n  4 not authorised   5 conflict or exhausted   6 unavailable or timed out   70 bug');
   const groups: readonly [string, readonly ((program: Command, context: CliContext) => void)[]][] = [
-    ['Run:', [addServe, addGateway, addAgent]],
+    ['Run:', [addServe, addGateway, addAgent, addBootstrap]],
     ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender]],
     ['Answers:', [addExplain, addWhois, addLedger, addStatus, addProxyStatus, addProxyConfig]],
     ['Identity:', [addToken, addCa, addCert]],

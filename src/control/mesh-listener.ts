@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { createServer, type PeerCertificate, type TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { SallyportError } from '../core/errors.ts';
-import { createGrpcServer } from '../grpc/index.ts';
+import { createGrpcServer, type GrpcConnection } from '../grpc/index.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { parseMeshCertificate, type LeafPurpose, type MeshCertificateParse } from '../core/x509/x509-svid.ts';
 import type { ControlIdentity } from './control-identity.ts';
@@ -48,7 +48,9 @@ export async function listenForMesh({ host, port, identity, services, log }: Mes
   server.maxConnections = connectionsMax;
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.on('error', (error) => log.debug({ err: error }, 'mesh connection failed'));
-    grpc.injectConnection(socket);
+    const connection = grpc.injectConnection(socket);
+    const certificate = connection?.authContext().sslPeerCertificate;
+    if (connection !== undefined && certificate !== undefined) connections.set(certificate, connection);
   });
   server.on('tlsClientError', (error, socket) => log.debug({ err: error, client: socket.remoteAddress }, 'mesh handshake failed'));
   await listening(server, `${host}:${port}`, () => server.listen({ host, port }));
@@ -74,6 +76,8 @@ export interface MeshPeer {
   readonly purpose: LeafPurpose;
 }
 
+/** What a certificate was shown on. */
+const connections = new WeakMap<PeerCertificate, GrpcConnection>();
 /** What a connection's certificate proves, read once. */
 const peers = new WeakMap<PeerCertificate, MeshCertificateParse>();
 
@@ -84,7 +88,11 @@ export interface MeshAdmission {
   readonly now: () => number;
 }
 
-/** Who calls. Throws `attestation-failed` for whoever shows no verified SVID or proxy certificate of this trust domain that is still valid, `identity-revoked` for a revoked one. */
+/**
+ * Who calls. Throws `attestation-failed` for whoever shows no verified SVID or proxy certificate of this trust domain that is still valid, `identity-revoked` for a revoked one.
+ * A connection whose certificate was good once and is no more ends with that, so that a client which has a new one, and would go on
+ * calling over a connection that is there, shows the new one.
+ */
 export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, { trustDomain, isRevoked, now }: MeshAdmission): MeshPeer {
   // There is none where TLS did not accept it.
   const certificate = call.getAuthContext().sslPeerCertificate;
@@ -93,9 +101,11 @@ export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthCon
   peers.set(certificate, parsed);
   if (!parsed.ok) throw new SallyportError('attestation-failed', `the client certificate is not an X509-SVID: ${parsed.detail}`);
   const { spiffeId, serialNumber, notAfterMs } = parsed.svid;
-  // TLS looked at the time when the connection began; a connection may outlive its certificate.
-  if (notAfterMs <= now()) throw new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint: 'enrol again, with a new join token' });
   if (trustDomainOf(spiffeId) !== trustDomain) throw new SallyportError('attestation-failed', `${spiffeId} is not of trust domain ${trustDomain}`);
-  if (isRevoked(serialNumber)) throw new SallyportError('identity-revoked', `certificate ${serialNumber} of ${spiffeId} is revoked`, { hint: 'enrol again, with a new join token' });
-  return { spiffeId, serialNumber, purpose: parsed.purpose };
+  // TLS looked at the time when the connection began; a connection may outlive its certificate.
+  const isExpired = notAfterMs <= now();
+  if (!isExpired && !isRevoked(serialNumber)) return { spiffeId, serialNumber, purpose: parsed.purpose };
+  connections.get(certificate)?.close();
+  const hint = 'enrol again, with a new join token';
+  throw isExpired ? new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint }) : new SallyportError('identity-revoked', `certificate ${serialNumber} of ${spiffeId} is revoked`, { hint });
 }

@@ -6,4 +6,4 @@
  *
  * Source: grpc.github.io, "gRPC over HTTP2"; RFC 9113.
  */
-export { createGrpcServer, grpcServerLimits, type GrpcServer, type GrpcServerLimits, type GrpcServerOptions } from './server.ts';
+export { createGrpcServer, grpcServerLimits, type GrpcConnection, type GrpcServer, type GrpcServerLimits, type GrpcServerOptions } from './server.ts';

@@ -23,11 +23,18 @@ export interface GrpcServerOptions {
   readonly onError?: (error: unknown) => void;
 }
 
+export interface GrpcConnection {
+  /** What the handlers of its calls see, the same object. */
+  readonly authContext: Peer['authContext'];
+  /** Takes no further calls and lets those under way end. The client makes its next call over another connection. */
+  readonly close: () => void;
+}
+
 export interface GrpcServer {
   /** As grpc-js's: the definition and the handlers of a service. A method without a handler is answered with UNIMPLEMENTED. */
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void;
-  /** Serves a socket that was accepted and, where it is TLS, whose handshake is done. Who owns the listener bounds how many there are. */
-  injectConnection(socket: Socket): void;
+  /** Serves a socket that was accepted and, where it is TLS, whose handshake is done. Who owns the listener bounds how many there are. Undefined where the server is closed. */
+  injectConnection(socket: Socket): GrpcConnection | undefined;
   /** Takes no further calls, waits for those under way, and resets what is left after `graceMs`. */
   close(graceMs: number): Promise<void>;
 }
@@ -79,13 +86,14 @@ export function createGrpcServer({ limits: givenLimits = {}, onError = () => und
     injectConnection(socket) {
       if (isClosed) {
         socket.destroy();
-        return;
+        return undefined;
       }
       const peer = peerOf(socket);
       const session = openConnection(socket, limits);
       sessions.add(session);
       session.on('close', () => sessions.delete(session));
       session.on('stream', (stream, headers) => takeStream(stream, headers, peer));
+      return { authContext: peer.authContext, close: () => session.close() };
     },
     async close(graceMs) {
       isClosed = true;

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
+import { connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
 import { adminPaths, type TokenRequest, type TokenResult } from '../../src/api/admin.ts';
 import { enrol, renew, type ControlPlane } from '../../src/api/enrolment-client.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
@@ -85,6 +87,26 @@ describe('proxy certificates', () => {
     const { answer, shown } = await holder({ purpose: 'proxy' });
     await server.admin.post(adminPaths.revocations, { serialNumber: read(answer).serialNumber });
     assert.equal((await rejection(renew(mesh, shown, createCsr(newKey()), limits))).code, 'identity-revoked');
+  });
+
+  it('end the connections that they were shown on once they are revoked, so that whoever has another shows that', async () => {
+    const { answer, shown } = await holder({ purpose: 'proxy' });
+    const session = connectHttp2(`https://${mesh.address}`, { ca: mesh.trustBundlePem, cert: shown.certificateChainPem, key: shown.privateKeyPem, allowPartialTrustChain: true, checkServerIdentity: () => undefined });
+    try {
+      const goneAway = once(session, 'goaway', { signal: AbortSignal.timeout(5_000) });
+      const call = async () => {
+        const stream = session.request({ ':method': 'POST', ':path': '/sallyport.v1alpha1.IdentityService/Renew', 'content-type': 'application/grpc', 'te': 'trailers' });
+        stream.resume().end(Buffer.alloc(5)); // an empty message
+        const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders];
+        return headers['sallyport-code'];
+      };
+      assert.equal(await call(), 'csr-invalid');
+      await server.admin.post(adminPaths.revocations, { serialNumber: read(answer).serialNumber });
+      assert.equal(await call(), 'identity-revoked');
+      await goneAway;
+    } finally {
+      session.destroy();
+    }
   });
 
   it('live 397 days at most; SVIDs live as long as the control plane decides', async () => {

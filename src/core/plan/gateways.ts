@@ -3,7 +3,7 @@ import { refOf, type DesiredState } from '../desired-state.ts';
 import type { EgressGateway } from '../objects/index.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { PlannedGateway } from './plan.ts';
-import { trustDomainOf, workloadSpiffeId, type TrustDomain } from '../spiffe-id.ts';
+import { trustDomainOf, workloadSpiffeId, type SpiffeId, type TrustDomain } from '../spiffe-id.ts';
 
 /** The namespace of gateways that say nothing else. */
 const gatewayNamespace = 'sallyport-system';
@@ -13,9 +13,14 @@ export interface ResolvedGateway {
   readonly faults: readonly PlanFault[];
 }
 
+/** Who a gateway is. */
+export function gatewayIdentity({ metadata, spec }: Pick<EgressGateway, 'metadata' | 'spec'>, trustDomain: TrustDomain): SpiffeId {
+  return spec.identity ?? workloadSpiffeId(trustDomain, { namespace: gatewayNamespace, serviceAccount: metadata.name });
+}
+
 export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain): ResolvedGateway {
   const { metadata, spec } = gateway;
-  const identity = spec.identity ?? workloadSpiffeId(trustDomain, { namespace: gatewayNamespace, serviceAccount: metadata.name });
+  const identity = gatewayIdentity(gateway, trustDomain);
   const { connectionsPerIdentity, handshakeTimeout, connectTimeout, idleTimeout, ftpDataTimeout } = spec.limits;
   const planned: PlannedGateway = {
     name: metadata.name,
