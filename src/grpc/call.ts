@@ -33,8 +33,8 @@ export interface Call {
   readonly resume: () => void;
   /** Sends headers now; otherwise they go with the first message or the status. */
   readonly sendMetadata: (metadata: Metadata) => void;
-  /** `written` is called once the bytes have gone to the connection, which is as soon as the client's flow control lets them; never after the call is over. */
-  readonly sendMessage: (bytes: Uint8Array, written?: () => void) => void;
+  /** A message in pieces that follow one another. `written` is called once the bytes have gone to the connection, which is as soon as the client's flow control lets them; never after the call is over. */
+  readonly sendMessage: (parts: readonly Uint8Array[], written?: () => void) => void;
   /** Ends the call once everything before is on its way; of several the first counts. */
   readonly sendStatus: (outcome: StatusObject) => void;
   /** Ends a call that has no status yet at once, and drops what is not sent. */
@@ -128,13 +128,15 @@ export function openCall({ stream, headers, peer, messageBytesMax }: CallOptions
       if (isOver || stream.headersSent || stream.destroyed) return;
       stream.respond({ ...metadata.toHttp2Headers(), ...responseHeaders }, { waitForTrailers: true });
     },
-    sendMessage(bytes, written) {
+    sendMessage(parts, written) {
       if (isOver || stream.destroyed || stream.closed) return;
       if (!stream.headersSent) stream.respond(responseHeaders, { waitForTrailers: true });
-      // Two writes in one go, instead of a copy of a message that many streams may share.
+      // Several writes in one go, instead of a copy of what many streams may share.
       stream.cork();
-      stream.write(messagePrefix(bytes.length));
-      stream.write(bytes, (error) => {
+      const pieces = [messagePrefix(parts.reduce((bytes, part) => bytes + part.length, 0)), ...parts];
+      const last = pieces.pop();
+      for (const piece of pieces) stream.write(piece);
+      stream.write(last, (error) => {
         if (!error) written?.();
       });
       stream.uncork();

@@ -8,7 +8,13 @@ import { Duplex } from 'node:stream';
 import type { Call } from './call.ts';
 import { statusOfError } from './status.ts';
 
-type Method = MethodDefinition<unknown, unknown>;
+/**
+ * A method of grpc-js's that may also give a response as pieces which follow one another, so that those which many calls share
+ * are not copied for each. Servers that do not know of it use `responseSerialize`.
+ */
+interface Method extends MethodDefinition<unknown, unknown> {
+  readonly responseParts?: (response: unknown) => readonly Uint8Array[];
+}
 
 /** Runs one call with a handler of grpc-js's kind for that method. `onError` sees what a handler throws, whole. */
 export function serveCall(call: Call, method: Method, handler: UntypedHandleCall, onError: (error: unknown) => void): void {
@@ -64,7 +70,7 @@ function answering(call: Call, { responseSerialize }: Method): sendUnaryData<unk
       call.sendStatus(statusOfError(error, trailers));
       return;
     }
-    call.sendMessage(responseSerialize(value));
+    call.sendMessage([responseSerialize(value)]);
     call.sendStatus({ code: status.OK, details: '', metadata: trailers ?? new Metadata() });
   };
 }
@@ -78,7 +84,7 @@ function serveStreaming(call: Call, method: Method, handler: UntypedHandleCall, 
     emitClose: true,
     autoDestroy: false,
     read: () => call.resume(),
-    write: (message, _, done) => call.sendMessage(method.responseSerialize(message), done),
+    write: (message, _, done) => call.sendMessage(method.responseParts?.(message) ?? [method.responseSerialize(message)], done),
     final(done) {
       call.sendStatus(failure ?? { code: status.OK, details: '', metadata: trailers ?? new Metadata() });
       done();

@@ -13,9 +13,10 @@ import { openStream, step } from './stream-state.ts';
 import type { StreamEffect, StreamEvent, StreamSettings, StreamState, Variant } from './stream-state.ts';
 import { namedIn, resourceStatusesOf, statusOf } from './stream-status.ts';
 import { encodeResponse } from './wire.ts';
+import type { MessageParts } from './wire.ts';
 
 /** A stream as it comes from gRPC. */
-export type XdsCall = ServerDuplexStream<Buffer, Buffer>;
+export type XdsCall = ServerDuplexStream<Buffer, MessageParts>;
 
 /** As much of a call as says who is calling; `getAuthContext().sslPeerCertificate` is whom the TLS handshake has proved. */
 export type XdsCaller = Pick<XdsCall, 'getPeer' | 'getAuthContext' | 'metadata'>;

@@ -11,6 +11,7 @@ import type { OnDemand, ServerStream, XdsCall, XdsCaller, XdsPeer, XdsStatus } f
 import { createStreamGate } from './stream-gate.ts';
 import { envoyFullStateTypes, envoyTypeOrder } from './type-order.ts';
 import type { TypeOrder } from './type-order.ts';
+import type { MessageParts } from './wire.ts';
 
 /** Whom a stream serves, or why none. */
 export type XdsAuthentication = XdsPeer | { readonly refuse: XdsStatus };
@@ -151,13 +152,16 @@ export function createXdsServer(options: XdsServerOptions): XdsServer {
 /** Bytes in, bytes out: responses are encoded before gRPC sees them, and a request that cannot be decoded is answered by us. */
 function methodDefinition(path: string): ServiceDefinition[string] {
   const asItIs = (bytes: Buffer): Buffer => bytes;
-  return {
+  const definition = {
     path,
     requestStream: true,
     responseStream: true,
     requestSerialize: asItIs,
     requestDeserialize: asItIs,
-    responseSerialize: asItIs,
-    responseDeserialize: asItIs,
+    responseSerialize: (parts: MessageParts): Buffer => Buffer.concat(parts),
+    responseDeserialize: (bytes: Buffer): MessageParts => [bytes],
+    // For servers that take a message in pieces, as sallyport/grpc does; grpc-js copies.
+    responseParts: (parts: MessageParts): MessageParts => parts,
   };
+  return definition;
 }

@@ -7,7 +7,8 @@ import type { StreamResponse, Variant } from './stream-state.ts';
 
 /*
  * A repeated field is a sequence of entries, and entries may stand anywhere in a message: so a response is its header followed
- * by the entries of its resources, each encoded once in the life of the resource and copied from there into every response.
+ * by the entries of its resources, each encoded once in the life of the resource. Streams that are sent the same resources one
+ * after the other share the very bytes of these: a push to many costs memory for one.
  * https://protobuf.dev/programming-guides/encoding/#last-one-wins
  */
 
@@ -21,10 +22,38 @@ type EntryKind = Variant | 'refresh';
 
 const entries: Readonly<Record<EntryKind, WeakMap<Resource, Uint8Array>>> = { delta: new WeakMap(), sotw: new WeakMap(), refresh: new WeakMap() };
 
+/** An encoded message, as pieces that follow one another. They may be shared, so nobody may write to them. */
+export type MessageParts = readonly Uint8Array[];
+
+/** Below this a copy costs less than another piece does on its way. */
+const SHARED_BYTES_MIN = 4_096;
+
 /** Encodes a response of a variant. */
-export function encodeResponse(variant: Variant, response: StreamResponse): Buffer {
-  const { resources, refreshed } = response;
-  return Buffer.concat([encodeHeader(variant, response), ...resources.map((resource) => entryOf(variant, resource)), ...refreshed.map((resource) => entryOf('refresh', resource))]);
+export function encodeResponse(variant: Variant, response: StreamResponse): MessageParts {
+  const header = encodeHeader(variant, response);
+  const body = bodyOf(variant, response);
+  return body.length < SHARED_BYTES_MIN ? [Buffer.concat([header, body])] : [header, body];
+}
+
+/** The content of the latest response of a variant. Held as long as somebody is sent it, or until memory is wanted. */
+interface Joined {
+  readonly resources: readonly Resource[];
+  readonly refreshed: readonly Resource[];
+  readonly body: Buffer;
+}
+
+const latest: Record<Variant, WeakRef<Joined> | undefined> = { delta: undefined, sotw: undefined };
+
+function bodyOf(variant: Variant, { resources, refreshed }: StreamResponse): Buffer {
+  const known = latest[variant]?.deref();
+  if (known !== undefined && areSame(known.resources, resources) && areSame(known.refreshed, refreshed)) return known.body;
+  const body = Buffer.concat([...resources.map((resource) => entryOf(variant, resource)), ...refreshed.map((resource) => entryOf('refresh', resource))]);
+  latest[variant] = new WeakRef({ resources, refreshed, body });
+  return body;
+}
+
+function areSame(one: readonly Resource[], other: readonly Resource[]): boolean {
+  return one.length === other.length && one.every((resource, index) => resource === other[index]);
 }
 
 function encodeHeader(variant: Variant, { typeUrl, version, nonce, removed }: StreamResponse): Uint8Array {

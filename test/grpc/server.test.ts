@@ -320,6 +320,28 @@ describe('the gRPC server of ours', () => {
     assert.deepEqual([headers[':status'], headers['content-type'], trailers['grpc-status']], [200, 'application/grpc+proto', '0']);
   });
 
+  it('sends a message that comes in pieces as one, whatever their number', async () => {
+    const grpc = createGrpcServer();
+    const inPieces = { ...method('Pieces', false, true), responseParts: (response: string) => response.split(',').map((piece) => Buffer.from(piece)) };
+    grpc.addService({ pieces: inPieces }, {
+      pieces(call: ServerWritableStream<string, string>) {
+        for (const message of ['a', 'one,two,three', '', 'b,']) call.write(message);
+        call.end();
+      },
+    });
+    const listener = createServer((socket) => grpc.injectConnection(socket));
+    await once(listener.listen(0, '127.0.0.1'), 'listening');
+    const client = new Client(`127.0.0.1:${(listener.address() as AddressInfo).port}`, credentials.createInsecure());
+    undo.push(async () => {
+      client.close();
+      listener.close();
+      await grpc.close(0);
+    });
+    const heard: string[] = [];
+    for await (const message of client.makeServerStreamRequest(inPieces.path, text.serialize, text.deserialize, 'go')) heard.push(message as string);
+    assert.deepEqual(heard, ['a', 'onetwothree', '', 'b']);
+  });
+
   const refusals: readonly (readonly [string, http2.OutgoingHttpHeaders, Buffer | undefined, status])[] = [
     ['compressed messages', { 'grpc-encoding': 'gzip' }, framed('hello'), status.UNIMPLEMENTED],
     ['a message that says it is compressed', {}, Buffer.from([1, 0, 0, 0, 1, 7]), status.UNIMPLEMENTED],

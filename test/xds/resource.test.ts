@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { fromBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
+import { DeltaDiscoveryResponseSchema } from '../../src/proto/envoy/service/discovery/v3/discovery_pb.ts';
 import { createResource, createSnapshot, createSnapshotCache } from '../../src/xds/index.ts';
 import type { Resource, Snapshot } from '../../src/xds/index.ts';
 import { changedNames } from '../../src/xds/snapshot-diff.ts';
@@ -20,9 +22,19 @@ describe('a resource', () => {
     let reads = 0;
     const counted: Resource = { ...resource('apple', '1'), get value() { reads += 1; return Uint8Array.of(1); } };
     const response = { typeUrl: FRUIT, version: 'r1', resources: [counted], removed: [], refreshed: [] };
-    const [first, second] = ['1', '2'].map((nonce) => encodeResponse('delta', { ...response, nonce }));
+    const [first, second] = ['1', '2'].map((nonce) => Buffer.concat(encodeResponse('delta', { ...response, nonce })));
     assert.notDeepEqual(first, second);
     assert.equal(reads, 1);
+  });
+
+  it('goes into the responses of many streams as the very same bytes', () => {
+    const large = [resource('apple', '1'), createResource({ name: 'melon', typeUrl: FRUIT, value: Buffer.alloc(10_000) })];
+    const response = { typeUrl: FRUIT, version: 'r1', removed: [], refreshed: [] };
+    const [first, second, other] = [large, [...large], large.toReversed()].map((resources, index) => encodeResponse('delta', { ...response, resources, nonce: String(index) }));
+    assert.equal(first!.at(-1), second!.at(-1));
+    assert.notEqual(first!.at(-1), other!.at(-1));
+    assert.notDeepEqual(first![0], second![0]);
+    for (const parts of [second!, other!]) assert.equal(fromBinary(DeltaDiscoveryResponseSchema, Buffer.concat(parts)).resources.length, 2);
   });
 });
 

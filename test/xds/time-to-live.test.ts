@@ -117,14 +117,14 @@ describe('a resource with a time to live', () => {
     const response = { typeUrl: FRUIT, version: 'r1', nonce: '1', removed: [] };
 
     it('stands in Delta with its time, and to be kept alive without its content', () => {
-      const decoded = (part: { resources: (typeof mortal)[]; refreshed: (typeof mortal)[] }) => fromBinary(DeltaDiscoveryResponseSchema, encodeResponse('delta', { ...response, ...part })).resources[0]!;
+      const decoded = (part: { resources: (typeof mortal)[]; refreshed: (typeof mortal)[] }) => fromBinary(DeltaDiscoveryResponseSchema, Buffer.concat(encodeResponse('delta', { ...response, ...part }))).resources[0]!;
       const whole = decoded({ resources: [mortal], refreshed: [] });
       const word = decoded({ resources: [], refreshed: [mortal] });
       assert.deepEqual([whole, word].map(({ name, version, ttl, resource }) => [name, version, durationMs(ttl!), resource?.typeUrl]), [['apple', '1', 1_500, FRUIT], ['apple', '1', 1_500, undefined]]);
     });
 
     it('is wrapped in SotW, and only where it has such a time', () => {
-      const { resources } = fromBinary(DiscoveryResponseSchema, encodeResponse('sotw', { ...response, resources: [mortal, { ...mortal, ttlMs: undefined } as never], refreshed: [] }));
+      const { resources } = fromBinary(DiscoveryResponseSchema, Buffer.concat(encodeResponse('sotw', { ...response, resources: [mortal, { ...mortal, ttlMs: undefined } as never], refreshed: [] })));
       assert.deepEqual(resources.map(({ typeUrl }) => typeUrl), ['type.googleapis.com/envoy.service.discovery.v3.Resource', FRUIT]);
       const { name, ttl, resource } = fromBinary(ResourceSchema, resources[0]!.value);
       assert.deepEqual([name, durationMs(ttl!), resource?.typeUrl], ['apple', 1_500, FRUIT]);
