@@ -27,8 +27,9 @@ import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
 import { proxyConfig } from './proxy-config.ts';
 import { proxyStatuses } from './proxy-status.ts';
 import { createProxySvids } from './proxy-svids.ts';
-import { createPublisher } from './publisher.ts';
+import { createPublisher, encodeAhead } from './publisher.ts';
 import { sectionExpiry, type ControlSections } from './sections.ts';
+import { runInSlices } from './slices.ts';
 
 export interface ControlOptions {
   /** Holds everything that survives the process: state/, ledger/ and ca/. */
@@ -130,7 +131,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     record: async (records) => {
       await Promise.all(records.map((record) => ledger.append(record)));
     },
-    publish: () => {
+    publish: async (plan) => {
+      await runInSlices(encodeAhead(plan));
       metrics.plansPublished.inc();
       publish();
     },
@@ -139,7 +141,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   function publish(): void {
     // The planner publishes once while it is made; there is nobody to hear it before the listener is there.
     if (listener === undefined) return;
-    publisher.publish({ plan: planner.plan, trustBundlePem: certificatesToPem(authority.trustBundle), revokedSerialNumbers: issuance.revoked() });
+    void runInSlices(publisher.publish({ plan: planner.plan, trustBundlePem: certificatesToPem(authority.trustBundle), revoked: issuance.revoked() }));
   }
 
   /** Gateways are told; streams of the identities end, and whoever still has a good certificate comes back at once. */
@@ -169,7 +171,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const services = [
     { definition: xds.service, handlers: xds.handlers },
     ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, now, log }),
-    createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan }),
+    createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];
 

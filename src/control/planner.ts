@@ -35,8 +35,8 @@ export interface PlannerOptions {
   readonly now: () => number;
   /** Makes ledger records durable. */
   readonly record: (records: readonly LedgerRecord[]) => Promise<void>;
-  /** Called with each new plan, once it and the addresses it stands on are durable. */
-  readonly publish: (plan: Plan) => void;
+  /** Called with each new plan, once it and the addresses it stands on are durable; the next change waits for it. */
+  readonly publish: (plan: Plan) => Promise<void>;
 }
 
 const changesWaitingMax = 256;
@@ -55,7 +55,7 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
     await record(records);
     await store.commit({ put: { outbox: { [key]: null } } });
   }
-  publish(current.plan);
+  await publish(current.plan);
 
   async function change(desiredChange: DesiredChange, actions: ApplyResult['changes'], written: ReadManifests, dryRun: boolean, actor: string): Promise<ApplyResult> {
     const time = now();
@@ -83,7 +83,7 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
     current = next;
     await record(records);
     await store.commit({ put: { outbox: { [outboxKey]: null } } });
-    publish(next.plan);
+    await publish(next.plan);
     return result;
   }
 

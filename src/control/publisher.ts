@@ -5,10 +5,11 @@
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
-import { encodeResource, renderEnvoyGateway, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource } from '../backends/envoy/index.ts';
+import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource } from '../backends/envoy/index.ts';
 import { agentView } from '../core/plan/agent-view.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
+import { forEachInSteps, type Steps } from '../core/steps.ts';
 import { createResource, createSnapshot, type Resource, type Snapshot, type SnapshotCache } from '../xds/index.ts';
 import { nodeKeyOf, proxyOf, type Proxy } from './proxy.ts';
 import type { ProxySvids } from './proxy-svids.ts';
@@ -22,8 +23,11 @@ export interface Published {
 export interface Publisher {
   /** The plans that were published last, the newest last. */
   readonly revisions: readonly Revision[];
-  /** Replaces what every proxy is to hold. Proxies of which nothing changed are sent nothing. */
-  publish(published: Published): void;
+  /**
+   * Replaces what every proxy is to hold: gateways at once, the others, of which there may be thousands, in the steps that it
+   * gives. Proxies of which nothing changed are sent nothing. Publishing again makes earlier steps end.
+   */
+  publish(published: Published): Steps<void>;
   /** Makes sure that a proxy which has just connected has a snapshot. */
   admit(proxy: Proxy): void;
   /** Sends the SVID of an identity to the Envoys that have it. */
@@ -78,6 +82,14 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
     return [...resources, ...(svid === undefined ? [] : [renderSvidSecret(svid)])].map(encodedEnvoyResource);
   }
 
+  function* refreshEach(proxies: Iterable<Proxy>, of: Published): Steps<void> {
+    for (const proxy of proxies) {
+      if (published !== of) return;
+      refresh(proxy);
+      yield;
+    }
+  }
+
   const revisions: Revision[] = [];
 
   return {
@@ -91,13 +103,16 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
         sallyport: createResource({ name: trustBundleName, typeUrl: typeUrls.secret, value: encodeTrustBundle(next.trustBundlePem) }),
         envoy: encodedEnvoyResource(renderTrustBundleSecret(next)),
       };
+      for (const gateway of gateways.values()) refresh({ identity: gateway.identity, form: gateway.class });
+      const connected: Proxy[] = [];
       for (const { nodeKey, streams } of cache.status()) {
         const proxy = proxyOf(nodeKey);
-        // Whoever is neither a gateway nor connected is rendered again when it comes back.
-        if (streams.length > 0 || gateways.has(proxy.identity)) refresh(proxy);
+        if (gateways.get(proxy.identity)?.class === proxy.form) continue;
+        // Whoever is not connected is rendered again when it comes back.
+        if (streams.length > 0) connected.push(proxy);
         else cache.clearSnapshot(nodeKey);
       }
-      for (const gateway of gateways.values()) refresh({ identity: gateway.identity, form: gateway.class });
+      return refreshEach(connected, next);
     },
     admit(proxy) {
       if (proxy.form === 'envoy') svids.keep(proxy.identity);
@@ -111,6 +126,18 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
       }
     },
   };
+}
+
+/** Encodes what gateways are to be sent of a plan, in steps, so that publishing it does not hold up the event loop. */
+export function* encodeAhead(plan: Plan): Steps<void> {
+  for (const gateway of plan.gateways) {
+    if (gateway.class === 'envoy') {
+      const { resources } = yield* renderEnvoyGatewayInSteps(plan, gateway);
+      yield* forEachInSteps(resources, 8, encodedEnvoyResource);
+    } else {
+      yield* forEachInSteps(plan.servicePorts.filter((servicePort) => servicePort.gateway === gateway.name), 1, encodedServicePort);
+    }
+  }
 }
 
 function gatewayResources(plan: Plan, gateway: PlannedGateway, revokedSerialNumbers: readonly string[]): readonly Resource[] {

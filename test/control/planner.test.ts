@@ -21,7 +21,7 @@ describe('a change', () => {
     const store = await openStateStore<ControlSections>({ directory, now: Date.now });
     records = [];
     const record = (told: readonly LedgerRecord[]) => Promise.resolve(void records.push(...told));
-    planner = await createPlanner({ store, trustDomain, clusterDomain: 'cluster.local', now: Date.now, record, publish: () => undefined });
+    planner = await createPlanner({ store, trustDomain, clusterDomain: 'cluster.local', now: Date.now, record, publish: () => Promise.resolve() });
     apply = (text) => planner.apply({ sources: [{ file: 'test.yaml', text }] }, 'unix:0');
     close = () => store.close();
   });

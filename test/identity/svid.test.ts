@@ -54,6 +54,7 @@ describe('an answered svid', () => {
     { it: 'two identities', material: () => twoUris, message: /2 URIs/ },
     { it: 'another trust domain', expectation: () => ({ trustDomain: 'example.org' as TrustDomain }), message: /not in the trust domain "example.org"/ },
     { it: 'another identity', expectation: () => ({ spiffeId: `${id}-v2` as SpiffeId }), message: /not the identity expected/ },
+    { it: 'an SVID where a proxy certificate was asked for', expectation: () => ({ purpose: 'proxy' }), message: /it is an X509-SVID, not a proxy certificate/ },
     { it: 'an expired one', expectation: () => ({ nowMs: Date.now() + 2 * dayMs }), message: /expired at/ },
     { it: 'an expired anchor', expectation: () => ({ nowMs: Date.now() + 31 * dayMs }), message: /does not lead/ },
   ];

@@ -2,6 +2,7 @@
 import { invariant } from '../../core/errors.ts';
 import type { Plan, PlannedGateway, PortRange, ServicePort } from '../../core/plan/plan.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
+import { mapInSteps, runThrough, type Steps } from '../../core/steps.ts';
 import { handOverTo, nowhere, ownEntrance, sharedEntrance, type HandOver } from './entrances.ts';
 import { nobody, sniCluster } from './names.ts';
 import type { EnvoyResource } from './resource.ts';
@@ -19,11 +20,14 @@ const localPortsDefault: PortRange = { first: 32_768, last: 60_999 };
  * Renders a gateway. Pure and deterministic; resources of what has not changed since an earlier plan are the same objects.
  * Secrets are not part of it: they rotate apart from the plan (secrets.ts).
  */
-export function renderEnvoyGateway(plan: Plan, gateway: PlannedGateway, { localPorts = localPortsDefault }: EnvoyGatewayOptions = {}): Rendered {
+export const renderEnvoyGateway = (plan: Plan, gateway: PlannedGateway, options?: EnvoyGatewayOptions): Rendered => runThrough(renderEnvoyGatewayInSteps(plan, gateway, options));
+
+/** As `renderEnvoyGateway`, a step for each service port. */
+export function* renderEnvoyGatewayInSteps(plan: Plan, gateway: PlannedGateway, { localPorts = localPortsDefault }: EnvoyGatewayOptions = {}): Steps<Rendered> {
   const context = contextOf(gateway, plan.trustDomain, localPorts);
   const entering = plan.servicePorts.filter(({ entrance }) => entrance === gateway.name);
   const served = entering.filter((servicePort) => servicePort.gateway === gateway.name);
-  const parts = served.map((servicePort) => renderServicePort(servicePort, context));
+  const parts = yield* mapInSteps(served, 1, (servicePort) => renderServicePort(servicePort, context));
   const handOvers = handOversOf(plan, entering.filter((servicePort) => servicePort.gateway !== gateway.name));
   const resources = new Map<string, EnvoyResource>();
   for (const resource of [

@@ -13,7 +13,7 @@
  */
 export { renderEnvoyBootstrap, renderEnvoySecretFiles, proxyHeader, type BootstrapIdentity, type EnvoyBootstrapOptions, type IdentityFiles, type SecretFiles } from './bootstrap.ts';
 export type { Condition, ConditionCode } from './condition.ts';
-export { renderEnvoyGateway, type EnvoyGatewayOptions } from './gateway.ts';
+export { renderEnvoyGateway, renderEnvoyGatewayInSteps, type EnvoyGatewayOptions } from './gateway.ts';
 export { ledgerRecordOf, type EntryContext, type EnvoyRecord } from './ledger-record.ts';
 export { accessLogName } from './names.ts';
 export { encodeResource, resourceToJson, type EnvoyResource } from './resource.ts';

@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { nodeKeyOf, type Proxy } from '../../src/control/proxy.ts';
+import { createPublisher } from '../../src/control/publisher.ts';
+import type { Plan } from '../../src/core/plan/plan.ts';
+import { runThrough } from '../../src/core/steps.ts';
+import { createSnapshotCache, type AttachedStream } from '../../src/xds/index.ts';
+import { externalService, gateway, identity, planOf, policy } from '../core/world.ts';
+
+const base = [gateway('gw'), externalService('shop/bank')];
+const first = planOf(...base);
+const second = planOf(...base, policy('shop/all', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }] }));
+const proxyAs = (account: string): Proxy => ({ identity: identity(account), form: 'sallyport' });
+const gatewayProxy = proxyAs('sallyport-system/gw');
+const agents = ['shop/a', 'shop/b', 'shop/c'].map(proxyAs);
+
+describe('publishing', () => {
+  const stream: AttachedStream = { nodeId: 'agent', variant: 'delta', connectedSinceMs: 0, onSnapshot: () => undefined, status: () => [], resources: () => [] };
+  const published = (plan: Plan) => ({ plan, trustBundlePem: '', revokedSerialNumbers: [] });
+
+  /** A publisher of the first plan, with a gateway and agents that are connected. */
+  function connected() {
+    const cache = createSnapshotCache();
+    const publisher = createPublisher({ cache, svids: { get: () => undefined, keep: () => undefined, drop: () => undefined } });
+    runThrough(publisher.publish(published(first)));
+    for (const proxy of [gatewayProxy, ...agents]) {
+      publisher.admit(proxy);
+      cache.attach(nodeKeyOf(proxy), stream);
+    }
+    return { cache, publisher, revisions: (proxies: readonly Proxy[]) => proxies.map((proxy) => cache.getSnapshot(nodeKeyOf(proxy))?.version) };
+  }
+
+  it('reaches gateways at once, and every agent in steps', () => {
+    const { publisher, revisions } = connected();
+    const steps = publisher.publish(published(second));
+    assert.deepEqual(revisions([gatewayProxy, ...agents]), [second.revision, first.revision, first.revision, first.revision]);
+    steps.next();
+    assert.deepEqual(revisions(agents), [second.revision, first.revision, first.revision]);
+    runThrough(steps);
+    assert.deepEqual(revisions(agents), agents.map(() => second.revision));
+  });
+
+  it('of something newer ends what is under way, so that nobody goes back', () => {
+    const { publisher, revisions } = connected();
+    const older = publisher.publish(published(second));
+    runThrough(publisher.publish(published(first)));
+    assert.equal(older.next().done, true);
+    assert.deepEqual(revisions([gatewayProxy, ...agents]), [gatewayProxy, ...agents].map(() => first.revision));
+  });
+
+  it('forgets whoever is not connected, and renders it when it comes', () => {
+    const { cache, publisher, revisions } = connected();
+    const gone = proxyAs('shop/gone');
+    publisher.admit(gone);
+    const steps = publisher.publish(published(second));
+    assert.equal(cache.getSnapshot(nodeKeyOf(gone)), undefined);
+    publisher.admit(gone);
+    cache.attach(nodeKeyOf(gone), stream);
+    runThrough(steps);
+    assert.deepEqual(revisions([gone]), [second.revision]);
+  });
+});
