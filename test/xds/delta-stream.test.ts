@@ -56,6 +56,16 @@ describe('a Delta stream', () => {
       assert.deepEqual(stream.snapshot(fruit('r2', { apple: '2', pear: '2' }))?.says, ['apple@2']);
     });
 
+    for (const [what, first] of [['by naming nothing', {}], ['as "*"', { subscribe: ['*'] }]] as const) {
+      it(`sends nothing more to a client that asked for everything ${what} and unsubscribes "*"`, () => {
+        const stream = play('delta', basket);
+        stream.delta({ responseNonce: stream.delta(first)!.nonce });
+        assert.equal(stream.delta({ unsubscribe: ['*'] }), undefined);
+        assert.equal(stream.snapshot(fruit('r2', { apple: '2' })), undefined);
+        assert.deepEqual(stream.delta({ subscribe: ['*'] })?.says, ['apple@2']);
+      });
+    }
+
     it('takes an empty subscription that has named something before as nothing, not as everything', () => {
       const stream = play('delta', basket);
       stream.delta({ responseNonce: stream.delta({ subscribe: ['apple'] })!.nonce });
@@ -169,7 +179,7 @@ describe('a Delta stream', () => {
   });
 
   describe('answered by its client', () => {
-    it('has one response outstanding; what changes meanwhile goes out with the next, once', () => {
+    it('has one response outstanding; what changes meanwhile goes out with the next, once (as istio does)', () => {
       const stream = play('delta', basket);
       const { nonce } = stream.delta()!;
       assert.equal(stream.snapshot(fruit('r2', { apple: '2', pear: '1' })), undefined);

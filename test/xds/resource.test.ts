@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { fromBinary } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { DeltaDiscoveryResponseSchema } from '../../src/proto/envoy/service/discovery/v3/discovery_pb.ts';
-import { createResource, createSnapshot, createSnapshotCache } from '../../src/xds/index.ts';
+import { ClusterLoadAssignmentSchema } from '../../src/proto/envoy/config/endpoint/v3/endpoint_pb.ts';
+import { SecretSchema } from '../../src/proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
+import { createResource, createSnapshot, createSnapshotCache, encodeResource, envoyTypes } from '../../src/xds/index.ts';
 import type { Resource, Snapshot } from '../../src/xds/index.ts';
 import { changedNames } from '../../src/xds/snapshot-diff.ts';
 import { encodeResponse } from '../../src/xds/wire.ts';
@@ -27,7 +29,7 @@ describe('a resource', () => {
     assert.equal(reads, 1);
   });
 
-  it('goes into the responses of many streams as the very same bytes', () => {
+  it('goes into the responses of many streams as the very same bytes, and of no others (istio: a cache keyed by less than all its inputs)', () => {
     const large = [resource('apple', '1'), createResource({ name: 'melon', typeUrl: FRUIT, value: Buffer.alloc(10_000) })];
     const response = { typeUrl: FRUIT, version: 'r1', removed: [], refreshed: [] };
     const [first, second, other] = [large, [...large], large.toReversed()].map((resources, index) => encodeResponse('delta', { ...response, resources, nonce: String(index) }));
@@ -35,6 +37,16 @@ describe('a resource', () => {
     assert.notEqual(first!.at(-1), other!.at(-1));
     assert.notDeepEqual(first![0], second![0]);
     for (const parts of [second!, other!]) assert.equal(fromBinary(DeltaDiscoveryResponseSchema, Buffer.concat(parts)).resources.length, 2);
+  });
+});
+
+describe('a message', () => {
+  it('is made a resource of its type and name', () => {
+    const { typeUrl, name, value, ttlMs } = encodeResource(ClusterLoadAssignmentSchema, { clusterName: 'web' }, { ttlMs: 1_000 });
+    assert.deepEqual([typeUrl, name, ttlMs, fromBinary(ClusterLoadAssignmentSchema, value).clusterName], [envoyTypes.endpoint, 'web', 1_000, 'web']);
+    assert.equal(encodeResource(SecretSchema, { name: 'own' }).name, 'own');
+    assert.deepEqual([encodeResource(SecretSchema, { name: 'own' }, { name: 'other', version: '7' })].map((made) => [made.name, made.version]), [['other', '7']]);
+    assert.throws(() => encodeResource(SecretSchema, {}), new RangeError('a resource of type "envoy.extensions.transport_sockets.tls.v3.Secret" has no name'));
   });
 });
 
