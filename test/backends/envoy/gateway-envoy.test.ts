@@ -158,6 +158,22 @@ describe('a stock Envoy as a gateway', function () {
     assert.equal(first.clients.length, 1, 'the first one that answers is taken');
   });
 
+  it('ends connections to a target that is taken from its service within two seconds', async () => {
+    const [goes, stays] = [ended(await echo()), ended(await echo())];
+    const book = servicePort({ targetPort: goes.port, grants: [grantTo('book', '127.0.1.1')] });
+    const gateway = await gatewayOf([{ ...book, targets: [at('127.0.0.1', goes.port), at('127.0.0.1', stays.port)] }]);
+    const identity = workload(gateway.pki, 'book');
+    for (const left of [stays, ended(await echo())]) {
+      const ending = await reach(gateway, identity);
+      const startedAtMs = performance.now();
+      await gateway.apply([{ ...book, targets: [at('127.0.0.1', left.port)] }]);
+      await readAll(ending);
+      assert.ok(performance.now() - startedAtMs < 2_000);
+      await reach(gateway, identity);
+      assert.equal(left.clients.length, 1);
+    }
+  });
+
   it('looks up the hosts of a service, and tries them in turn', async () => {
     const target = ended(await greet());
     const [down] = (await findFreePorts(1)) as [number];
