@@ -159,18 +159,19 @@ describe('a stock Envoy as a gateway', function () {
   });
 
   it('ends connections to a target that is taken from its service within two seconds', async () => {
-    const [goes, stays] = [ended(await echo()), ended(await echo())];
-    const book = servicePort({ targetPort: goes.port, grants: [grantTo('book', '127.0.1.1')] });
-    const gateway = await gatewayOf([{ ...book, targets: [at('127.0.0.1', goes.port), at('127.0.0.1', stays.port)] }]);
+    const servers = [ended(await echo()), ended(await echo()), ended(await echo())];
+    const book = servicePort({ targetPort: servers[0]!.port, grants: [grantTo('book', '127.0.1.1')] });
+    const from = (first: number) => [{ ...book, targets: servers.slice(first).map(({ port }) => at('127.0.0.1', port)) }];
+    const gateway = await gatewayOf(from(0));
     const identity = workload(gateway.pki, 'book');
-    for (const left of [stays, ended(await echo())]) {
+    for (const next of [1, 2]) {
       const ending = await reach(gateway, identity);
       const startedAtMs = performance.now();
-      await gateway.apply([{ ...book, targets: [at('127.0.0.1', left.port)] }]);
+      await gateway.apply(from(next));
       await readAll(ending);
       assert.ok(performance.now() - startedAtMs < 2_000);
       await reach(gateway, identity);
-      assert.equal(left.clients.length, 1);
+      assert.ok(servers[next]!.clients.length > 0);
     }
   });
 
@@ -223,8 +224,10 @@ describe('a stock Envoy as a gateway', function () {
     const target = ended(await echo());
     const limits = { connectionsPerIdentity: 3, handshakeTimeoutMs: 400, connectTimeoutMs: 2_000, idleTimeoutMs: 400, ftpDataTimeoutMs: 2_000 };
     const gateway = await gatewayOf([servicePort({ targetPort: target.port, grants: [grantTo('book', '127.0.1.1')] })], { limits });
+    const startedAtMs = performance.now();
     await readAll(await reach(gateway, workload(gateway.pki, 'book')));
     await readAll(gateway.connectPlain());
+    assert.ok(performance.now() - startedAtMs < 5_000);
   });
 
   it('serves a service port on its own listener, whatever the SNI', async () => {
