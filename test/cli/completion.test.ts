@@ -46,7 +46,7 @@ describe('sallyport completion', () => {
 
   it('for fish has a line for each command and option', async () => {
     const lines = (await script('fish')).trimEnd().split('\n');
-    for (const line of lines) assert.match(line, /^complete -c sallyport -n '[a-z_; -]+' (-f -a [a-z]+|-l [a-z0-9-]+)$/);
+    for (const line of lines) assert.match(line, /^complete -c sallyport -n '[a-z_; -]+' (-f -a [a-z-]+|-l [a-z0-9-]+)$/);
     assert.ok(lines.includes("complete -c sallyport -n '__fish_use_subcommand' -f -a register"));
     assert.ok(lines.includes("complete -c sallyport -n '__fish_seen_subcommand_from ca; and __fish_seen_subcommand_from import' -l pkcs12"));
   });
