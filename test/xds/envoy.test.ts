@@ -93,15 +93,15 @@ describe('a real Envoy', function () {
         await untilSaid(port, 'one');
 
         const answers: string[] = [];
-        let isOver = false;
+        const over = new AbortController();
         const asking = (async () => {
-          while (!isOver) answers.push(await ask(port));
+          while (!over.signal.aborted) answers.push(await ask(port));
         })();
         for (let number = 1; number <= 20; number += 1) {
           publish(server, String(number), round(number));
           await until(() => isSynced(server), `round ${number} to be taken`, 15_000);
         }
-        isOver = true;
+        over.abort();
         await asking;
         await untilSaid(port, 'one');
         assert.deepEqual(new Set(answers.filter((answer) => answer !== '')), new Set(['one', 'two']));
