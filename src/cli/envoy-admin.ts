@@ -7,6 +7,8 @@ export interface HeldResource {
   readonly typeUrl: string;
   readonly name: string;
   readonly version: string;
+  /** The message as Envoy writes it, secrets left out. */
+  readonly content: unknown;
 }
 
 const timeoutMs = 5_000;
@@ -43,7 +45,7 @@ interface Named {
   readonly name: string;
 }
 
-const heldOf = (resource: Named, version = ''): HeldResource => ({ typeUrl: resource['@type'], name: resource.name, version });
+const heldOf = (resource: Named, version = ''): HeldResource => ({ typeUrl: resource['@type'], name: resource.name, version, content: resource });
 
 function get(options: RequestOptions): Promise<string> {
   return new Promise((resolve, reject) => {

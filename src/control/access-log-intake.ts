@@ -21,10 +21,11 @@ export interface AccessLogIntakeOptions {
   readonly ledger: Pick<Ledger, 'append'>;
   readonly authenticate: (call: LogStream) => MeshPeer;
   readonly plan: () => Plan;
+  readonly isRevoked: (serialNumber: string) => boolean;
   readonly log: Logger;
 }
 
-export function createAccessLogIntake({ ledger, authenticate, plan, log }: AccessLogIntakeOptions): MeshService {
+export function createAccessLogIntake({ ledger, authenticate, plan, isRevoked, log }: AccessLogIntakeOptions): MeshService {
   async function take(stream: LogStream): Promise<void> {
     const { spiffeId } = authenticate(stream);
     for await (const { identifier, logEntries } of stream as AsyncIterable<StreamAccessLogsMessage>) {
@@ -32,7 +33,7 @@ export function createAccessLogIntake({ ledger, authenticate, plan, log }: Acces
       if (gateway?.class !== 'envoy') throw new SallyportError('attestation-failed', `${spiffeId} is not the identity of a gateway of class envoy`, { hint: 'apply its EgressGateway' });
       if (identifier !== undefined && identifier.logName !== accessLogName) throw new SallyportError('request-invalid', `${JSON.stringify(identifier.logName.slice(0, 64))} is not a log that is taken here`);
       const entries = logEntries.case === 'tcpLogs' ? logEntries.value.logEntry : [];
-      const records = entries.flatMap((entry) => ledgerRecordOf(entry, { origin: gateway.name, plan: plan(), newId: randomUUID }) ?? []);
+      const records = entries.flatMap((entry) => ledgerRecordOf(entry, { origin: gateway.name, plan: plan(), isRevoked, newId: randomUUID }) ?? []);
       // The next batch is read when this one is durable: a ledger that is slow slows Envoy's stream down, and no memory is filled.
       await Promise.all(records.map((record) => ledger.append(record)));
     }

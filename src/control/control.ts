@@ -132,7 +132,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       await Promise.all(records.map((record) => ledger.append(record)));
     },
     publish: async (plan) => {
-      await runInSlices(encodeAhead(plan));
+      await runInSlices(encodeAhead(plan, issuance.revoked()));
       metrics.plansPublished.inc();
       publish();
     },

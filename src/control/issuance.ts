@@ -3,6 +3,9 @@ import type { IssuedCertificate } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { CertificateIssued, LedgerRecord } from '../core/ledger-record.ts';
 import type { Ledger, StateStore } from '../store/index.ts';
+import { byText } from '../core/order.ts';
+import type { SpiffeId } from '../core/spiffe-id.ts';
+import type { RevokedCertificate } from '../backends/envoy/index.ts';
 import type { ControlSections } from './sections.ts';
 
 export type IssuedToLedger = <Issued extends IssuedCertificate>(attestation: CertificateIssued['attestation'], issue: () => Promise<Issued>) => Promise<Issued>;
@@ -14,8 +17,8 @@ export interface Issuance {
   isRevoked(serialNumber: string): boolean;
   /** How long the proxy certificate was granted for; undefined for other certificates, and for what is not known here. */
   proxyLifetimeMs(serialNumber: string): number | undefined;
-  /** Serial numbers that are not to be accepted though they have not expired. */
-  revoked(): readonly string[];
+  /** Certificates that are not to be accepted though they have not expired, by serial number. */
+  revoked(): readonly RevokedCertificate[];
   /** Revokes one certificate, or all that an identity still holds. A spent join token of the identity is then good for nothing more. Throws `not-found` where there is none. */
   revoke(which: { readonly serialNumber?: string | undefined; readonly spiffeId?: string | undefined }): Promise<readonly string[]>;
 }
@@ -55,7 +58,7 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
     },
     isRevoked: (serialNumber) => store.get('revocations', serialNumber) !== undefined,
     proxyLifetimeMs: (serialNumber) => store.get('certificates', serialNumber)?.proxyLifetimeMs,
-    revoked: () => [...store.entries('revocations')].filter(([, { notAfterMs }]) => notAfterMs > now()).map(([serialNumber]) => serialNumber).sort(),
+    revoked: () => [...store.entries('revocations')].filter(([, { notAfterMs }]) => notAfterMs > now()).map(([serialNumber, { spiffeId }]) => ({ serialNumber, spiffeId: spiffeId as SpiffeId })).sort((a, b) => byText(a.serialNumber, b.serialNumber)),
     async revoke({ serialNumber, spiffeId }) {
       const found = [...store.entries('certificates')].filter(
         ([serial, certificate]) => certificate.notAfterMs > now() && (serialNumber === undefined ? certificate.spiffeId === spiffeId : serial === serialNumber) && store.get('revocations', serial) === undefined,

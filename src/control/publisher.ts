@@ -5,7 +5,7 @@
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
-import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource } from '../backends/envoy/index.ts';
+import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
 import { agentView } from '../core/plan/agent-view.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
@@ -17,7 +17,7 @@ import type { ProxySvids } from './proxy-svids.ts';
 export interface Published {
   readonly plan: Plan;
   readonly trustBundlePem: string;
-  readonly revokedSerialNumbers: readonly string[];
+  readonly revoked: readonly RevokedCertificate[];
 }
 
 export interface Publisher {
@@ -62,22 +62,22 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
     if (published === undefined || shared === undefined) return;
     const { plan } = published;
     const nodeKey = nodeKeyOf(proxy);
-    const own = proxy.form === 'envoy' ? envoyResources(plan, proxy.identity) : ownResources(plan, proxy.identity, published.revokedSerialNumbers);
+    const own = proxy.form === 'envoy' ? envoyResources(plan, proxy.identity, published.revoked) : ownResources(plan, proxy.identity, published.revoked);
     const before = cache.getSnapshot(nodeKey);
     const next = createSnapshot(plan.revision, [...own, shared[proxy.form]], before);
     if (before === undefined || before.version !== next.version || !sameTypes(before, next)) cache.setSnapshot(nodeKey, next);
   }
 
-  function ownResources(plan: Plan, identity: SpiffeId, revokedSerialNumbers: readonly string[]): readonly Resource[] {
+  function ownResources(plan: Plan, identity: SpiffeId, revoked: readonly RevokedCertificate[]): readonly Resource[] {
     const gateway = gateways.get(identity);
     if (gateway === undefined) return agentResources(plan, identity);
-    return gateway.class === 'sallyport' ? gatewayResources(plan, gateway, revokedSerialNumbers) : [];
+    return gateway.class === 'sallyport' ? gatewayResources(plan, gateway, revoked) : [];
   }
 
-  function envoyResources(plan: Plan, identity: SpiffeId): readonly Resource[] {
+  function envoyResources(plan: Plan, identity: SpiffeId, revoked: readonly RevokedCertificate[]): readonly Resource[] {
     const gateway = gateways.get(identity);
     if (gateway?.class === 'sallyport') return [];
-    const { resources } = gateway === undefined ? renderEnvoySidecar(plan, identity) : renderEnvoyGateway(plan, gateway);
+    const { resources } = gateway === undefined ? renderEnvoySidecar(plan, identity) : renderEnvoyGateway(plan, gateway, { revoked });
     const svid = svids.get(identity);
     return [...resources, ...(svid === undefined ? [] : [renderSvidSecret(svid)])].map(encodedEnvoyResource);
   }
@@ -129,10 +129,10 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
 }
 
 /** Encodes what gateways are to be sent of a plan, in steps, so that publishing it does not hold up the event loop. */
-export function* encodeAhead(plan: Plan): Steps<void> {
+export function* encodeAhead(plan: Plan, revoked: readonly RevokedCertificate[]): Steps<void> {
   for (const gateway of plan.gateways) {
     if (gateway.class === 'envoy') {
-      const { resources } = yield* renderEnvoyGatewayInSteps(plan, gateway);
+      const { resources } = yield* renderEnvoyGatewayInSteps(plan, gateway, { revoked });
       yield* forEachInSteps(resources, 8, encodedEnvoyResource);
     } else {
       yield* forEachInSteps(plan.servicePorts.filter((servicePort) => servicePort.gateway === gateway.name), 1, encodedServicePort);
@@ -140,10 +140,10 @@ export function* encodeAhead(plan: Plan): Steps<void> {
   }
 }
 
-function gatewayResources(plan: Plan, gateway: PlannedGateway, revokedSerialNumbers: readonly string[]): readonly Resource[] {
+function gatewayResources(plan: Plan, gateway: PlannedGateway, revoked: readonly RevokedCertificate[]): readonly Resource[] {
   return [
     createResource({ name: gateway.name, typeUrl: typeUrls.gatewaySettings, value: encodeGatewaySettings(gateway, plan.trustDomain) }),
-    createResource({ name: 'revocations', typeUrl: typeUrls.revocationList, value: encodeRevocationList(revokedSerialNumbers) }),
+    createResource({ name: 'revocations', typeUrl: typeUrls.revocationList, value: encodeRevocationList(revoked.map(({ serialNumber }) => serialNumber)) }),
     ...plan.servicePorts.filter((servicePort) => servicePort.gateway === gateway.name).map(encodedServicePort),
   ];
 }

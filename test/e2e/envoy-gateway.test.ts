@@ -202,6 +202,26 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     }
   });
 
+  it('ends the connections of a certificate that is revoked, and takes it no more; the identity with another one comes again', async () => {
+    const spiffeId = 'spiffe://cluster.local/ns/bookinfo/sa/stolen';
+    const stolen = await svidOf(spiffeId);
+    const live = connectAs(stolen);
+    live.write('drip\n');
+    await live.readUntil('\n');
+    const other = connectAs(await svidOf('spiffe://cluster.local/ns/reports/sa/batch'));
+    other.write('drip\n');
+    await other.readUntil('\n');
+    const ended = new Promise((resolve) => live.socket.once('close', resolve));
+    const before = performance.now();
+    await control.admin.post(adminPaths.revocations, { spiffeId });
+    await ended;
+    assert.ok(performance.now() - before < 2_000, `${performance.now() - before} ms`);
+    await assert.rejects(departure(stolen));
+    assert.equal(await departure(await svidOf(spiffeId)), addresses.bookinfo);
+    await other.readUntil('.');
+    await waitFor('the record', 10_000, async () => (await sallyport(['ledger', 'tail', '--type', 'connection-denied'])).out.split('\n').find((line) => line.includes(spiffeId) && line.includes('"reason":"certificate-revoked"')));
+  });
+
   it('is a line of proxy-status, synced', async () => {
     const { status: exit, out } = await sallyport(['proxy-status']);
     assert.equal(exit, 0, out);

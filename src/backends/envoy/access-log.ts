@@ -29,7 +29,7 @@ const toControlPlane = pack(TcpGrpcAccessLogConfigSchema, {
     transportApiVersion: ApiVersion.V3,
     grpcService: { targetSpecifier: { case: 'envoyGrpc', value: { clusterName: controlCluster } } },
     bufferFlushInterval: milliseconds(flushIntervalMs),
-    filterStateObjectsToLog: [stateKeys.identity, stateKeys.client, stateKeys.connection],
+    filterStateObjectsToLog: [stateKeys.identity, stateKeys.serialNumber, stateKeys.client, stateKeys.connection],
     customTags: Object.entries(logTags).map(([tag, operator]) => ({ tag, type: { case: 'value', value: operator } })),
   },
 });

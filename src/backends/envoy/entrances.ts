@@ -77,7 +77,7 @@ function terminate(cluster: string, choosing: readonly ReturnType<typeof ownStat
     filters: [
       setFilterState({
         onNewConnection: [...choosing, sharedState(stateKeys.client, '%DOWNSTREAM_REMOTE_ADDRESS%')],
-        onDownstreamTlsHandshake: [sharedState(stateKeys.identity, '%DOWNSTREAM_PEER_URI_SAN%'), sharedState(stateKeys.connection, '%STREAM_ID%')],
+        onDownstreamTlsHandshake: [sharedState(stateKeys.identity, '%DOWNSTREAM_PEER_URI_SAN%'), sharedState(stateKeys.serialNumber, '%DOWNSTREAM_PEER_SERIAL%'), sharedState(stateKeys.connection, '%STREAM_ID%')],
       }),
       tcpProxy(cluster, { upstreamConnectMode: UpstreamConnectMode.ON_DOWNSTREAM_TLS_HANDSHAKE, maxEarlyDataBytes: 0, idleTimeout: milliseconds(0) }),
     ],

@@ -6,11 +6,14 @@ import { mapInSteps, runThrough, type Steps } from '../../core/steps.ts';
 import { handOverTo, nowhere, ownEntrance, sharedEntrance, type HandOver } from './entrances.ts';
 import { nobody, sniCluster } from './names.ts';
 import type { EnvoyResource } from './resource.ts';
+import type { RevokedCertificate } from './revocations.ts';
 import { renderServicePort, type GatewayContext, type Rendered } from './service-port.ts';
 
 export interface EnvoyGatewayOptions {
   /** `net.ipv4.ip_local_port_range` of the gateway's host; Linux's own default where left out. Blocks of a shared address must lie in it. */
   readonly localPorts?: PortRange;
+  /** Certificates that are not to be accepted though they are valid. */
+  readonly revoked?: readonly RevokedCertificate[];
 }
 
 /** Documentation/networking/ip-sysctl.rst of Linux. */
@@ -23,11 +26,11 @@ const localPortsDefault: PortRange = { first: 32_768, last: 60_999 };
 export const renderEnvoyGateway = (plan: Plan, gateway: PlannedGateway, options?: EnvoyGatewayOptions): Rendered => runThrough(renderEnvoyGatewayInSteps(plan, gateway, options));
 
 /** As `renderEnvoyGateway`, a step for each service port. */
-export function* renderEnvoyGatewayInSteps(plan: Plan, gateway: PlannedGateway, { localPorts = localPortsDefault }: EnvoyGatewayOptions = {}): Steps<Rendered> {
+export function* renderEnvoyGatewayInSteps(plan: Plan, gateway: PlannedGateway, { localPorts = localPortsDefault, revoked = [] }: EnvoyGatewayOptions = {}): Steps<Rendered> {
   const context = contextOf(gateway, plan.trustDomain, localPorts);
   const entering = plan.servicePorts.filter(({ entrance }) => entrance === gateway.name);
   const served = entering.filter((servicePort) => servicePort.gateway === gateway.name);
-  const parts = yield* mapInSteps(served, 1, (servicePort) => renderServicePort(servicePort, context));
+  const parts = yield* mapInSteps(served, 1, (servicePort) => renderServicePort(servicePort, context, revoked));
   const handOvers = handOversOf(plan, entering.filter((servicePort) => servicePort.gateway !== gateway.name));
   const resources = new Map<string, EnvoyResource>();
   for (const resource of [

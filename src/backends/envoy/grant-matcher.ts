@@ -10,39 +10,48 @@ import { workloadSpiffeId, type TrustDomain } from '../../core/spiffe-id.ts';
 import { FilterStateInputSchema } from '../../proto/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.ts';
 import type { TypedExtensionConfigSchema } from '../../proto/xds/core/v3/extension_pb.ts';
 import type { Matcher_OnMatchSchema, MatcherSchema } from '../../proto/xds/type/matcher/v3/matcher_pb.ts';
-import { chainName, stateKeys } from './names.ts';
+import { stateKeys } from './names.ts';
 import { pack } from './resource.ts';
 
 type MatcherInit = MessageInitShape<typeof MatcherSchema>;
 type OnMatchInit = MessageInitShape<typeof Matcher_OnMatchSchema>;
 
-const identityInput: MessageInitShape<typeof TypedExtensionConfigSchema> = { name: 'identity', typedConfig: pack(FilterStateInputSchema, { key: stateKeys.identity }) };
+type InputInit = MessageInitShape<typeof TypedExtensionConfigSchema>;
+const identityInput: InputInit = { name: 'identity', typedConfig: pack(FilterStateInputSchema, { key: stateKeys.identity }) };
+const serialNumberInput: InputInit = { name: 'serial-number', typedConfig: pack(FilterStateInputSchema, { key: stateKeys.serialNumber }) };
 
 const toChain = (name: string): OnMatchInit => ({ onMatch: { case: 'action', value: { name, typedConfig: pack(StringValueSchema, { value: name }) } } });
 const toMatcher = (value: MatcherInit): OnMatchInit => ({ onMatch: { case: 'matcher', value } });
 
-/**
- * The tree for these subjects, each of which has a filter chain or, where it must be refused although its namespace is not,
- * none: a name that no chain has takes nobody.
- */
-export function grantMatcher(trustDomain: TrustDomain, subjects: readonly Subject[]): MatcherInit {
+/** The name of no chain: it takes nobody. */
+const nobody = toChain('nobody');
+
+export interface MatchedSubject {
+  readonly subject: Subject;
+  /** Its filter chain; one that is not there where it must be refused although its namespace is not. */
+  readonly chain: string;
+}
+
+/** The tree for these subjects, and before it the serial numbers that are refused whoever has them. */
+export function grantMatcher(trustDomain: TrustDomain, subjects: readonly MatchedSubject[], revokedSerialNumbers: readonly string[]): MatcherInit {
   const accounts: Record<string, OnMatchInit> = {};
   const namespaces: Record<string, OnMatchInit> = {};
-  for (const subject of subjects) {
+  for (const { subject, chain } of subjects) {
     const { namespace, serviceAccount } = subject;
-    if (serviceAccount === undefined) namespaces[`spiffe://${trustDomain}/ns/${namespace}/sa/`] = toChain(chainName(subject));
-    else accounts[workloadSpiffeId(trustDomain, { namespace, serviceAccount })] = toChain(chainName(subject));
+    if (serviceAccount === undefined) namespaces[`spiffe://${trustDomain}/ns/${namespace}/sa/`] = toChain(chain);
+    else accounts[workloadSpiffeId(trustDomain, { namespace, serviceAccount })] = toChain(chain);
   }
-  const byNamespace = treeOf('prefixMatchMap', namespaces);
-  const byAccount = treeOf('exactMatchMap', accounts, byNamespace);
-  return onlyWorkloads(trustDomain, byAccount ?? byNamespace);
+  const byNamespace = treeOf('prefixMatchMap', identityInput, namespaces);
+  const byAccount = treeOf('exactMatchMap', identityInput, accounts, byNamespace);
+  const byIdentity = onlyWorkloads(trustDomain, byAccount ?? byNamespace);
+  return treeOf('exactMatchMap', serialNumberInput, Object.fromEntries(revokedSerialNumbers.map((serialNumber) => [serialNumber, nobody])), byIdentity) ?? byIdentity;
 }
 
 /** An empty map is an error to Envoy, so there is a tree only for what has entries. */
-function treeOf(form: 'exactMatchMap' | 'prefixMatchMap', map: Record<string, OnMatchInit>, otherwise?: MatcherInit): MatcherInit | undefined {
+function treeOf(form: 'exactMatchMap' | 'prefixMatchMap', input: InputInit, map: Record<string, OnMatchInit>, otherwise?: MatcherInit): MatcherInit | undefined {
   if (Object.keys(map).length === 0) return undefined;
   const onNoMatch = otherwise === undefined ? {} : { onNoMatch: toMatcher(otherwise) };
-  return { matcherType: { case: 'matcherTree', value: { input: identityInput, treeType: { case: form, value: { map } } } }, ...onNoMatch };
+  return { matcherType: { case: 'matcherTree', value: { input, treeType: { case: form, value: { map } } } }, ...onNoMatch };
 }
 
 /**
@@ -52,6 +61,6 @@ function treeOf(form: 'exactMatchMap' | 'prefixMatchMap', map: Record<string, On
 function onlyWorkloads(trustDomain: TrustDomain, tree: MatcherInit | undefined): MatcherInit {
   const regex = `spiffe://${trustDomain.replaceAll('.', '\\.')}/ns/[^/,]+/sa/[^/,]+`;
   const isWorkload = { input: identityInput, matcher: { case: 'valueMatch', value: { matchPattern: { case: 'safeRegex', value: { engineType: { case: 'googleRe2', value: {} }, regex } } } } } as const;
-  const onMatch = tree === undefined ? toChain('nobody') : toMatcher(tree);
+  const onMatch = tree === undefined ? nobody : toMatcher(tree);
   return { matcherType: { case: 'matcherList', value: { matchers: [{ predicate: { matchType: { case: 'singlePredicate', value: isWorkload } }, onMatch }] } } };
 }

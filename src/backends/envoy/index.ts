@@ -17,6 +17,7 @@ export { renderEnvoyGateway, renderEnvoyGatewayInSteps, type EnvoyGatewayOptions
 export { ledgerRecordOf, type EntryContext, type EnvoyRecord } from './ledger-record.ts';
 export { accessLogName } from './names.ts';
 export { encodeResource, resourceToJson, type EnvoyResource } from './resource.ts';
+export type { RevokedCertificate } from './revocations.ts';
 export { renderSvidSecret, renderTrustBundleSecret } from './secrets.ts';
 export type { Rendered } from './service-port.ts';
 export { renderEnvoySidecar } from './sidecar.ts';

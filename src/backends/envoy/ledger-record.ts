@@ -21,12 +21,14 @@ export interface EntryContext {
   readonly origin: string;
   /** What the gateway enforces. */
   readonly plan: Plan;
+  /** Whether a certificate, by its serial number, is not to be accepted though it is valid. */
+  readonly isRevoked: (serialNumber: string) => boolean;
   /** Names connections that ended before Envoy gave them a name. */
   readonly newId: () => string;
 }
 
 /** The record of one entry of a gateway's log. Text of a peer is quoted: every field is safe to print. */
-export function ledgerRecordOf(entry: TCPAccessLogEntry, { origin, plan, newId }: EntryContext): EnvoyRecord | undefined {
+export function ledgerRecordOf(entry: TCPAccessLogEntry, { origin, plan, isRevoked, newId }: EntryContext): EnvoyRecord | undefined {
   const common = entry.commonProperties;
   if (common === undefined) return undefined;
   const said = readCommon(common, origin, plan);
@@ -41,7 +43,7 @@ export function ledgerRecordOf(entry: TCPAccessLogEntry, { origin, plan, newId }
     policies: policiesOf(servicePort, identity),
   };
   const { startedAtMs, durationMs: lastedMs, ends } = said;
-  if (ends === undefined) return { type: 'connection-denied', time: timeOf(startedAtMs + lastedMs), ...facts, ...denialOf(common, said, plan) };
+  if (ends === undefined) return { type: 'connection-denied', time: timeOf(startedAtMs + lastedMs), ...facts, ...(isRevoked(said.serialNumber) ? revocation(said) : denialOf(common, said, plan)) };
   if (common.accessLogType === AccessLogType.TcpUpstreamConnected) return { type: 'connection-opened', time: timeOf(startedAtMs), ...facts, ...ends, channel: 'stream' };
   const { receivedBytes = 0n, sentBytes = 0n } = entry.connectionProperties ?? {};
   return { type: 'connection-closed', time: timeOf(startedAtMs + lastedMs), ...facts, ...ends, reason: endOf(common), bytesSent: Number(receivedBytes), bytesReceived: Number(sentBytes), durationMs: Math.round(lastedMs) };
@@ -54,6 +56,8 @@ interface Said {
   readonly identity: SpiffeId | undefined;
   /** The same as it was logged. */
   readonly names: string;
+  /** Of the client's certificate; empty where there is none. */
+  readonly serialNumber: string;
   readonly servicePort: ServicePort | undefined;
   /** What was asked for, where no service port answers to it. */
   readonly serverName: string;
@@ -73,6 +77,7 @@ function readCommon(common: AccessLogCommon, gateway: string, plan: Plan): Said 
     connectionId: stateOf(common, stateKeys.connection) ?? (common.streamId === '' ? undefined : common.streamId),
     client: stateOf(common, stateKeys.client) ?? (remote === undefined ? '' : formatEndpoint(remote)),
     identity: parsed.ok ? parsed.id : undefined,
+    serialNumber: stateOf(common, stateKeys.serialNumber) ?? '',
     names,
     servicePort: servicePortOf(common, gateway, plan),
     serverName: common.tlsProperties?.tlsSniHostname ?? '',
@@ -117,6 +122,8 @@ function policiesOf(servicePort: ServicePort | undefined, identity: SpiffeId | u
 }
 
 type Denial = Pick<ConnectionDenied, 'reason' | 'detail'>;
+
+const revocation = ({ serialNumber }: Said): Denial => ({ reason: 'certificate-revoked', detail: `certificate ${quotePeerText(serialNumber)} is revoked` });
 
 function denialOf(common: AccessLogCommon, said: Said, plan: Plan): Denial {
   if (said.names === '') return handshakeFailure(common);

@@ -16,6 +16,8 @@ export const accessLogName = 'sallyport';
 export const stateKeys = {
   /** The SPIFFE ID, once the handshake has proved it. */
   identity: 'sallyport.identity',
+  /** The serial number of its certificate. */
+  serialNumber: 'sallyport.serial-number',
   /** The workload's end, `address:port`. */
   client: 'sallyport.client',
   /** Names the connection over both listeners. */

@@ -1,6 +1,6 @@
 /** One service port at a gateway: an internal listener with one filter chain a grant, and the ways to it and out of it. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type { Grant, PlannedGateway, ServicePort } from '../../core/plan/plan.ts';
+import type { PlannedGateway, ServicePort, Subject } from '../../core/plan/plan.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
 import { Cluster_DiscoveryType as DiscoveryType } from '../../proto/envoy/config/cluster/v3/cluster_pb.ts';
 import type { FilterChainSchema } from '../../proto/envoy/config/listener/v3/listener_components_pb.ts';
@@ -11,6 +11,7 @@ import type { Condition } from './condition.ts';
 import { departureOf, type Departure, type DepartureContext } from './departure.ts';
 import { originalDestination, setFilterState, tcpProxy } from './filters.ts';
 import { grantMatcher } from './grant-matcher.ts';
+import { revocationMark, revokedAt, type RevokedCertificate } from './revocations.ts';
 import { chainName, serviceListenerName, sniCluster } from './names.ts';
 import { assignment, internalAddress, milliseconds, unlimited } from './places.ts';
 import { pack, resourceOf, type EnvoyResource } from './resource.ts';
@@ -27,19 +28,23 @@ export interface Rendered {
   readonly conditions: readonly Condition[];
 }
 
-const remembered = new WeakMap<ServicePort, { readonly context: GatewayContext; readonly rendered: Rendered }>();
+const remembered = new WeakMap<ServicePort, { readonly context: GatewayContext; readonly revoked: readonly RevokedCertificate[]; readonly rendered: Rendered }>();
 
 /** Costs next to nothing for a service port that was rendered before in the same context: the result is the same object. */
-export function renderServicePort(servicePort: ServicePort, context: GatewayContext): Rendered {
+export function renderServicePort(servicePort: ServicePort, context: GatewayContext, allRevoked: readonly RevokedCertificate[]): Rendered {
   const known = remembered.get(servicePort);
-  if (known?.context === context) return known.rendered;
-  const rendered = render(servicePort, context);
-  remembered.set(servicePort, { context, rendered });
+  const revoked = revokedAt(servicePort, allRevoked);
+  if (known?.context === context && sameCertificates(known.revoked, revoked)) return known.rendered;
+  const rendered = render(servicePort, context, revoked);
+  remembered.set(servicePort, { context, revoked, rendered });
   return rendered;
 }
 
-function render(servicePort: ServicePort, context: GatewayContext): Rendered {
+const sameCertificates = (a: readonly RevokedCertificate[], b: readonly RevokedCertificate[]): boolean => a.length === b.length && a.every(({ serialNumber }, index) => serialNumber === b[index]!.serialNumber);
+
+function render(servicePort: ServicePort, context: GatewayContext, revoked: readonly RevokedCertificate[]): Rendered {
   const { id, grants, serverNames } = servicePort;
+  const chainOf = (subject: Subject): string => `${chainName(subject)}${revocationMark(subject, revoked)}`;
   const chains: MessageInitShape<typeof FilterChainSchema>[] = [];
   const clusters = new Map<string, EnvoyResource>();
   const conditions = new Map<string, Condition>();
@@ -47,7 +52,7 @@ function render(servicePort: ServicePort, context: GatewayContext): Rendered {
     if (snat === null) continue;
     const outcome = departureOf(servicePort, snat, context);
     if (outcome.ok) {
-      chains.push({ name: chainName(subject), filters: grantFilters(outcome.departure, context) });
+      chains.push({ name: chainOf(subject), filters: grantFilters(outcome.departure, context) });
       clusters.set(outcome.departure.cluster.name, outcome.departure.cluster);
     } else {
       const { code, message } = outcome.refusal;
@@ -56,21 +61,18 @@ function render(servicePort: ServicePort, context: GatewayContext): Rendered {
   }
   const rendered = { conditions: [...conditions.values()] };
   if (chains.length === 0) return { ...rendered, resources: [] }; // nobody may: then there is no such place, and the entrance refuses
+  // A namespace without a chain needs no entry; a service account without one does, lest it be taken for its namespace.
+  const names = new Set(chains.map(({ name }) => name));
+  const matched = grants.map(({ subject }) => ({ subject, chain: chainOf(subject) })).filter(({ subject, chain }) => subject.serviceAccount !== undefined || names.has(chain));
   const listener = resourceOf('listener', {
     name: serviceListenerName(id),
     statPrefix: 'service',
     listenerSpecifier: { case: 'internalListener', value: {} },
     accessLog: [...refusalLog],
     filterChains: chains,
-    filterChainMatcher: grantMatcher(context.trustDomain, grants.filter(isMatched(chains)).map(({ subject }) => subject)),
+    filterChainMatcher: grantMatcher(context.trustDomain, matched, revoked.map(({ serialNumber }) => serialNumber)),
   });
   return { ...rendered, resources: [...clusters.values(), ...serverNames.map((serverName) => wayTo(servicePort, serverName)), listener] };
-}
-
-/** A namespace without a chain needs no entry; a service account without one does, lest it be taken for its namespace. */
-function isMatched(chains: readonly { readonly name?: string }[]): (grant: Grant) => boolean {
-  const names = new Set(chains.map(({ name }) => name));
-  return ({ subject }) => subject.serviceAccount !== undefined || names.has(chainName(subject));
 }
 
 /** Nothing of a grant but what it does stands in its chain: a chain that changes ends its connections. */

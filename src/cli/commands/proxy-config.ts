@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { Argument, type Command } from 'commander';
 import { adminPaths, type ProxyConfigResult, type ProxyResource } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
@@ -47,15 +48,26 @@ interface Difference {
   readonly held: string | null;
 }
 
-/** By version, which is a hash of the content. */
+/** By version, which is a hash of the content; by content where Envoy has taken a change of a listener's chains and kept the version. */
 function compare(sent: readonly ProxyResource[], held: readonly HeldResource[]): Difference[] {
   const keyOf = ({ typeUrl, name }: HeldResource | ProxyResource) => `${typeUrl} ${name}`;
   const heldByKey = new Map(held.map((resource) => [keyOf(resource), resource]));
   const sentKeys = new Set(sent.map(keyOf));
   return [
-    ...sent.filter((resource) => heldByKey.get(keyOf(resource))?.version !== resource.version).map((resource) => ({ typeUrl: resource.typeUrl, name: resource.name, sent: resource.version, held: heldByKey.get(keyOf(resource))?.version ?? null })),
+    ...sent.filter((resource) => !isHeld(resource, heldByKey.get(keyOf(resource)))).map((resource) => ({ typeUrl: resource.typeUrl, name: resource.name, sent: resource.version, held: heldByKey.get(keyOf(resource))?.version ?? null })),
     ...held.filter((resource) => !sentKeys.has(keyOf(resource))).map(({ typeUrl, name, version }) => ({ typeUrl, name, sent: null, held: version })),
   ];
+}
+
+function isHeld({ version, content }: ProxyResource, held: HeldResource | undefined): boolean {
+  return held !== undefined && (held.version === version || isDeepStrictEqual(plain(content), plain(held.content)));
+}
+
+/** JSON of a message without what may be written in more than one way: `0.250s` and `0.25s`. */
+function plain(value: unknown): unknown {
+  if (typeof value === 'string') return /^[0-9]+(\.[0-9]+)?s$/.test(value) ? `${Number(value.slice(0, -1))}s` : value;
+  if (Array.isArray(value)) return value.map(plain);
+  return typeof value === 'object' && value !== null ? Object.fromEntries(Object.entries(value).map(([key, field]) => [key, plain(field)])) : value;
 }
 
 const shortName = (typeUrl: string): string => typeUrl.slice(typeUrl.lastIndexOf('.') + 1);
