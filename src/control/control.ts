@@ -198,7 +198,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   }
 
   function status(): StatusResult {
-    const conditions = [...(identity === undefined ? ['there is no CA yet: sallyport ca init, or sallyport ca import'] : []), ...new Set(planner.warnings.map(({ message }) => message))];
+    const conditions = [...(identity === undefined ? ['there is no CA yet: sallyport ca init, or sallyport ca import'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions()];
     return {
       version,
       trustDomain,

@@ -5,7 +5,7 @@
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
-import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
+import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, type Condition, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
 import { agentView } from '../core/plan/agent-view.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
@@ -23,6 +23,8 @@ export interface Published {
 export interface Publisher {
   /** The plans that were published last, the newest last. */
   readonly revisions: readonly Revision[];
+  /** What gateways cannot be given as the plan says it, and so refuse: a sentence each, for people. */
+  conditions(): readonly string[];
   /**
    * Replaces what every proxy is to hold: gateways at once, the others, of which there may be thousands, in the steps that it
    * gives. Proxies of which nothing changed are sent nothing. Publishing again makes earlier steps end.
@@ -55,6 +57,8 @@ export const envoyResourceOf = (resource: Resource): EnvoyResource | undefined =
 export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
   let published: Published | undefined;
   let gateways: ReadonlyMap<SpiffeId, PlannedGateway> = new Map();
+  /** Of gateways of class envoy, by name. */
+  const conditions = new Map<string, readonly Condition[]>();
   /** The trust bundle, for every form. */
   let shared: Readonly<Record<Proxy['form'], Resource>> | undefined;
 
@@ -77,7 +81,8 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
   function envoyResources(plan: Plan, identity: SpiffeId, revoked: readonly RevokedCertificate[]): readonly Resource[] {
     const gateway = gateways.get(identity);
     if (gateway?.class === 'sallyport') return [];
-    const { resources } = gateway === undefined ? renderEnvoySidecar(plan, identity) : renderEnvoyGateway(plan, gateway, { revoked });
+    const { resources, conditions: found } = gateway === undefined ? renderEnvoySidecar(plan, identity) : renderEnvoyGateway(plan, gateway, { revoked });
+    if (gateway !== undefined) conditions.set(gateway.name, found);
     const svid = svids.get(identity);
     return [...resources, ...(svid === undefined ? [] : [renderSvidSecret(svid)])].map(encodedEnvoyResource);
   }
@@ -94,11 +99,13 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
 
   return {
     revisions,
+    conditions: () => [...conditions].flatMap(([gateway, found]) => found.map(({ object, message, hint }) => `gateway ${gateway} refuses ${object}: ${message} (${hint})`)),
     publish(next) {
       published = next;
       if (revisions.at(-1) !== next.plan.revision) revisions.push(next.plan.revision);
       if (revisions.length > revisionsMax) revisions.shift();
       gateways = new Map(next.plan.gateways.map((gateway) => [gateway.identity, gateway]));
+      conditions.clear();
       shared = {
         sallyport: createResource({ name: trustBundleName, typeUrl: typeUrls.secret, value: encodeTrustBundle(next.trustBundlePem) }),
         envoy: encodedEnvoyResource(renderTrustBundleSecret(next)),

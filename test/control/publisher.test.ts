@@ -4,7 +4,7 @@ import { createPublisher } from '../../src/control/publisher.ts';
 import type { Plan } from '../../src/core/plan/plan.ts';
 import { runThrough } from '../../src/core/steps.ts';
 import { createSnapshotCache, type AttachedStream } from '../../src/xds/index.ts';
-import { externalService, gateway, identity, planOf, policy } from '../core/world.ts';
+import { binding, externalService, gateway, identity, planOf, policy, pool } from '../core/world.ts';
 
 const base = [gateway('gw'), externalService('shop/bank')];
 const first = planOf(...base);
@@ -45,6 +45,16 @@ describe('publishing', () => {
     runThrough(publisher.publish(published(first)));
     assert.equal(older.next().done, true);
     assert.deepEqual(revisions([gatewayProxy, ...agents]), [gatewayProxy, ...agents].map(() => first.revision));
+  });
+
+  it('says what a gateway of class envoy refuses because it cannot do it, until it need not', () => {
+    const { publisher } = connected();
+    const shared = [pool('eu', ['127.0.1.11'], { sharing: { mode: 'PortBlocks', blockSize: 1000 } }), binding('shop/source', { subject: { namespace: 'shop' }, pool: 'eu' })];
+    const world = (form: 'envoy' | 'sallyport') => planOf(gateway('gw', { class: form }), externalService('shop/bank'), policy('shop/all', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }] }), ...shared);
+    runThrough(publisher.publish(published(world('envoy'))));
+    assert.match(publisher.conditions().join(), /^gateway gw refuses shop\/bank:tcp-443: /);
+    runThrough(publisher.publish(published(world('sallyport'))));
+    assert.deepEqual(publisher.conditions(), []);
   });
 
   it('forgets whoever is not connected, and renders it when it comes', () => {
