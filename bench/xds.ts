@@ -18,7 +18,6 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import type { SpiffeId } from '../src/core/spiffe-id.ts';
 import { ClusterSchema } from '../src/proto/envoy/config/cluster/v3/cluster_pb.ts';
 import { makePki } from '../test/support/pki.ts';
 import { quantile } from './large-world.ts';
@@ -272,7 +271,7 @@ function printFigures(streams: number, rounds: readonly ReadonlyMap<Kind, Measur
 const chosen = kinds.filter((kind) => options.only?.split(',').includes(kind) ?? true);
 const pki = makePki();
 const identities = options.tls
-  ? { server: pki.issue('spiffe://bench/server' as SpiffeId, { names: [{ type: 'dns', value: 'xds.bench' }] }), client: pki.issue('spiffe://bench/client' as SpiffeId) }
+  ? { server: pki.issue('spiffe://bench/server', { names: [{ type: 'dns', value: 'xds.bench' }] }), client: pki.issue('spiffe://bench/client') }
   : undefined;
 const harness = buildHarness();
 console.log(`${options.tls ? 'mutual TLS' : 'plain TCP'}; ${clusters} clusters of ${Buffer.from(encodedCluster(0, 0).value, 'base64').length} bytes; node ${process.version}; load ${loadavg()[0]!.toFixed(1)}`);
