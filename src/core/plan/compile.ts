@@ -125,9 +125,15 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
   return { ok: true, plan, warnings, state };
 }
 
-function warningsOf(stage: Values<{ readonly warnings: readonly Fault[] }>): Fault[] {
+const collected = new WeakMap<object, readonly Fault[]>();
+
+/** Of all values of a stage; looked for once in values that stay the same. */
+function warningsOf({ memos }: Values<{ readonly warnings: readonly Fault[] }>): readonly Fault[] {
+  const known = collected.get(memos);
+  if (known !== undefined) return known;
   const all: Fault[] = [];
-  for (const { value } of stage.memos.values()) if (value.warnings.length > 0) all.push(...value.warnings);
+  for (const { value } of memos.values()) if (value.warnings.length > 0) all.push(...value.warnings);
+  collected.set(memos, all);
   return all;
 }
 
