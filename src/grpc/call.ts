@@ -1,7 +1,7 @@
 /** One call over one HTTP/2 stream: what unary and streaming calls have in common, below what their handlers see. */
 import { Metadata, status, type StatusObject } from '@grpc/grpc-js';
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import { createDeframer, messagePrefix, type FramingFault } from './framing.ts';
+import { createDeframer, frameMessage, type FramingFault } from './framing.ts';
 import { parseTimeoutMs, statusHeaders } from './status.ts';
 import type { Peer } from './connection.ts';
 
@@ -131,15 +131,15 @@ export function openCall({ stream, headers, peer, messageBytesMax }: CallOptions
     sendMessage(parts, written) {
       if (isOver || stream.destroyed || stream.closed) return;
       if (!stream.headersSent) stream.respond(responseHeaders, { waitForTrailers: true });
-      // Several writes in one go, instead of a copy of what many streams may share.
-      stream.cork();
-      const pieces = [messagePrefix(parts.reduce((bytes, part) => bytes + part.length, 0)), ...parts];
-      const last = pieces.pop();
-      for (const piece of pieces) stream.write(piece);
+      const pieces = frameMessage(parts);
+      const last = pieces.at(-1);
+      // Several writes in one go. A single one has no need of that, and costs less without.
+      if (pieces.length > 1) stream.cork();
+      for (const piece of pieces.slice(0, -1)) stream.write(piece);
       stream.write(last, (error) => {
         if (!error) written?.();
       });
-      stream.uncork();
+      if (pieces.length > 1) stream.uncork();
     },
     sendStatus,
     reset() {

@@ -14,6 +14,20 @@ export function messagePrefix(bytes: number): Buffer {
   return prefix;
 }
 
+/** Below this a copy costs less than another piece does on its way. */
+export const sharedBytesMin = 4_096;
+
+/**
+ * What goes out for a message that is given as pieces which follow one another: all before the first large one in one piece,
+ * and from there the very pieces, since many calls may share them.
+ */
+export function frameMessage(parts: readonly Uint8Array[]): readonly Uint8Array[] {
+  const firstLarge = parts.findIndex(({ length }) => length >= sharedBytesMin);
+  const joined = firstLarge === -1 ? parts.length : firstLarge;
+  const prefix = messagePrefix(parts.reduce((bytes, { length }) => bytes + length, 0));
+  return [Buffer.concat([prefix, ...parts.slice(0, joined)]), ...parts.slice(joined)];
+}
+
 /** Why a stream of messages cannot be read on. */
 export type FramingFault = 'compressed' | 'too-large';
 
@@ -27,10 +41,12 @@ export interface Deframer {
   readonly isWithinMessage: boolean;
 }
 
+const nothing = Buffer.alloc(0);
+
 /** Cuts a stream of bytes, whatever its pieces, into its messages. Holds at most one message of `messageBytesMax`, also where it comes byte by byte. */
 export function createDeframer(messageBytesMax: number): Deframer {
   /** The beginning of a message, in the first `pendingBytes` of it. */
-  let pending: Buffer = Buffer.alloc(0);
+  let pending: Buffer = nothing;
   let pendingBytes = 0;
   /** With fewer bytes than this there is nothing to do: a prefix, or a whole message with its prefix. */
   let neededBytes = prefixBytes;
@@ -67,7 +83,7 @@ export function createDeframer(messageBytesMax: number): Deframer {
         messages.push(rest.subarray(prefixBytes, neededBytes));
         rest = rest.subarray(neededBytes);
       }
-      pending = Buffer.from(rest); // not of the memory that messages share, nor of the connection's
+      pending = rest.length === 0 ? nothing : Buffer.from(rest); // not of the memory that messages share, nor of the connection's
       pendingBytes = rest.length;
       return messages;
     },

@@ -1,6 +1,7 @@
 import type { Resource } from './resource.ts';
 import { byTtl, isTooLate, refreshTime } from './time-to-live.ts';
 import { covers } from './subscription.ts';
+import { NOTHING_DUE } from './type-state.ts';
 import type { DeliveryMode, Holding, TypeState } from './type-state.ts';
 
 /** The content of a response. */
@@ -25,15 +26,16 @@ export function deliver(type: TypeState, mode: DeliveryMode, keepRemovals: boole
   if (type.due.size === 0 && !type.answerDue && ageing.length === 0) return undefined;
   const changed: Resource[] = [];
   const removed: string[] = [];
-  const remaining = new Map<string, Holding>();
+  const waiting = new Map<string, Holding>();
   for (const [name, holding] of type.due) {
     const resource = type.current.get(name);
     if (resource !== undefined) changed.push(resource);
-    else if (keepRemovals || mode === 'named' || type.awaited.has(name)) remaining.set(name, holding);
+    else if (keepRemovals || mode === 'named' || type.awaited.has(name)) waiting.set(name, holding);
     else removed.push(name);
   }
   if (changed.length === 0 && removed.length === 0 && !type.answerDue && ageing.length === 0) return undefined;
 
+  const remaining = waiting.size === 0 ? NOTHING_DUE : waiting; // one for all streams that are up to date
   // Only Delta has a word for "keep it" that clients agree on: in SotW what is to be kept is sent again (decision 0303).
   const repeated = ageing.filter(({ isLate }) => isLate || mode !== 'changes').map(({ resource }) => resource);
   const refreshed = ageing.filter(({ isLate }) => !isLate && mode === 'changes').map(({ resource }) => resource);

@@ -67,12 +67,13 @@ export interface TypeState {
 }
 
 const NO_NAMES: ReadonlySet<string> = new Set();
+export const NOTHING_DUE: ReadonlyMap<string, Holding> = new Map();
 const NOTHING_REJECTED = { rejected: [], rejection: undefined } as const;
 
 export const NEW_TYPE: TypeState = {
   subscription: NO_SUBSCRIPTION,
   current: NO_RESOURCES,
-  due: new Map(),
+  due: NOTHING_DUE,
   answerDue: false,
   outstanding: undefined,
   abandoned: NO_NAMES,
@@ -171,11 +172,13 @@ export function moveTo(before: TypeState, current: ResourceMap, mode: DeliveryMo
 
 /** The client has accepted the outstanding response. */
 export function accept(before: TypeState, outstanding: Outstanding): TypeState {
+  const answered = { ...before, rejection: undefined, outstanding: undefined, abandoned: NO_NAMES, versionAcked: outstanding.version };
+  if (before.rejected.length === 0) return answered; // as nearly always, so that an update of many streams leaves less to collect
   const accepted = new Set(outstanding.names);
   const due = new Map(before.due);
   const released = release(before, due, before.current, (group) => overlap(group, accepted), (name) => !accepted.has(name));
   const rejection = released.rejected.length === 0 ? undefined : released.rejection;
-  return { ...before, ...released, rejection, due, outstanding: undefined, abandoned: NO_NAMES, versionAcked: outstanding.version };
+  return { ...answered, ...released, rejection, due };
 }
 
 /**

@@ -25,14 +25,9 @@ const entries: Readonly<Record<EntryKind, WeakMap<Resource, Uint8Array>>> = { de
 /** An encoded message, as pieces that follow one another. They may be shared, so nobody may write to them. */
 export type MessageParts = readonly Uint8Array[];
 
-/** Below this a copy costs less than another piece does on its way. */
-const SHARED_BYTES_MIN = 4_096;
-
 /** Encodes a response of a variant. */
 export function encodeResponse(variant: Variant, response: StreamResponse): MessageParts {
-  const header = encodeHeader(variant, response);
-  const body = bodyOf(variant, response);
-  return body.length < SHARED_BYTES_MIN ? [Buffer.concat([header, body])] : [header, body];
+  return [encodeHeader(variant, response), bodyOf(variant, response)];
 }
 
 /** The content of the latest response of a variant. Held as long as somebody is sent it, or until memory is wanted. */

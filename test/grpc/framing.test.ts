@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { createDeframer, messagePrefix, prefixBytes } from '../../src/grpc/framing.ts';
+import { createDeframer, frameMessage, messagePrefix, prefixBytes, sharedBytesMin } from '../../src/grpc/framing.ts';
 
 const frame = (message: Uint8Array): Buffer => Buffer.concat([messagePrefix(message.length), message]);
 
 describe('gRPC framing', () => {
   it('says that a message is not compressed, and its length in network order', () => {
     assert.equal(messagePrefix(0x01020304).toString('hex'), '0001020304');
+  });
+
+  it('joins what is small with the prefix, and leaves large pieces as they are', () => {
+    const [small, large, last] = [Buffer.from('header'), Buffer.alloc(sharedBytesMin, 'x'), Buffer.from('end')];
+    assert.deepEqual(frameMessage([small, last]), [Buffer.concat([messagePrefix(9), small, last])]);
+    assert.deepEqual(frameMessage([]), [messagePrefix(0)]);
+    const pieces = frameMessage([small, large, last]);
+    assert.deepEqual(pieces[0], Buffer.concat([messagePrefix(sharedBytesMin + 9), small]));
+    assert.ok(pieces[1] === large && pieces[2] === last);
   });
 
   it('gives the same messages wherever the bytes are cut', () => {
