@@ -2,10 +2,10 @@
  * src/xds beside go-control-plane, as servers of Delta ADS: N streams with 100 clusters each, one of them or all updated, and the
  * first full push. Over src/grpc and over grpc-js; go-control-plane with its snapshot cache and its linear cache.
  *
- *   node bench/xds.ts [--streams 100,1000,5000] [--rounds 3] [--tls] [--only ours,linear] [--cpu-prof DIRECTORY]
+ *   node bench/xds.ts [--streams 100,1000,5000] [--per-connection 1] [--rounds 3] [--tls] [--only ours,linear] [--cpu-prof DIRECTORY]
  *
  * Needs go 1.26, and builds what is in bench/xds into a cache folder outside the checkout. One client program, over grpc-go, for
- * all servers; each stream has a connection of its own, as each Envoy's has. All nodes share one snapshot, which is what costs
+ * all servers; each stream has a connection of its own, as each Envoy's has, unless told otherwise. All nodes share one snapshot, which is what costs
  * go-control-plane's snapshot cache least. The servers stand side by side and are measured in turns, update by update, so that
  * ratios hold on a machine that does other things too; processor time is the server process's own.
  */
@@ -24,8 +24,10 @@ import { quantile } from './large-world.ts';
 import type { Answer, EncodedResource, Order, TlsIdentity } from './xds/orders.ts';
 
 const { values: options } = parseArgs({
-  options: { streams: { type: 'string', default: '100,1000,5000' }, rounds: { type: 'string', default: '3' }, tls: { type: 'boolean', default: false }, only: { type: 'string' }, 'cpu-prof': { type: 'string' } },
+  options: { streams: { type: 'string', default: '100,1000,5000' }, 'per-connection': { type: 'string', default: '1' }, rounds: { type: 'string', default: '3' }, tls: { type: 'boolean', default: false }, only: { type: 'string' }, 'cpu-prof': { type: 'string' } },
 });
+
+const perConnection = Number(options['per-connection']);
 
 /** What bin/sallyport.js gives to Node for `serve`. */
 const serveOptions = ['--max-semi-space-size=4'];
@@ -117,7 +119,7 @@ interface Push {
 interface Contestant {
   readonly kind: Kind;
   readonly residentBytes: () => Promise<number>;
-  /** Opens connections, and returns the server's processor time a connection. */
+  /** Opens connections for so many streams, and returns the server's processor time a stream. */
   readonly connect: (streams: number) => Promise<number>;
   /** Opens a stream on each, until every one has been sent everything and has acknowledged it. */
   readonly subscribe: () => Promise<Push>;
@@ -157,12 +159,12 @@ async function createContestant(kind: Kind, harness: string, identities: { reado
       streams = count;
       crowd += 1;
       const before = await usedUs(0);
-      await client.order({ op: 'connect', address: `127.0.0.1:${port}`, streams, tls: identities?.client });
+      await client.order({ op: 'connect', address: `127.0.0.1:${port}`, connections: Math.ceil(streams / perConnection), tls: identities?.client });
       return ((await usedUs(0)) - before) / streams;
     },
     async subscribe() {
       const before = await usedUs(0);
-      const { startedNs } = await client.order({ op: 'subscribe', names: `crowd-${crowd}`, expected: clusters });
+      const { startedNs } = await client.order({ op: 'subscribe', streams, names: `crowd-${crowd}`, expected: clusters });
       const { lastNs } = await client.order({ op: 'await' });
       return { cpuUs: ((await usedUs(2 * streams)) - before) / streams, lastMs: (lastNs! - startedNs!) / 1e6 };
     },
@@ -188,7 +190,7 @@ async function createContestant(kind: Kind, harness: string, identities: { reado
 
 // ---- a round
 
-/** What was measured of one server in one round; processor time in microseconds a connection or a response. */
+/** What was measured of one server in one round; processor time in microseconds a stream or a response. */
 interface Measured {
   connectUs: number;
   first: Push;
@@ -274,7 +276,7 @@ const identities = options.tls
   ? { server: pki.issue('spiffe://bench/server', { names: [{ type: 'dns', value: 'xds.bench' }] }), client: pki.issue('spiffe://bench/client') }
   : undefined;
 const harness = buildHarness();
-console.log(`${options.tls ? 'mutual TLS' : 'plain TCP'}; ${clusters} clusters of ${Buffer.from(encodedCluster(0, 0).value, 'base64').length} bytes; node ${process.version}; load ${loadavg()[0]!.toFixed(1)}`);
+console.log(`${options.tls ? 'mutual TLS' : 'plain TCP'}, ${perConnection} streams a connection; ${clusters} clusters of ${Buffer.from(encodedCluster(0, 0).value, 'base64').length} bytes; node ${process.version}; load ${loadavg()[0]!.toFixed(1)}`);
 for (const streams of options.streams.split(',').map(Number)) {
   const rounds: ReadonlyMap<Kind, Measured>[] = [];
   for (let round = 0; round < Number(options.rounds); round++) rounds.push(await measureRound(streams, round, harness));

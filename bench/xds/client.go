@@ -74,10 +74,11 @@ func (of *tally) await() answer {
 	}
 }
 
-// runClient speaks Delta ADS, a connection a stream as Envoys do. It acknowledges each response, and reads of it no more than
+// runClient speaks Delta ADS. It acknowledges each response, and reads of it no more than
 // that takes, so as to leave the machine to the server.
 func runClient() func(order) answer {
 	var connections []*grpc.ClientConn
+	var streams int
 	answered := &tally{}
 	return func(given order) answer {
 		switch given.Op {
@@ -85,14 +86,15 @@ func runClient() func(order) answer {
 			connections = connect(given)
 			return answer{}
 		case "subscribe":
-			answered.begin(len(connections), given.Expected)
+			streams = given.Streams
+			answered.begin(streams, given.Expected)
 			startedNs := nowNs()
-			for index, connection := range connections {
-				go follow(connection, fmt.Sprintf("%s-%d", given.Names, index), answered)
+			for index := range streams {
+				go follow(connections[index%len(connections)], fmt.Sprintf("%s-%d", given.Names, index), answered)
 			}
 			return answer{"startedNs": startedNs}
 		case "expect":
-			answered.begin(len(connections), given.Expected)
+			answered.begin(streams, given.Expected)
 			return answer{}
 		case "await":
 			return answered.await()
@@ -117,7 +119,7 @@ func connect(given order) []*grpc.ClientConn {
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(bytesCodec{})),
 		grpc.WithTransportCredentials(credentialsOf(given.TLS)),
 	}
-	connections := make([]*grpc.ClientConn, given.Streams)
+	connections := make([]*grpc.ClientConn, given.Connections)
 	opening := make(chan struct{}, openingMax)
 	var opened sync.WaitGroup
 	limited, cancel := context.WithTimeout(context.Background(), waitMax)

@@ -35,16 +35,17 @@ type resource struct {
 	Value []byte `json:"value"`
 }
 
-// An order is one of several; which fields it has follows from Op.
+// An order is one of orders.ts; which fields it has follows from Op.
 type order struct {
-	Op        string     `json:"op"`
-	TLS       *identity  `json:"tls"`
-	Resources []resource `json:"resources"`
-	Requests  int64      `json:"requests"`
-	Address   string     `json:"address"`
-	Streams   int        `json:"streams"`
-	Names     string     `json:"names"`
-	Expected  int        `json:"expected"`
+	Op          string     `json:"op"`
+	TLS         *identity  `json:"tls"`
+	Resources   []resource `json:"resources"`
+	Requests    int64      `json:"requests"`
+	Address     string     `json:"address"`
+	Connections int        `json:"connections"`
+	Streams     int        `json:"streams"`
+	Names       string     `json:"names"`
+	Expected    int        `json:"expected"`
 }
 
 type answer map[string]any

@@ -21,9 +21,9 @@ export type Order =
   /** Say how much processor time it took so far, once so many requests have come. */
   | { readonly op: 'usage'; readonly requests: number }
   /** To a client: open connections. */
-  | { readonly op: 'connect'; readonly address: string; readonly streams: number; readonly tls?: TlsIdentity | undefined }
-  /** Open a stream on each; every one is to be answered with so many resources. Answered with the time just before. */
-  | { readonly op: 'subscribe'; readonly names: string; readonly expected: number }
+  | { readonly op: 'connect'; readonly address: string; readonly connections: number; readonly tls?: TlsIdentity | undefined }
+  /** Open streams on them in turn; every one is to be answered with so many resources. Answered with the time just before. */
+  | { readonly op: 'subscribe'; readonly streams: number; readonly names: string; readonly expected: number }
   /** Each stream will be sent so many resources in one response. */
   | { readonly op: 'expect'; readonly expected: number }
   /** Say when the last of them was there. */
