@@ -41,6 +41,8 @@ export interface Deployment {
   readonly ready: (name: string) => Promise<void>;
   /** What `/readyz` says; undefined while nobody answers. */
   readonly status: (name: string) => Promise<unknown>;
+  /** The process id of control plane, gateway or agent. */
+  readonly pid: (name: string) => number;
   /** SIGKILL, and until the process is gone. */
   readonly kill: (name: string) => Promise<void>;
   /** Where an agent has written SVID, key and bundle. */
@@ -130,6 +132,7 @@ export async function createDeployment({ directory, controlAddress = '127.0.0.1'
       }
     },
     status: async (name) => await (await probe(name))?.json(),
+    pid: processes.pid,
     kill: processes.kill,
     svidDirectory,
     async close() {

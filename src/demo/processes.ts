@@ -18,6 +18,8 @@ export interface Processes {
   readonly start: (name: string, args: readonly string[]) => void;
   /** The same of another program. */
   readonly startProgram: (name: string, program: string, args: readonly string[]) => void;
+  /** The process id of what was started under this name and goes on. */
+  readonly pid: (name: string) => number;
   /** SIGKILL, and until it is gone. */
   readonly kill: (name: string) => Promise<void>;
   /** Runs a command to its end. */
@@ -54,6 +56,11 @@ export function createProcesses(directory: string, env: NodeJS.ProcessEnv): Proc
   return {
     start: (name, args) => startProgram(name, process.execPath, [cli, ...args]),
     startProgram,
+    pid(name) {
+      const pid = running.get(name)?.pid;
+      if (pid === undefined) throw new Error(`${name} does not run`);
+      return pid;
+    },
     kill: (name) => end(name, 'SIGKILL'),
     run: (args, stdin = '') =>
       new Promise((resolve, reject) => {
