@@ -19,7 +19,7 @@ import { allocate } from '../src/core/snat/allocate.ts';
 import { compile } from '../src/core/plan/compile.ts';
 import { createCsr } from '../src/core/x509/csr.ts';
 import { applyChange, emptyDesiredState } from '../src/core/desired-state.ts';
-import { apiVersion, schemas, type DesiredObject, type Kind } from '../src/core/objects/index.ts';
+import { apiVersion, schemas, type DesiredObject, type GatewayClass, type Kind } from '../src/core/objects/index.ts';
 import { certificatesToPem } from '../src/core/x509/pem.ts';
 import type { Revision } from '../src/core/plan/plan.ts';
 import { workloadSpiffeId, type TrustDomain } from '../src/core/spiffe-id.ts';
@@ -44,9 +44,9 @@ export function policyOf(namespace: number, account: number, shift = 0): Desired
 }
 
 /** Everything but the policies. */
-export function objectsBesidePolicies(ports: { readonly gateway: number; readonly target: number }): readonly DesiredObject[] {
+export function objectsBesidePolicies(ports: { readonly gateway: number; readonly target: number }, gatewayClass: GatewayClass = 'sallyport'): readonly DesiredObject[] {
   return [
-    make('EgressGateway', { name: gatewayName }, { class: 'sallyport', listen: [{ address: '127.0.0.1', port: ports.gateway }] }),
+    make('EgressGateway', { name: gatewayName }, { class: gatewayClass, listen: [{ address: '127.0.0.1', port: ports.gateway }] }),
     make('SnatPool', { name: 'all' }, { addresses: ['127.8.0.0/16'] }),
     ...Array.from({ length: serviceCount }, (_, index) => make('ExternalService', { name: `s${index}`, namespace: 'out' }, { addresses: ['127.0.0.1'], ports: [{ port: 443, targetPort: ports.target }], agentAddress: `127.1.${index >> 8}.${index & 255}` })),
     ...eachIdentity((namespace, account) => make('SnatBinding', { name: `b${account}`, namespace: `n${namespace}` }, { subject: { namespace: `n${namespace}`, serviceAccount: `a${account}` }, pool: 'all' })),
@@ -131,11 +131,14 @@ export interface Launch {
   readonly nodeOptions?: readonly string[];
 }
 
-export function start({ path, nodeOptions = [] }: Launch, args: readonly string[]): RunningProcess {
+export const start = ({ path, nodeOptions = [] }: Launch, args: readonly string[]): RunningProcess => startProgram(process.execPath, [...nodeOptions, path, ...args]);
+
+export function startProgram(program: string, args: readonly string[]): RunningProcess {
   const startedAtMs = performance.now();
-  const child = spawn(process.execPath, [...nodeOptions, path, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  child.once('error', () => undefined); // it has no process id, which is said below
   const { pid } = child;
-  if (pid === undefined) throw new Error(`${path} cannot be started`);
+  if (pid === undefined) throw new Error(`${program} cannot be started`);
   running.add(pid);
   const log: Record<string, unknown>[] = [];
   createInterface(child.stderr).on('line', (line) => log.push(line.startsWith('{') ? (JSON.parse(line) as Record<string, unknown>) : { msg: line }));
