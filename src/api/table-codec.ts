@@ -6,7 +6,7 @@ import { create, fromBinary, toBinary, type DescMessage, type MessageInitShape, 
 import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
 import { parseAddress } from '../core/ip-address.ts';
-import { protocols, type Protocol } from '../core/objects/index.ts';
+import { ftpDataModes, protocols, type FtpDataMode, type Protocol } from '../core/objects/index.ts';
 import type { Endpoint, GatewayLimits, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, SnatSource, Target } from '../core/plan/plan.ts';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { SecretSchema } from '../proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
@@ -35,7 +35,7 @@ export interface GatewaySettings {
   readonly limits: GatewayLimits;
 }
 
-export function encodeServicePort({ service, portName, port, protocol, gateway, entrance, hosts, serverNames, listen, targets, serverIdentities, agentListen, grants }: ServicePort): Uint8Array {
+export function encodeServicePort({ service, portName, port, protocol, gateway, entrance, hosts, serverNames, listen, targets, serverIdentities, agentListen, ftp, grants }: ServicePort): Uint8Array {
   return encode(ServicePortSchema, {
     ...service,
     portName,
@@ -49,6 +49,7 @@ export function encodeServicePort({ service, portName, port, protocol, gateway, 
     targets: targets.map((each): MessageInitShape<typeof TargetSchema> => ({ port: each.port, place: each.kind === 'address' ? { case: 'address', value: each.address } : { case: 'host', value: each.host } })),
     serverIdentities: [...serverIdentities],
     agentListen,
+    ...(ftp === null ? {} : { ftp }),
     grants: grants.map(({ subject, policies, snat, binding, connectAuthorities }) => ({
       namespace: subject.namespace,
       serviceAccount: subject.serviceAccount ?? '',
@@ -64,7 +65,7 @@ export function encodeServicePort({ service, portName, port, protocol, gateway, 
 
 export function decodeServicePort(bytes: Uint8Array): ServicePort {
   const wire = decode(ServicePortSchema, bytes);
-  const { namespace, name, portName, port, protocol, gateway, entrance, hosts, serverNames, listen, targets, serverIdentities, agentListen, grants } = wire;
+  const { namespace, name, portName, port, protocol, gateway, entrance, hosts, serverNames, listen, targets, serverIdentities, agentListen, ftp, grants } = wire;
   return {
     id: servicePortId(namespace, name, portName),
     service: { namespace, name },
@@ -79,6 +80,7 @@ export function decodeServicePort(bytes: Uint8Array): ServicePort {
     targets: targets.map(target),
     serverIdentities: serverIdentities.map(spiffeId),
     agentListen: endpoint(required(agentListen, 'agent_listen')),
+    ftp: ftp === undefined ? null : { dataMode: knownDataMode(ftp.dataMode) },
     grants: grants.map(grant),
   };
 }
@@ -228,6 +230,12 @@ function knownProtocol(text: string): Protocol {
   const protocol = protocols.find((known) => known === text);
   if (protocol === undefined) throw malformed(`${JSON.stringify(text.slice(0, 64))} is not a protocol that this version knows`);
   return protocol;
+}
+
+function knownDataMode(text: string): FtpDataMode {
+  const dataMode = ftpDataModes.find((known) => known === text);
+  if (dataMode === undefined) throw malformed(`${JSON.stringify(text.slice(0, 64))} is not a data mode that this version knows`);
+  return dataMode;
 }
 
 function required<Value>(value: Value | undefined, field: string): Value {

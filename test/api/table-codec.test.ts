@@ -15,7 +15,7 @@ import {
 } from '../../src/api/table-codec.ts';
 import type { AgentUpstream } from '../../src/core/plan/agent-view.ts';
 import { SallyportError } from '../../src/core/errors.ts';
-import { protocols } from '../../src/core/objects/index.ts';
+import { ftpDataModes, protocols } from '../../src/core/objects/index.ts';
 import type { Endpoint, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, Target } from '../../src/core/plan/plan.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
 import { SecretSchema } from '../../src/proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
@@ -69,6 +69,7 @@ const anyServicePort: fc.Arbitrary<ServicePort> = fc
         targets: fc.array(anyTarget, { maxLength: 3 }),
         serverIdentities: fc.array(anySpiffeId, { maxLength: 3 }),
         agentListen: anyEndpoint,
+        ftp: fc.option(fc.record({ dataMode: fc.constantFrom(...ftpDataModes) }, plain)),
         grants: fc.array(anyGrant, { maxLength: 5 }),
       },
       plain,
@@ -175,6 +176,7 @@ describe('table codec', () => {
       ['port 0', servicePort({ port: 0 })],
       ['port 65536', servicePort({ port: 65_536 })],
       ['a protocol of a later version', servicePort({ protocol: 'QUIC' })],
+      ['an FTP data mode of a later version', servicePort({ protocol: 'FTP', ftp: { dataMode: 'Extended' } })],
       ['no place at the agent', servicePort({ agentListen: undefined! })],
       ['a listener that is no address', servicePort({ listen: { address: 'gateway', port: 1 } })],
       ['a listener at port 0', servicePort({ listen: { address: '10.0.0.1', port: 0 } })],

@@ -4,7 +4,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
-import type { Protocol } from '../../src/core/objects/index.ts';
+import type { FtpDataMode, Protocol } from '../../src/core/objects/index.ts';
 import type { Endpoint, Grant, Revision, ServicePort, ServicePortId } from '../../src/core/plan/plan.ts';
 import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
 import { createDataPlane, type DataPlane, type DataPlaneOptions } from '../../src/gateway/data-plane.ts';
@@ -33,10 +33,12 @@ export interface ServiceShape {
   readonly targetPort: number;
   readonly grants: readonly Grant[];
   readonly listenPort?: number;
+  /** FTP. */
+  readonly dataMode?: FtpDataMode;
 }
 
 /** A service port of namespace `egress`, with one target on loopback. */
-export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, grants, listenPort }: ServiceShape): ServicePort {
+export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, grants, listenPort, dataMode = 'Passive' }: ServiceShape): ServicePort {
   const host = `${name}.egress.svc.cluster.local`;
   return {
     id: `egress/${name}:main` as ServicePortId,
@@ -52,6 +54,7 @@ export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, gr
     targets: [{ kind: 'address', address: loopback, port: targetPort }],
     serverIdentities: [],
     agentListen: { address: loopback, port: 3128 },
+    ftp: protocol === 'FTP' ? { dataMode } : null,
     grants,
   };
 }

@@ -5,10 +5,18 @@ import { apiVersion, dnsLabel, dnsSubdomain, exactlyOneOf, hostName, ipAddress, 
 export const protocols = ['TCP', 'HTTPConnect', 'FTP'] as const;
 export type Protocol = (typeof protocols)[number];
 
+/** Who opens the data connections between gateway and FTP server (RFC 959 section 3.2): the gateway, or the server. */
+export const ftpDataModes = ['Passive', 'Active'] as const;
+export type FtpDataMode = (typeof ftpDataModes)[number];
+
 /** The name of a port that has none: `tcp-8000`. */
 export function defaultPortName(protocol: string, port: number): string {
   return `${protocol.toLowerCase()}-${port}`;
 }
+
+const ftpOptions = z.strictObject({
+  dataMode: z.enum(ftpDataModes).default('Passive').meta({ description: 'Who opens data connections: the gateway (Passive), or the server, to the SNAT address that the control connection came from (Active)' }),
+});
 
 const writtenPort = z.strictObject({
   name: dnsLabel.optional().meta({ description: 'Default: the protocol and port, as in tcp-8000' }),
@@ -22,15 +30,21 @@ const writtenPort = z.strictObject({
     })
     .optional()
     .meta({ description: 'A listener of its own at the gateway, for clients that send no SNI' }),
+  ftp: ftpOptions.optional().meta({ description: 'Protocol FTP: how the gateway speaks it with the service' }),
 });
 
 /** A port as the program sees it: always with a name. */
 export type ExternalServicePort = z.output<typeof writtenPort> & { readonly name: string };
 
-const servicePort = z.codec(writtenPort, z.custom<ExternalServicePort>(), {
+const servicePort = z.codec(writtenPort.superRefine(optionsFit), z.custom<ExternalServicePort>(), {
   decode: (port) => ({ ...port, name: port.name ?? defaultPortName(port.protocol, port.port) }),
   encode: (port) => port,
 });
+
+/** Options of a protocol that the port does not speak would have no effect. */
+function optionsFit({ protocol, ftp }: z.output<typeof writtenPort>, context: z.RefinementCtx): void {
+  if (ftp !== undefined && protocol !== 'FTP') context.addIssue({ code: 'custom', path: ['ftp'], message: `it goes with protocol FTP, not ${protocol}`, params: { fault: 'fields-exclusive' } });
+}
 
 /**
  * Lets no port of a list repeat the number or the name of one before it. The number that workloads use is the first there

@@ -3,7 +3,7 @@
  * enforces is rendered from it, and every word about a decision comes from `decide` and `explain`.
  */
 import type { IpAddress } from '../ip-address.ts';
-import type { GatewayClass, Protocol } from '../objects/index.ts';
+import type { FtpDataMode, GatewayClass, Protocol } from '../objects/index.ts';
 import type { SpiffeId, TrustDomain } from '../spiffe-id.ts';
 
 /** SHA-256 of the plan's content, in hexadecimal. */
@@ -53,6 +53,12 @@ export interface Grant {
 
 export type Target = { readonly kind: 'address'; readonly address: IpAddress; readonly port: number } | { readonly kind: 'host'; readonly host: string; readonly port: number };
 
+/** How the gateway speaks FTP with a service. */
+export interface FtpOptions {
+  /** Who opens data connections: the gateway (Passive), or the server (Active). */
+  readonly dataMode: FtpDataMode;
+}
+
 /** One port of one external service, with everything that a gateway needs to serve it. The unit of distribution. */
 export interface ServicePort {
   readonly id: ServicePortId;
@@ -77,6 +83,8 @@ export interface ServicePort {
   readonly serverIdentities: readonly SpiffeId[];
   /** Where agents offer it to their workload. */
   readonly agentListen: Endpoint;
+  /** Null where the protocol is not FTP. */
+  readonly ftp: FtpOptions | null;
   /** Sorted by namespace, then service account, the whole namespace first. */
   readonly grants: readonly Grant[];
 }

@@ -67,6 +67,7 @@ export function compileService(service: ExternalService, context: ServiceContext
       targets: targetsOf(service, port.targetPort ?? port.port),
       serverIdentities: service.spec.subjectAltNames ?? (serving === null ? [] : [serving.identity]),
       agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: port.port },
+      ftp: port.protocol === 'FTP' ? { dataMode: port.ftp?.dataMode ?? 'Passive' } : null,
       grants,
     };
   });

@@ -134,6 +134,7 @@ describe('faults of manifests', () => {
     ['neither addresses nor hosts', service('  ports: [{port: 80}]\n'), ['4:1 field-missing spec: needs either "addresses" or "hosts"']],
     ['a misspelt field of which one must be there, once', service('  adresses: [10.0.0.1]\n  ports: [{port: 80}]\n'), ['5:3 field-unknown spec has an unknown field "adresses" (did you mean "addresses"?)']],
     ['neither addresses nor hosts, beside a faulty field', service('  ports: [{port: x}]\n'), ['4:1 field-missing spec: needs either "addresses" or "hosts"', '5:18 type-wrong spec.ports[0].port must be a whole number from 1 to 65535, not "x"']],
+    ['options of a protocol that the port does not speak', service('  addresses: [10.0.0.1]\n  ports: [{port: 80, ftp: {dataMode: Active}}]\n'), ['6:22 fields-exclusive spec.ports[0].ftp: it goes with protocol FTP, not TCP']],
     ['both addresses and hosts, one of them faulty', service('  ports: [{port: 80}]\n  addresses: [300.0.0.1]\n  hosts: [a.example]\n'), ['4:1 fields-exclusive spec: takes "addresses" or "hosts", not both', '6:15 address-invalid spec.addresses[0]: "300.0.0.1" is not an IPv4 or IPv6 address']],
     ['an empty list', service('  addresses: []\n  ports: [{port: 80}]\n'), ['5:3 value-out-of-range spec.addresses must have at least 1 entry, not 0']],
     ['a SPIFFE ID with a query', `${sound}  subjectAltNames: ["spiffe://td/a?b"]\n`, ['7:21 spiffe-id-invalid spec.subjectAltNames[0]: "spiffe://td/a?b" has a query, which a SPIFFE ID must not have']],

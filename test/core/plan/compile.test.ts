@@ -52,8 +52,14 @@ describe('a compiled service port', () => {
       ],
       serverIdentities: ['spiffe://cluster.local/ns/sallyport-system/sa/gw'],
       agentListen: { address: '127.0.0.1', port: 443 },
+      ftp: null,
       grants: [{ subject: { namespace: 'shop' }, policies: ['shop/p'], snat: { ipv4: { address: '10.0.0.0', ports: { first: 1024, last: 65535 } } }, binding: 'shop/b', connectAuthorities: null }],
     });
+  });
+
+  it('opens FTP data connections itself, unless told that the server does', () => {
+    const plan = planOf(gw, externalService('shop/bank', { ports: [{ name: 'a', port: 21, protocol: 'FTP' }, { name: 'b', port: 2121, protocol: 'FTP', ftp: { dataMode: 'Active' } }] }));
+    assert.deepEqual([portOf(plan, 'shop/bank:a').ftp, portOf(plan, 'shop/bank:b').ftp], [{ dataMode: 'Passive' }, { dataMode: 'Active' }]);
   });
 
   it('has plain host names only where the service has one port', () => {
