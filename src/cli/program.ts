@@ -11,6 +11,7 @@ import { addDescribe } from './commands/describe.ts';
 import { addDiff } from './commands/diff.ts';
 import { addExplain } from './commands/explain.ts';
 import { addGateway } from './commands/gateway.ts';
+import { addGenerate } from './commands/generate.ts';
 import { addGet } from './commands/get.ts';
 import { addLedger } from './commands/ledger.ts';
 import { addDeregister, addRegister } from './commands/register.ts';
@@ -37,7 +38,7 @@ export function createProgram(context: CliContext): Command {
     .addHelpText('after', '\nEXIT CODES\n  0 ok   1 negative answer or differences   2 usage or invalid input   3 not found\n  4 not authorised   5 conflict or exhausted   6 unavailable or timed out   70 bug');
   const groups: readonly [string, readonly ((program: Command, context: CliContext) => void)[]][] = [
     ['Run:', [addServe, addGateway, addAgent, addBootstrap]],
-    ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender]],
+    ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender, addGenerate]],
     ['Answers:', [addExplain, addWhois, addLedger, addStatus, addProxyStatus, addProxyConfig]],
     ['Identity:', [addToken, addCa, addCert]],
     ['Other:', [addCompletion, addVersion]],
