@@ -23,7 +23,7 @@ import type { AllowedDecision, GatewaySettings, ProtocolHandler } from './protoc
 import { createRecordBudget } from './record-budget.ts';
 import { createServiceDial } from './service-dial.ts';
 import { createTable, type TableChange } from './table.ts';
-import { createTlsFront, type HandshakeRefusal, type TlsMaterial } from './tls-front.ts';
+import { createTlsFront, serverNameOf, type HandshakeRefusal, type TlsMaterial } from './tls-front.ts';
 
 export interface DataPlaneOptions {
   readonly material: TlsMaterial;
@@ -73,20 +73,22 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   function accept(carrier: Socket, listen: Endpoint): void {
     front.accept(carrier, {
       verified: (socket, peer, client) => admit(socket, peer, client, listen),
-      refused: recordUnverified,
+      refused: (refusal) => recordUnverified(refusal, listen),
     });
   }
 
+  const servicePortAt = (listen: Endpoint, serverName: string): ServicePort | undefined => table.byListener(listen) ?? table.byServerName(serverName);
+
   /** Anyone can cause these, so they are recorded at a bounded rate: a flood of them must not fill the ledger and so stop everyone. */
-  function recordUnverified({ reason, detail, client, spiffeId }: HandshakeRefusal): void {
+  function recordUnverified({ reason, detail, client, spiffeId, serverName }: HandshakeRefusal, listen: Endpoint): void {
     if (!budget.take()) return;
-    ledgerOf({ client, spiffeId, service: null, policies: [] }).denied(reason, detail);
+    ledgerOf({ client, spiffeId, service: servicePortAt(listen, serverName)?.id ?? null, policies: [] }).denied(reason, detail);
   }
 
   function admit(client: TLSSocket, peer: VerifiedPeer, clientEndpoint: string, listen: Endpoint): void {
     const { settings } = table;
-    const serverName = typeof client.servername === 'string' ? client.servername : ''; // false without SNI
-    const servicePort = table.byListener(listen) ?? table.byServerName(serverName);
+    const serverName = serverNameOf(client);
+    const servicePort = servicePortAt(listen, serverName);
     const deny = (reason: DenyReason | ConnectionReason, detail: string, policies: readonly string[] = []): void => {
       reset(client);
       ledgerOf({ client: clientEndpoint, spiffeId: peer.spiffeId, service: servicePort?.id ?? null, policies }).denied(reason, detail);

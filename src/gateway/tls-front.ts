@@ -20,7 +20,7 @@ export type TlsMaterial = Pick<WorkloadIdentity, 'certificateChainPem' | 'privat
 export interface HandshakeEvents {
   /** `client` is `address:port`. */
   verified(socket: tls.TLSSocket, peer: VerifiedPeer, client: string): void;
-  /** The connection has been reset. `spiffeId` is a claim, not to be believed; `serverName` is the SNI where one was read. */
+  /** The connection has been reset. `spiffeId` is a claim, not to be believed. */
   refused(refusal: HandshakeRefusal): void;
 }
 
@@ -29,6 +29,8 @@ export interface HandshakeRefusal {
   readonly detail: string;
   readonly client: string;
   readonly spiffeId: SpiffeId | null;
+  /** Empty where none was read. */
+  readonly serverName: string;
 }
 
 export interface TlsFront {
@@ -76,7 +78,7 @@ export function createTlsFront({ material, handshakeTimeoutMs, isRevoked, now, h
 
   function settle(socket: tls.TLSSocket, { events, client }: Handshake): void {
     if (socket.destroyed) {
-      events.refused({ reason: 'handshake-failed', detail: 'the client closed the connection right after the TLS handshake', client, spiffeId: null });
+      events.refused({ reason: 'handshake-failed', detail: 'the client closed the connection right after the TLS handshake', client, spiffeId: null, serverName: serverNameOf(socket) });
       return;
     }
     const verification = verifyPeer(socket, { nowMs: now(), isRevoked });
@@ -84,7 +86,7 @@ export function createTlsFront({ material, handshakeTimeoutMs, isRevoked, now, h
       events.verified(socket, verification.peer, client);
     } else {
       reset(socket);
-      events.refused({ ...verification, client });
+      events.refused({ ...verification, client, serverName: serverNameOf(socket) });
     }
   }
 
@@ -104,7 +106,7 @@ export function createTlsFront({ material, handshakeTimeoutMs, isRevoked, now, h
 
   function refuse({ carrier, client, events }: Handshake, reason: ConnectionReason, detail: string): void {
     reset(carrier);
-    events.refused({ reason, detail, client, spiffeId: null });
+    events.refused({ reason, detail, client, spiffeId: null, serverName: '' });
   }
 
   return {
@@ -114,7 +116,7 @@ export function createTlsFront({ material, handshakeTimeoutMs, isRevoked, now, h
       const client = formatEndpoint({ address: carrier.remoteAddress ?? '', port: carrier.remotePort ?? 0 });
       if (carrier.remoteAddress === undefined || handshakes.size >= handshakesMax) {
         reset(carrier);
-        events.refused({ reason: 'limit-exceeded', detail: `${handshakes.size} TLS handshakes are under way, which is the limit`, client, spiffeId: null });
+        events.refused({ reason: 'limit-exceeded', detail: `${handshakes.size} TLS handshakes are under way, which is the limit`, client, spiffeId: null, serverName: '' });
         return;
       }
       const timeoutMs = handshakeTimeoutMs();
@@ -150,6 +152,9 @@ function contextOptions({ certificateChainPem, privateKeyPem, trustBundlePem }: 
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   };
 }
+
+/** The SNI of a connection whose handshake is done; empty for none. */
+export const serverNameOf = ({ servername }: tls.TLSSocket): string => (typeof servername === 'string' ? servername : ''); // false without SNI
 
 const tupleOf = (socket: Socket): string => `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`;
 

@@ -5,6 +5,7 @@ import { errorCodes } from '../../src/core/errors.ts';
 import { parseManifests } from '../../src/core/manifest/manifest.ts';
 import { kinds } from '../../src/core/objects/index.ts';
 import { denyReasons } from '../../src/core/plan/plan.ts';
+import { conformancePage } from '../conformance/page.ts';
 import { cliPage, kindsPage, kindTexts } from '../support/reference-pages.ts';
 
 const page = (name: string) => readFileSync(new URL(`../../docs/reference/${name}`, import.meta.url), 'utf8');
@@ -33,6 +34,7 @@ describe('reference pages', () => {
   for (const [name, write] of [
     ['kinds.md', kindsPage],
     ['cli.md', cliPage],
+    ['conformance.md', conformancePage],
   ] as const) {
     it(`say in ${name} what the program says`, () => {
       const text = write();

@@ -1,30 +1,19 @@
 /** A stock Envoy as an egress gateway, told what to do by our control plane and nothing else. */
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
-import { enrol } from '../../src/api/enrolment-client.ts';
 import { adminPaths, type StatusResult, type WhoisConnection, type WhoisResult } from '../../src/api/admin.ts';
-import { renderEnvoyBootstrap } from '../../src/backends/envoy/index.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
-import { createCsr } from '../../src/core/x509/csr.ts';
-import { certificatesToPem } from '../../src/core/x509/pem.ts';
 import { openPlain, startDialogue, type Dialogue } from '../../src/demo/clients.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
-import { startTestControl, type TestControl } from '../support/control.ts';
-import { startEnvoy, type Envoy } from '../support/envoy.ts';
+import { startTestControl, type Svid, type TestControl } from '../support/control.ts';
+import { startEnvoyAs, type Envoy } from '../support/envoy.ts';
 import { requirePeer } from '../support/peers.ts';
 import { commandLine, type CommandLine } from '../cli/support/command-line.ts';
 import { startWitness, type Witness } from './support/witness.ts';
 
 const gatewayIdentity = 'spiffe://cluster.local/ns/sallyport-system/sa/egress-1' as SpiffeId;
 const addresses = { bookinfo: '127.0.1.11', reports: '127.0.1.12' } as const;
-
-interface Svid {
-  readonly certificateChainPem: string;
-  readonly privateKeyPem: string;
-  readonly trustBundlePem: string;
-}
 
 describe('a stock Envoy as a gateway', () => {
   let control: TestControl;
@@ -71,13 +60,6 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
   )
   .join('')}`;
 
-  async function svidOf(spiffeId: string): Promise<Svid> {
-    const mesh = await control.mesh();
-    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-    const { certificateChain } = await enrol(mesh, await control.token(spiffeId), createCsr(privateKey), { timeoutMs: 5_000 });
-    return { certificateChainPem: certificatesToPem(certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, trustBundlePem: mesh.trustBundlePem };
-  }
-
   function connectAs({ certificateChainPem, privateKeyPem, trustBundlePem }: Svid): Dialogue {
     const socket = connectTls({ host: '127.0.0.1', port: gatewayPort, servername: `outbound_.${sidecarPort}_._.billing.egress.svc.cluster.local`, cert: certificateChainPem, key: privateKeyPem, ca: trustBundlePem, allowPartialTrustChain: true, checkServerIdentity: () => undefined });
     const dialogue = startDialogue(socket);
@@ -94,15 +76,6 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     return seen.split(':')[0]!;
   }
 
-  /** An Envoy with nothing but a bootstrap for this identity. */
-  async function startAs(program: string, identity: SpiffeId): Promise<Envoy> {
-    const { trustBundlePem, ...svid } = await svidOf(identity);
-    const mesh = await control.mesh();
-    return await startEnvoy(program, (socketPath) =>
-      renderEnvoyBootstrap({ nodeId: identity, controlPlane: { host: '127.0.0.1', port: control.control.meshPort! }, controlIdentity: mesh.identity, identity: { kind: 'inline', ...svid, trustBundlePem }, admin: { socketPath } }),
-    );
-  }
-
   const sallyport: CommandLine = (...args) => commandLine(join(control.directory, 'admin.sock'))(...args);
   const status = () => control.admin.get<StatusResult>(adminPaths.status);
 
@@ -115,7 +88,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     undo.push(() => control.close());
     await control.admin.post(adminPaths.caInit, {});
     await control.apply(manifests());
-    envoy = await startAs(program, gatewayIdentity);
+    envoy = await startEnvoyAs(control, program, gatewayIdentity);
     undo.push(() => envoy.stop());
     await waitFor('the gateway', 10_000, async () => ((await status()).proxies.some(({ class: form, types }) => form === 'envoy' && types.length >= 3 && types.every(({ state }) => state === 'SYNCED')) ? true : undefined));
   });
@@ -128,22 +101,22 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
   });
 
   it('lets identities out from their own addresses, many at the same moment', async () => {
-    const svids = { bookinfo: await svidOf('spiffe://cluster.local/ns/bookinfo/sa/productpage'), reports: await svidOf('spiffe://cluster.local/ns/reports/sa/batch') };
+    const svids = { bookinfo: await control.svid('spiffe://cluster.local/ns/bookinfo/sa/productpage'), reports: await control.svid('spiffe://cluster.local/ns/reports/sa/batch') };
     const names = Array.from({ length: 60 }, (_, index): keyof typeof addresses => (index % 2 === 0 ? 'bookinfo' : 'reports'));
     assert.deepEqual(await Promise.all(names.map((name) => departure(svids[name]))), names.map((name) => addresses[name]));
   });
 
   it('refuses an identity that no policy names, and the service sees nothing of it', async () => {
     const before = witness.accepted;
-    const dialogue = connectAs(await svidOf('spiffe://cluster.local/ns/sm-apigw-a/sa/nettools'));
+    const dialogue = connectAs(await control.svid('spiffe://cluster.local/ns/sm-apigw-a/sa/nettools'));
     dialogue.write('hello\n');
     await assert.rejects(dialogue.readUntil('\n'));
     assert.equal(witness.accepted, before);
   });
 
   it('ends the live connections of a policy that is deleted within two seconds, and no others', async () => {
-    const reports = connectAs(await svidOf('spiffe://cluster.local/ns/reports/sa/batch'));
-    const bookinfo = connectAs(await svidOf('spiffe://cluster.local/ns/bookinfo/sa/productpage'));
+    const reports = connectAs(await control.svid('spiffe://cluster.local/ns/reports/sa/batch'));
+    const bookinfo = connectAs(await control.svid('spiffe://cluster.local/ns/bookinfo/sa/productpage'));
     for (const dialogue of [reports, bookinfo]) {
       dialogue.write('drip\n');
       await dialogue.readUntil('\n');
@@ -166,7 +139,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
 
   it('writes the ledger that whois answers from: identity, policy, source address and port', async () => {
     const seen = witness.seen.length;
-    const bookinfo = await svidOf('spiffe://cluster.local/ns/bookinfo/sa/details');
+    const bookinfo = await control.svid('spiffe://cluster.local/ns/bookinfo/sa/details');
     assert.equal(await departure(bookinfo), addresses.bookinfo);
     const { address, port, time } = witness.seen[seen]!;
     const { connections } = await waitFor('the record', 10_000, async () => {
@@ -180,7 +153,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
 
   it('records who was refused, and why', async () => {
     const nettools = 'spiffe://cluster.local/ns/sm-apigw-a/sa/refused';
-    const dialogue = connectAs(await svidOf(nettools));
+    const dialogue = connectAs(await control.svid(nettools));
     await assert.rejects(dialogue.readUntil('\n'));
     const line = await waitFor('the record', 10_000, async () => (await sallyport(['ledger', 'tail', '--type', 'connection-denied'])).out.split('\n').find((each) => each.includes(nettools)));
     assert.match(line, /"reason":"no-policy"/);
@@ -188,7 +161,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
 
   it('is reached through another Envoy as a sidecar, which offers its workload what it may use, and no more', async function () {
     const program = requirePeer(this, 'envoy');
-    const sidecars = { bookinfo: await startAs(program, 'spiffe://cluster.local/ns/bookinfo/sa/behind-a-sidecar' as SpiffeId), nettools: await startAs(program, 'spiffe://cluster.local/ns/sm-apigw-a/sa/behind-a-sidecar' as SpiffeId) };
+    const sidecars = { bookinfo: await startEnvoyAs(control, program, 'spiffe://cluster.local/ns/bookinfo/sa/behind-a-sidecar' as SpiffeId), nettools: await startEnvoyAs(control, program, 'spiffe://cluster.local/ns/sm-apigw-a/sa/behind-a-sidecar' as SpiffeId) };
     try {
       const dialogue = await waitFor('the sidecar to listen', 10_000, () => openPlain(sidecarPort, '127.0.0.1').catch(() => undefined));
       open.add(dialogue);
@@ -204,11 +177,11 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
 
   it('ends the connections of a certificate that is revoked, and takes it no more; the identity with another one comes again', async () => {
     const spiffeId = 'spiffe://cluster.local/ns/bookinfo/sa/stolen';
-    const stolen = await svidOf(spiffeId);
+    const stolen = await control.svid(spiffeId);
     const live = connectAs(stolen);
     live.write('drip\n');
     await live.readUntil('\n');
-    const other = connectAs(await svidOf('spiffe://cluster.local/ns/reports/sa/batch'));
+    const other = connectAs(await control.svid('spiffe://cluster.local/ns/reports/sa/batch'));
     other.write('drip\n');
     await other.readUntil('\n');
     const ended = new Promise((resolve) => live.socket.once('close', resolve));
@@ -217,7 +190,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     await ended;
     assert.ok(performance.now() - before < 2_000, `${performance.now() - before} ms`);
     await assert.rejects(departure(stolen));
-    assert.equal(await departure(await svidOf(spiffeId)), addresses.bookinfo);
+    assert.equal(await departure(await control.svid(spiffeId)), addresses.bookinfo);
     await other.readUntil('.');
     await waitFor('the record', 10_000, async () => (await sallyport(['ledger', 'tail', '--type', 'connection-denied'])).out.split('\n').find((line) => line.includes(spiffeId) && line.includes('"reason":"certificate-revoked"')));
   });
@@ -241,7 +214,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
   });
 
   it('goes on when the control plane is gone', async () => {
-    const bookinfo = await svidOf('spiffe://cluster.local/ns/bookinfo/sa/productpage');
+    const bookinfo = await control.svid('spiffe://cluster.local/ns/bookinfo/sa/productpage');
     const live = connectAs(bookinfo);
     live.write('drip\n');
     await live.readUntil('\n');

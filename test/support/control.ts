@@ -1,16 +1,26 @@
 /** A control plane for tests: in this process, on loopback, in a directory that goes with it. */
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createAdminClient, type AdminClient } from '../../src/api/admin-client.ts';
 import { adminPaths, type ApplyResult, type TokenResult } from '../../src/api/admin.ts';
-import type { ControlPlane } from '../../src/api/enrolment-client.ts';
+import { enrol, type ControlPlane } from '../../src/api/enrolment-client.ts';
 import { defaultControlIdentity } from '../../src/api/mesh-credentials.ts';
 import { startControl, type Control, type ControlOptions } from '../../src/control/index.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
+import { createCsr } from '../../src/core/x509/csr.ts';
+import { certificatesToPem } from '../../src/core/x509/pem.ts';
 
 export const trustDomain = 'cluster.local' as TrustDomain;
+
+/** What an enrolment brings. */
+export interface Svid {
+  readonly certificateChainPem: string;
+  readonly privateKeyPem: string;
+  readonly trustBundlePem: string;
+}
 
 export interface TestControl {
   readonly directory: string;
@@ -20,6 +30,8 @@ export interface TestControl {
   mesh(): Promise<ControlPlane>;
   apply(text: string): Promise<ApplyResult>;
   token(spiffeId: string): Promise<string>;
+  /** Enrols as this identity. */
+  svid(spiffeId: string): Promise<Svid>;
   /** Stops it and starts another on the same directory and port. */
   restart(): Promise<TestControl>;
   close(): Promise<void>;
@@ -56,6 +68,12 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     mesh: async () => ({ address: `127.0.0.1:${control.meshPort!}`, identity: defaultControlIdentity(trustDomain), trustBundlePem: await admin.text(adminPaths.bundle) }),
     apply: (text) => admin.post(adminPaths.apply, { sources: [{ file: 'test.yaml', text }] }),
     token: async (spiffeId) => (await admin.post<TokenResult>(adminPaths.tokens, { spiffeId })).token,
+    async svid(spiffeId) {
+      const mesh = await result.mesh();
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const { certificateChain } = await enrol(mesh, await result.token(spiffeId), createCsr(privateKey), { timeoutMs: 5_000 });
+      return { certificateChainPem: certificatesToPem(certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, trustBundlePem: mesh.trustBundlePem };
+    },
     async restart() {
       const port = control.meshPort;
       await control.close();

@@ -5,7 +5,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { renderEnvoyBootstrap } from '../../src/backends/envoy/index.ts';
+import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { waitFor } from '../../src/demo/processes.ts';
+import type { TestControl } from './control.ts';
 
 export interface Envoy {
   /** What its administration answers to a GET. */
@@ -57,6 +60,14 @@ export async function startEnvoy(program: string, bootstrapWith: (adminSocketPat
     throw new Error(`envoy is not ready: ${said}`, { cause: error });
   }
   return { admin, adminSocketPath: socketPath, log, stop };
+}
+
+/** An Envoy with nothing but a bootstrap for this identity, which gets all else from the control plane. */
+export async function startEnvoyAs(control: TestControl, program: string, identity: SpiffeId): Promise<Envoy> {
+  const [svid, mesh] = await Promise.all([control.svid(identity), control.mesh()]);
+  return await startEnvoy(program, (socketPath) =>
+    renderEnvoyBootstrap({ nodeId: identity, controlPlane: { host: '127.0.0.1', port: control.control.meshPort! }, controlIdentity: mesh.identity, identity: { kind: 'inline', ...svid }, admin: { socketPath } }),
+  );
 }
 
 function get(socketPath: string, path: string): Promise<string> {

@@ -32,6 +32,8 @@ export interface Issued {
 export interface Pki {
   readonly rootPem: string;
   readonly intermediatePem: string;
+  /** PKCS#8, for a control plane that is to issue by it. */
+  readonly intermediateKeyPem: string;
   issue(spiffeId: string, options?: LeafOptions): Issued;
 }
 
@@ -44,6 +46,7 @@ interface Authority {
 const hourMs = 3_600_000;
 const ecdsaWithSha256 = sequence(objectIdentifier('1.2.840.10045.4.3.2'));
 const commonName = (name: string): Buffer => sequence(setOf(sequence(objectIdentifier('2.5.4.3'), utf8String(name))));
+const keyPem = (key: KeyObject): string => String(key.export({ type: 'pkcs8', format: 'pem' }));
 const newKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 
 interface Fields {
@@ -96,6 +99,7 @@ export function makePki(): Pki {
   return {
     rootPem: root.pem,
     intermediatePem: intermediate.pem,
+    intermediateKeyPem: keyPem(intermediate.key),
     issue(spiffeId, options = {}) {
       const { ca = false, names = [{ type: 'uri', value: spiffeId }], notBeforeMs = Date.now() - hourMs, notAfterMs = Date.now() + hourMs } = options;
       const { keyUsage = keyUsages.digitalSignature | (ca ? keyUsages.keyCertSign : 0), extendedKeyUsage = [clientAuth, serverAuth] } = options;
@@ -118,7 +122,7 @@ export function makePki(): Pki {
         spiffeId: spiffeId as SpiffeId,
         certificateChainPem: certificatePem + intermediate.pem,
         certificatePem,
-        privateKeyPem: String(key.export({ type: 'pkcs8', format: 'pem' })),
+        privateKeyPem: keyPem(key),
         trustBundlePem: root.pem,
         expiresAtMs: notAfterMs,
         serialNumber: serial.toString('hex'),

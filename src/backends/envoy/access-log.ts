@@ -20,6 +20,8 @@ export const logTags = {
   target: '%UPSTREAM_REMOTE_ADDRESS%',
   /** Why Envoy ended the connection, where it did. */
   closed: '%DOWNSTREAM_LOCAL_CLOSE_REASON%',
+  /** The URIs of the client's certificate, joined by commas, also where it was refused. */
+  claimed: '%DOWNSTREAM_PEER_URI_SAN%',
 } as const;
 
 /** The same in every place: Envoy opens a stream for each configuration that differs. */

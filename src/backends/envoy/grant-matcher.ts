@@ -56,11 +56,16 @@ function treeOf(form: 'exactMatchMap' | 'prefixMatchMap', input: InputInit, map:
 
 /**
  * Looks at nothing but one workload's SPIFFE ID. Of a certificate with several URIs Envoy makes one text, joined by commas,
- * that may begin like a namespace's; a path with more segments may too.
+ * that may begin like a namespace's; a path with more segments may too, and a URI that is no SPIFFE ID at all.
  */
 function onlyWorkloads(trustDomain: TrustDomain, tree: MatcherInit | undefined): MatcherInit {
-  const regex = `spiffe://${trustDomain.replaceAll('.', '\\.')}/ns/[^/,]+/sa/[^/,]+`;
-  const isWorkload = { input: identityInput, matcher: { case: 'valueMatch', value: { matchPattern: { case: 'safeRegex', value: { engineType: { case: 'googleRe2', value: {} }, regex } } } } } as const;
+  const isWorkload = { input: identityInput, matcher: { case: 'valueMatch', value: { matchPattern: { case: 'safeRegex', value: { engineType: { case: 'googleRe2', value: {} }, regex: workloadPattern(trustDomain) } } } } } as const;
   const onMatch = tree === undefined ? nobody : toMatcher(tree);
   return { matcherType: { case: 'matcherList', value: { matchers: [{ predicate: { matchType: { case: 'singlePredicate', value: isWorkload } }, onMatch }] } } };
 }
+
+/** SPIFFE ID, section 2.2: letters, digits, ".", "-" and "_", but neither "." nor "..". */
+const segment = '(\\.*[A-Za-z0-9_-][A-Za-z0-9._-]*|\\.{3,})';
+
+/** Takes, as a whole, what `parseSpiffeId` and `workloadOf` take of this trust domain. In the syntax of RE2. */
+export const workloadPattern = (trustDomain: TrustDomain): string => `spiffe://${trustDomain.replaceAll('.', '\\.')}/ns/${segment}/sa/${segment}`;

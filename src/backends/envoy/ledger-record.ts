@@ -5,10 +5,10 @@
 import { anyUnpack, durationMs, StringValueSchema, timestampMs } from '@bufbuild/protobuf/wkt';
 import { formatEndpoint } from '../../core/ip-address.ts';
 import type { ConnectionClosed, ConnectionDenied, ConnectionOpened, ConnectionReason } from '../../core/ledger-record.ts';
-import { decide, grantFor } from '../../core/plan/decide.ts';
+import { decide } from '../../core/plan/decide.ts';
 import { describeDenial, quotePeerText } from '../../core/plan/denial.ts';
-import type { DenyReason, Plan, ServicePort } from '../../core/plan/plan.ts';
-import { parseSpiffeId, workloadOf, type SpiffeId } from '../../core/spiffe-id.ts';
+import type { Decision, DenyReason, Plan, ServicePort } from '../../core/plan/plan.ts';
+import { parseSpiffeId, type SpiffeId } from '../../core/spiffe-id.ts';
 import type { Address } from '../../proto/envoy/config/core/v3/address_pb.ts';
 import { AccessLogType, type AccessLogCommon, type TCPAccessLogEntry } from '../../proto/envoy/data/accesslog/v3/accesslog_pb.ts';
 import type { logTags } from './access-log.ts';
@@ -32,18 +32,19 @@ export function ledgerRecordOf(entry: TCPAccessLogEntry, { origin, plan, isRevok
   const common = entry.commonProperties;
   if (common === undefined) return undefined;
   const said = readCommon(common, origin, plan);
-  const { identity, servicePort } = said;
+  const { proved, servicePort } = said;
+  const decision = proved === undefined ? undefined : decide(servicePort, proved, plan.trustDomain);
   const facts = {
     origin,
     connectionId: said.connectionId ?? newId(),
     revision: plan.revision,
     client: said.client,
-    spiffeId: identity ?? null,
+    spiffeId: proved ?? null,
     service: servicePort?.id ?? null,
-    policies: policiesOf(servicePort, identity),
+    policies: decision?.grant?.policies ?? [],
   };
   const { startedAtMs, durationMs: lastedMs, ends } = said;
-  if (ends === undefined) return { type: 'connection-denied', time: timeOf(startedAtMs + lastedMs), ...facts, ...(isRevoked(said.serialNumber) ? revocation(said) : denialOf(common, said, plan)) };
+  if (ends === undefined) return { type: 'connection-denied', time: timeOf(startedAtMs + lastedMs), ...facts, ...(isRevoked(said.serialNumber) ? revocation(said) : denialOf(common, said, decision)) };
   if (common.accessLogType === AccessLogType.TcpUpstreamConnected) return { type: 'connection-opened', time: timeOf(startedAtMs), ...facts, ...ends, channel: 'stream' };
   const { receivedBytes = 0n, sentBytes = 0n } = entry.connectionProperties ?? {};
   return { type: 'connection-closed', time: timeOf(startedAtMs + lastedMs), ...facts, ...ends, reason: endOf(common), bytesSent: Number(receivedBytes), bytesReceived: Number(sentBytes), durationMs: Math.round(lastedMs) };
@@ -53,8 +54,10 @@ interface Said {
   readonly connectionId: string | undefined;
   readonly client: string;
   /** What the handshake proved, where it is one SPIFFE ID. */
-  readonly identity: SpiffeId | undefined;
-  /** The same as it was logged. */
+  readonly proved: SpiffeId | undefined;
+  /** The same of a handshake that failed: for the record, not to be believed. */
+  readonly claimed: SpiffeId | undefined;
+  /** What the handshake proved as it was logged; empty where it failed. */
   readonly names: string;
   /** Of the client's certificate; empty where there is none. */
   readonly serialNumber: string;
@@ -69,14 +72,14 @@ interface Said {
 
 function readCommon(common: AccessLogCommon, gateway: string, plan: Plan): Said {
   const names = stateOf(common, stateKeys.identity) ?? '';
-  const parsed = parseSpiffeId(names);
   const local = socketOf(common.upstreamLocalAddress);
   const target = tagOf(common, 'target');
   const remote = socketOf(common.downstreamRemoteAddress);
   return {
     connectionId: stateOf(common, stateKeys.connection) ?? (common.streamId === '' ? undefined : common.streamId),
     client: stateOf(common, stateKeys.client) ?? (remote === undefined ? '' : formatEndpoint(remote)),
-    identity: parsed.ok ? parsed.id : undefined,
+    proved: spiffeIdIn(names),
+    claimed: spiffeIdIn(tagOf(common, 'claimed') ?? ''),
     serialNumber: stateOf(common, stateKeys.serialNumber) ?? '',
     names,
     servicePort: servicePortOf(common, gateway, plan),
@@ -116,24 +119,20 @@ function keysOf({ id, entrance, serverNames, listen }: ServicePort): readonly st
   return [id, ...places.map((place) => placeAt(entrance, place))];
 }
 
-function policiesOf(servicePort: ServicePort | undefined, identity: SpiffeId | undefined): readonly string[] {
-  const workload = identity === undefined ? undefined : workloadOf(identity);
-  return servicePort === undefined || workload === undefined ? [] : (grantFor(servicePort, workload)?.policies ?? []);
-}
+/** Why, and what of the connection's facts is otherwise then. */
+type Denial = Pick<ConnectionDenied, 'reason' | 'detail'> & Partial<Pick<ConnectionDenied, 'spiffeId' | 'policies'>>;
 
-type Denial = Pick<ConnectionDenied, 'reason' | 'detail'>;
+/** No policy was asked. */
+const revocation = ({ serialNumber }: Said): Denial => ({ reason: 'certificate-revoked', detail: `the certificate with serial number ${serialNumber} is revoked`, policies: [] });
 
-const revocation = ({ serialNumber }: Said): Denial => ({ reason: 'certificate-revoked', detail: `certificate ${quotePeerText(serialNumber)} is revoked` });
-
-function denialOf(common: AccessLogCommon, said: Said, plan: Plan): Denial {
-  if (said.names === '') return handshakeFailure(common);
-  if (said.identity === undefined) return { reason: 'certificate-invalid', detail: `the client's certificate has not one SPIFFE ID but ${quotePeerText(said.names)}` };
+function denialOf(common: AccessLogCommon, said: Said, decision: Decision | undefined): Denial {
+  if (said.names === '') return handshakeFailure(common, said.claimed);
+  if (said.proved === undefined || decision === undefined) return { reason: 'certificate-invalid', detail: `the client's certificate has not one SPIFFE ID but ${quotePeerText(said.names)}` };
   const isAtEntrance = common.downstreamLocalAddress?.address.case === 'socketAddress';
-  return isAtEntrance || common.responseFlags?.noRouteFound === true ? refusal(said.identity, said, plan) : unreached(common);
+  return isAtEntrance || common.responseFlags?.noRouteFound === true ? refusal(said.proved, said, decision) : unreached(common);
 }
 
-function refusal(identity: SpiffeId, { servicePort, serverName }: Said, plan: Plan): Denial {
-  const decision = decide(servicePort, identity, plan.trustDomain);
+function refusal(identity: SpiffeId, { servicePort, serverName }: Said, decision: Decision): Denial {
   const target = servicePort?.id ?? serverName;
   if (!decision.allowed) return { reason: decision.reason, detail: describeDenial(decision.reason, { identity, target }) };
   return { reason: 'no-gateway', detail: `the gateway has no way out for it: see the conditions on ${quotePeerText(target)}, and whether the gateway holds the latest revision` };
@@ -149,11 +148,13 @@ const handshakeFaults: readonly (readonly [RegExp, ConnectionReason])[] = [
   [/CERTIFICATE_VERIFY_FAILED/, 'certificate-invalid'],
 ];
 
-function handshakeFailure(common: AccessLogCommon): Denial {
+/** What a certificate claims stands in the record where it had the form of an SVID, as far as Envoy tells. */
+function handshakeFailure(common: AccessLogCommon, claimed: SpiffeId | undefined): Denial {
   if (tagOf(common, 'closed') === 'transport_socket_timeout') return { reason: 'handshake-timeout', detail: 'the TLS handshake was not done in time' };
   const said = common.downstreamTransportFailureReason;
   if (said === '') return { reason: 'handshake-failed', detail: 'the connection ended before the TLS handshake was done' };
-  return { reason: handshakeFaults.find(([words]) => words.test(said))?.[1] ?? 'handshake-failed', detail: `the TLS handshake failed with ${quotePeerText(said)}` };
+  const reason = handshakeFaults.find(([words]) => words.test(said))?.[1] ?? 'handshake-failed';
+  return { reason, detail: `the TLS handshake failed with ${quotePeerText(said)}`, spiffeId: reason === 'certificate-invalid' ? null : (claimed ?? null) };
 }
 
 function unreached({ responseFlags, upstreamTransportFailureReason: said }: AccessLogCommon): Denial {
@@ -179,6 +180,11 @@ function endOf(common: AccessLogCommon): ConnectionReason {
 function stateOf({ filterStateObjects }: AccessLogCommon, key: string): string | undefined {
   const packed = filterStateObjects[key];
   return packed === undefined ? undefined : anyUnpack(packed, StringValueSchema)?.value;
+}
+
+function spiffeIdIn(text: string): SpiffeId | undefined {
+  const parsed = parseSpiffeId(text);
+  return parsed.ok ? parsed.id : undefined;
 }
 
 function tagOf({ customTags }: AccessLogCommon, tag: keyof typeof logTags): string | undefined {

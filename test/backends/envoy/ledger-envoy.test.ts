@@ -99,7 +99,8 @@ describe("the ledger of a stock Envoy's connections", function () {
     assert.deepEqual([denial.reason, denial.spiffeId, denial.service, denial.policies], ['no-policy', unknown.spiffeId, own.partner, []]);
     const poor = await refused(workload(pki, 'poor'));
     assert.deepEqual([poor.reason, poor.policies], ['no-snat-binding', ['poor/egress']]);
-    assert.deepEqual((await refused(pki.issue('spiffe://else.where/ns/book/sa/a'))).reason, 'trust-domain-mismatch');
+    const foreign = await refused(pki.issue('spiffe://else.where/ns/book/sa/a'));
+    assert.deepEqual([foreign.reason, foreign.policies], ['trust-domain-mismatch', []], 'no policy is about the namespace of another trust domain');
     assert.deepEqual((await refused(pki.issue('spiffe://cluster.local/control'))).reason, 'not-a-workload');
     const nowhere = await refused(workload(pki, 'book'), { servername: 'nowhere.example' });
     assert.deepEqual([nowhere.reason, nowhere.service], ['no-such-service', null]);
@@ -110,7 +111,8 @@ describe("the ledger of a stock Envoy's connections", function () {
     const { pki } = gateway;
     assert.equal((await refused(undefined)).reason, 'certificate-missing');
     assert.equal((await refused(workload(makePki(), 'book'))).reason, 'certificate-untrusted');
-    assert.equal((await refused(pki.issue('spiffe://cluster.local/ns/book/sa/a', { notAfterMs: Date.now() - 1_000 }))).reason, 'certificate-expired');
+    const expired = await refused(pki.issue('spiffe://cluster.local/ns/book/sa/a', { notAfterMs: Date.now() - 1_000 }));
+    assert.deepEqual([expired.reason, expired.spiffeId, expired.service, expired.policies], ['certificate-expired', 'spiffe://cluster.local/ns/book/sa/a', own.partner, []]);
     assert.equal((await refused(pki.issue('spiffe://cluster.local/ns/book/sa/a', { notBeforeMs: Date.now() + 600_000, notAfterMs: Date.now() + 700_000 }))).reason, 'certificate-not-yet-valid');
     const uris = ['a', 'b'].map((name) => ({ type: 'uri' as const, value: `spiffe://cluster.local/ns/book/sa/${name}` }));
     const two = await refused(pki.issue('spiffe://cluster.local/ns/book/sa/a', { names: uris }));

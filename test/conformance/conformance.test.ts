@@ -1,0 +1,112 @@
+/** Every class of gateway enforces the same plan alike: the same decisions, addresses and ledger records, row by row of the table. */
+import assert from 'node:assert/strict';
+import { gatewayClasses, type GatewayClass } from '../../src/core/objects/index.ts';
+import { makePki } from '../support/pki.ts';
+import { dataPlanes, type DataPlane } from './data-plane.ts';
+import { expectedRecords, expectedToBeSeen, foretold, seen, shared } from './expectation.ts';
+import { playWorld, type Played, type PlayedWorld } from './play.ts';
+import { startWitness, type ConformanceWitness } from './witness.ts';
+import { describeAttempt, outcomeFor, witnessAddresses, type Attempt, type World } from './world.ts';
+import { worlds } from './worlds/index.ts';
+
+const [reference, ...others] = gatewayClasses;
+
+describe('gateways of every class', function () {
+  this.timeout(40_000);
+  const pki = makePki();
+  const planes = new Map<GatewayClass, DataPlane>();
+  const playedIn = new Map<World, Map<GatewayClass, PlayedWorld>>(worlds.map((world) => [world, new Map()]));
+  let witness: ConformanceWitness;
+
+  before(async () => {
+    witness = await startWitness(witnessAddresses);
+  });
+  after(async () => {
+    await Promise.all(Array.from(planes.values(), (plane) => plane.stop()));
+    witness.close();
+  });
+
+  async function planeOf(gatewayClass: GatewayClass, test: Mocha.Context): Promise<DataPlane> {
+    const plane = planes.get(gatewayClass) ?? (await dataPlanes[gatewayClass](test, { witness, pki }));
+    planes.set(gatewayClass, plane);
+    return plane;
+  }
+
+  for (const world of worlds) {
+    describe(world.name, () => {
+      const playedBy = playedIn.get(world)!;
+      for (const gatewayClass of gatewayClasses) describe(`by class ${gatewayClass}`, () => describePlayed(world, gatewayClass));
+      describe('by all of them', () => {
+        for (const other of others) {
+          it(`class ${other} leaves the same records as class ${reference}`, function () {
+            const [ofReference, ofOther] = [playedBy.get(reference), playedBy.get(other)];
+            if (ofReference === undefined || ofOther === undefined) this.skip();
+            for (const attempt of world.attempts) compareRecords(attempt, other, ofReference, ofOther);
+          });
+        }
+      });
+    });
+  }
+
+  function describePlayed(world: World, gatewayClass: GatewayClass): void {
+    let whole: PlayedWorld;
+    before(async function () {
+      whole = await playWorld(world, gatewayClass, await planeOf(gatewayClass, this), witness);
+      playedIn.get(world)!.set(gatewayClass, whole);
+    });
+
+    for (const attempt of world.attempts) {
+      it(describeAttempt(attempt, gatewayClass), () => {
+        for (const played of whole.played.filter((each) => each.attempt === attempt)) checkAttempt(played, gatewayClass, whole);
+      });
+    }
+
+    it('the service saw no other connection', () => {
+      assert.equal(whole.accepted, whole.played.filter(({ attempt }) => outcomeFor(attempt, gatewayClass).kind === 'leaves').length);
+    });
+
+    it('the control plane says what cannot be served', () => {
+      const expected = world.conditions?.[gatewayClass] ?? [];
+      assert.equal(whole.conditions.length, expected.length, whole.conditions.join('\n'));
+      for (const beginning of expected) assert.ok(whole.conditions.some((condition) => condition.startsWith(beginning)), `"${beginning}" is not in:\n${whole.conditions.join('\n')}`);
+    });
+  }
+
+  describe('in the end', () => {
+    for (const gatewayClass of gatewayClasses) {
+      it(`the ledger of class ${gatewayClass} has nothing that nobody did`, function () {
+        const plane = planes.get(gatewayClass);
+        if (plane === undefined) this.skip();
+        const played = [...playedIn.values()].flatMap((byClass) => byClass.get(gatewayClass)?.played ?? []);
+        assert.deepEqual(plane.records.filter((record) => !played.some(({ records }) => records.includes(record))), []);
+      });
+    }
+  });
+});
+
+function checkAttempt(played: Played, gatewayClass: GatewayClass, { revision }: PlayedWorld): void {
+  const outcome = outcomeFor(played.attempt, gatewayClass);
+  assert.equal(seen(played), expectedToBeSeen(outcome));
+  if (outcome.kind === 'leaves' && outcome.ports !== undefined) {
+    const { first, last } = outcome.ports;
+    const port = played.greeting!.fromPort;
+    assert.ok(first <= port && port <= last, `left from port ${port}, which is not of ${first}-${last}`);
+  }
+  assert.deepEqual(foretold(played, gatewayClass), expectedRecords(played, gatewayClass, revision));
+  assert.equal(new Set(played.records.map(({ connectionId }) => connectionId)).size, 1, 'the records of a connection share its name');
+}
+
+function compareRecords(attempt: Attempt, other: GatewayClass, ofReference: PlayedWorld, ofOther: PlayedWorld): void {
+  const { expect, servedBy, words } = attempt.but?.[other] ?? {};
+  if (expect !== undefined) return; // the table says of each what it must leave
+  const declared = [...(servedBy === undefined ? [] : ['origin']), ...(words === undefined ? [] : ['detail'])];
+  const row = describeAttempt(attempt, other);
+  assert.deepEqual(accountsOf(attempt, ofOther, declared, false), accountsOf(attempt, ofReference, declared, false), row);
+  for (const field of declared) assert.notDeepEqual(accountsOf(attempt, ofOther, [field], true), accountsOf(attempt, ofReference, [field], true), `${row}: the ${field} is said to differ, and does not`);
+}
+
+/** The records of an attempt, of all rounds those that differ, with these fields only or without them. */
+function accountsOf(attempt: Attempt, { played }: PlayedWorld, fields: readonly string[], only: boolean): readonly unknown[] {
+  const accounts = played.filter((each) => each.attempt === attempt).map(({ records }) => records.map((record) => Object.fromEntries(Object.entries(shared(record)).filter(([field]) => fields.includes(field) === only))));
+  return [...new Map(accounts.map((account) => [JSON.stringify(account), account])).values()];
+}

@@ -1,0 +1,127 @@
+/** What gateways of every class have in common where workloads come by mutual TLS: a control plane with the organisation's CA, its ledger, a place to listen. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { adminPaths, type StatusResult } from '../../src/api/admin.ts';
+import type { ObjectRef } from '../../src/core/errors.ts';
+import type { GatewayClass } from '../../src/core/objects/index.ts';
+import type { SpiffeId } from '../../src/core/spiffe-id.ts';
+import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { runGateway } from '../../src/gateway/index.ts';
+import { startTestControl, trustDomain, type TestControl } from '../support/control.ts';
+import type { ConnectionRecord, DataPlane, DataPlaneOptions } from './data-plane.ts';
+import { createWardrobe } from './wardrobe.ts';
+import { connectAsWorkload } from './workload.ts';
+
+/** Where a gateway is started. */
+export interface GatewaySite {
+  readonly control: TestControl;
+  /** Goes with the data plane. */
+  readonly directory: string;
+}
+
+type Stop = () => Promise<void>;
+
+export interface GatewaySiteOptions extends DataPlaneOptions {
+  readonly class: GatewayClass;
+  /** The gateway of class sallyport that serves what this class cannot; null for a class that can everything. */
+  readonly beside: 'beside' | null;
+  /** Starts the gateways; the result ends them. */
+  readonly start: (site: GatewaySite) => Promise<Stop>;
+}
+
+export const identityOf = (gateway: string): SpiffeId => `spiffe://${trustDomain}/ns/sallyport-system/sa/${gateway}` as SpiffeId;
+
+export async function startEmbedded({ control, directory }: GatewaySite, name: string): Promise<Stop> {
+  const { address, trustBundlePem } = await control.mesh();
+  const token = await control.token(identityOf(name));
+  const gateway = await runGateway({
+    name,
+    trustDomain,
+    enrolmentAddress: address,
+    controlAddress: address,
+    trustBundlePem,
+    joinToken: () => Promise.resolve(token),
+    stateDirectory: join(directory, name),
+    workers: 0, // in this thread a table that was acknowledged is enforced
+    now: Date.now,
+    random: Math.random,
+    version: 'test',
+    log: pino({ level: 'silent' }),
+  });
+  return () => gateway.stop(0);
+}
+
+/** How many types of resources a proxy subscribes to, by its form. */
+const typesOf = { sallyport: 4, envoy: 3 } as const;
+const enforcedWithinMs = 20_000;
+
+export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki, class: gatewayClass, beside, start }: GatewaySiteOptions): Promise<DataPlane> {
+  const undo = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), 'sallyport-conformance-'));
+  undo.defer(() => rm(directory, { recursive: true, force: true }));
+  const control = await startTestControl();
+  undo.defer(() => control.close());
+  await control.admin.post(adminPaths.caImport, { certificatesPem: pki.intermediatePem + pki.rootPem, privateKeyPem: pki.intermediateKeyPem });
+  const ledger = followLedger(control);
+  undo.defer(() => ledger.stop());
+  const wardrobe = createWardrobe(pki, control);
+  const [gatewayPort, besidePort, ownPort] = (await findFreePorts(3)) as [number, number, number];
+  let applied: readonly ObjectRef[] = [];
+  let started = false;
+  let connections = 0;
+
+  const gatewayManifest = (name: string, spec: Readonly<Record<string, unknown>>): string => `---\n${JSON.stringify({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'EgressGateway', metadata: { name }, spec })}\n`;
+  const gatewayManifests = (alone: boolean): string =>
+    gatewayManifest('egress-1', { class: gatewayClass, listen: [{ address: '127.0.0.1', port: gatewayPort }], ...(beside === null || alone ? {} : { handOver: beside }) }) +
+    (beside === null ? '' : gatewayManifest(beside, { class: 'sallyport', listen: [{ address: '127.0.0.1', port: besidePort }] }));
+
+  /** When every gateway has acknowledged everything. */
+  const enforced = () =>
+    waitFor(`the gateways of class ${gatewayClass}`, enforcedWithinMs, async () => {
+      const status = await control.admin.get<StatusResult>(adminPaths.status);
+      const types = status.proxies.flatMap((proxy) => proxy.types);
+      for (const { error } of types) if (error !== null) throw new Error(`a gateway rejects ${error.resources.join(', ')}: ${error.message}`);
+      const ready = status.proxies.filter((proxy) => proxy.connected && proxy.types.length >= typesOf[proxy.class] && proxy.types.every(({ state }) => state === 'SYNCED'));
+      return ready.length === (beside === null ? 1 : 2) ? status : undefined;
+    });
+
+  return {
+    records: ledger.records,
+    async enforce(world) {
+      await wardrobe.revoke(world.attempts.map(({ as }) => as));
+      if (applied.length > 0) await control.admin.post(adminPaths.remove, { refs: applied });
+      const { changes, revision } = await control.apply(`${gatewayManifests(world.alone === true)}---\n${world.manifests({ witnessPort, proxyPort, ownPort })}`);
+      applied = changes.map(({ ref }) => ref).filter(({ kind }) => kind !== 'EgressGateway');
+      if (!started) undo.defer(await start({ control, directory }));
+      started = true;
+      const { conditions } = await enforced();
+      return { revision, conditions };
+    },
+    async connect(credential, { listener, serverName }) {
+      connections += 1;
+      const address = `127.77.${connections >> 8}.${connections & 0xff}`; // by which the ledger's records are told apart, since ports come again
+      return await connectAsWorkload({ address, port: listener === 'own' ? ownPort : gatewayPort, serverName, dress: wardrobe.dress(credential) });
+    },
+    stop: () => undo.disposeAsync(),
+  };
+}
+
+function followLedger({ admin }: TestControl) {
+  const records: ConnectionRecord[] = [];
+  const stopping = new AbortController();
+  const following = (async () => {
+    for await (const line of admin.lines(adminPaths.ledger, { last: '0', follow: 'true' }, stopping.signal)) {
+      const { sequence, ...record } = JSON.parse(line) as ConnectionRecord & { readonly sequence: number };
+      if (record.type.startsWith('connection-')) records.push(record);
+    }
+  })();
+  return {
+    records,
+    async stop() {
+      stopping.abort();
+      await following;
+    },
+  };
+}

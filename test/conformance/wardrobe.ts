@@ -1,0 +1,68 @@
+/** The certificates that workloads show: good ones, and every kind of bad one. */
+import type { ConnectionOptions } from 'node:tls';
+import { adminPaths } from '../../src/api/admin.ts';
+import { clientAuth, serverAuth } from '../../src/core/x509/certificate.ts';
+import type { TestControl } from '../support/control.ts';
+import { makePki, type Issued, type LeafOptions, type Pki } from '../support/pki.ts';
+import type { Credential, MalformedForm } from './world.ts';
+
+export interface Wardrobe {
+  /** Has those that are to be revoked issued by the control plane, which must know them, and revoked by it. */
+  revoke(credentials: readonly Credential[]): Promise<void>;
+  /** What it says of itself in TLS; undefined for no TLS. */
+  dress(credential: Credential): ConnectionOptions | undefined;
+}
+
+const minuteMs = 60_000;
+
+const malformations: Readonly<Record<MalformedForm, (spiffeId: string) => LeafOptions>> = {
+  'ca': () => ({ ca: true }),
+  'for-clients-only': () => ({ extendedKeyUsage: [clientAuth] }),
+  'for-servers-only': () => ({ extendedKeyUsage: [serverAuth] }),
+  'in-dns-name': (value) => ({ names: [{ type: 'dns', value }] }),
+  'in-dns-name-too': (value) => ({ names: [{ type: 'uri', value }, { type: 'dns', value }] }),
+  'without-uri': () => ({ names: [{ type: 'dns', value: 'workload.example' }] }),
+};
+
+/** `pki` is the one that the control plane issues by. */
+export function createWardrobe(pki: Pki, control: TestControl): Wardrobe {
+  const stranger = makePki();
+  const revoked = new Map<string, ConnectionOptions>();
+
+  return {
+    async revoke(credentials) {
+      for (const credential of credentials) {
+        if (credential.kind !== 'revoked' || revoked.has(credential.spiffeId)) continue;
+        const { spiffeId } = credential;
+        revoked.set(spiffeId, shows(await control.svid(spiffeId)));
+        await control.admin.post(adminPaths.revocations, { spiffeId });
+      }
+    },
+    dress(credential) {
+      switch (credential.kind) {
+        case 'svid':
+          return shows(pki.issue(credential.spiffeId));
+        case 'expired':
+          return shows(pki.issue(credential.spiffeId, { notAfterMs: Date.now() - minuteMs }));
+        case 'not-yet-valid':
+          return shows(pki.issue(credential.spiffeId, { notBeforeMs: Date.now() + minuteMs }));
+        case 'untrusted':
+          return shows(stranger.issue(credential.spiffeId));
+        case 'several':
+          return shows(pki.issue(credential.spiffeIds[0]!, { names: credential.spiffeIds.map((value) => ({ type: 'uri', value })) }));
+        case 'malformed':
+          return shows(pki.issue(credential.spiffeId, malformations[credential.form](credential.spiffeId)));
+        case 'revoked':
+          return revoked.get(credential.spiffeId)!;
+        case 'none':
+          return {};
+        case 'old-tls':
+          return { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' };
+        case 'plain':
+          return undefined;
+      }
+    },
+  };
+}
+
+const shows = ({ certificateChainPem, privateKeyPem }: Pick<Issued, 'certificateChainPem' | 'privateKeyPem'>): ConnectionOptions => ({ cert: certificateChainPem, key: privateKeyPem });
