@@ -24,6 +24,8 @@ export interface AgentOptions extends Omit<IdentityOptions, 'identityAddress' | 
   readonly listenAddress?: IpAddress;
   /** Where to serve `/livez` and `/readyz`, if anywhere: a loopback address. */
   readonly health?: Endpoint;
+  /** Of this program, as the control plane is told it. */
+  readonly version: string;
   readonly log: Logger;
   readonly limits?: Partial<AgentLimits>;
 }
@@ -98,7 +100,7 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
     if (saved.size > 0) restore(saved);
     client = createDeltaClient({
       connect: () => identity.controlEndpoint(options.controlAddress),
-      node: { id: first.spiffeId, cluster: 'agent', userAgentName: 'sallyport-agent' },
+      node: { id: first.spiffeId, cluster: 'agent', userAgentName: 'sallyport-agent', userAgentVersion: options.version },
       subscriptions: [{ typeUrl: typeUrls.agentUpstream, names: '*' }, trustBundleSubscription],
       initialVersions: () => new Map([[typeUrls.agentUpstream, new Map([...(held ?? [])].map(([name, { version }]) => [name, version]))]]),
       onUpdate: (update) => takeUpdate(update, first),

@@ -198,6 +198,8 @@ export interface ProxyStatus {
   readonly class: 'sallyport' | 'envoy';
   /** The EgressGateway that it is; null for an agent or a sidecar. */
   readonly gateway: string | null;
+  /** Of the program, as it says itself; null where it is not connected, or does not say. */
+  readonly version: string | null;
   readonly connected: boolean;
   readonly connectedSince: string | null;
   readonly types: readonly ProxyTypeStatus[];

@@ -12,9 +12,9 @@ export function outputOption(formats: readonly OutputFormat[] = ['json', 'yaml']
 
 /** kubectl's kind of table: upper-case headings, two spaces or more between columns, no lines. Cells are made printable. */
 export function formatTable(headings: readonly string[], texts: readonly (readonly string[])[]): string {
-  const rows = texts.map((row) => row.map(printable));
-  const widths = headings.map((heading, column) => Math.max(heading.length, ...rows.map((row) => (row[column] ?? '').length)));
-  return [headings, ...rows].map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]! + 2))).join('').trimEnd()).join('\n');
+  const rows = [headings, ...texts].map((row) => row.map(printable));
+  const widths = headings.map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+  return rows.map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]! + 2))).join('').trimEnd()).join('\n');
 }
 
 /** Prints a value as JSON or YAML; `table` is called where no format was asked for. */

@@ -19,10 +19,11 @@ export function proxyStatuses(nodes: readonly NodeStatus[], context: ProxyStatus
     const gateway = gateways.get(identity)?.name ?? null;
     const common = { identity, class: form, gateway, trouble: node.trouble === undefined ? null : { reason: node.trouble.reason, at: new Date(node.trouble.atMs).toISOString(), count: node.trouble.count } };
     if (node.streams.length === 0 && gateway === null && node.trouble === undefined) return [];
-    if (node.streams.length === 0) return [{ node: identity, ...common, connected: false, connectedSince: null, types: [], revisionsBehind: null }];
+    if (node.streams.length === 0) return [{ node: identity, ...common, version: null, connected: false, connectedSince: null, types: [], revisionsBehind: null }];
     return node.streams.map((stream): ProxyStatus => ({
       node: stream.nodeId === '' ? identity : stream.nodeId,
       ...common,
+      version: stream.userAgent.version === '' ? null : stream.userAgent.version,
       connected: true,
       connectedSince: new Date(stream.connectedSinceMs).toISOString(),
       types: stream.types.map(({ typeUrl, state, versionSent, versionAcked, lastError }) => ({ typeUrl, state, sent: versionSent ?? null, acknowledged: versionAcked ?? null, error: lastError === undefined ? null : { message: lastError.message, resources: lastError.resources } })),

@@ -25,6 +25,8 @@ export interface GatewayOptions extends Omit<IdentityOptions, 'identityAddress' 
   readonly workers?: number;
   /** Where to serve `/livez`, `/readyz` and `/metrics`, if anywhere: a loopback address. */
   readonly health?: Endpoint;
+  /** Of this program, as the control plane is told it. */
+  readonly version: string;
   readonly log: Logger;
 }
 
@@ -153,7 +155,7 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
     }
     client = createDeltaClient({
       connect: () => identity.controlEndpoint(options.controlAddress),
-      node: { id: spiffeId, cluster: name, userAgentName: 'sallyport-gateway' },
+      node: { id: spiffeId, cluster: name, userAgentName: 'sallyport-gateway', userAgentVersion: options.version },
       subscriptions: [...tableTypes.map((typeUrl) => ({ typeUrl, names: '*' as const })), trustBundleSubscription],
       initialVersions: () => new Map([...held.types].map(([typeUrl, resources]) => [typeUrl, new Map([...resources].map(([resource, { version }]) => [resource, version]))])),
       onUpdate: takeUpdate,

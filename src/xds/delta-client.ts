@@ -1,4 +1,5 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import { Client, connectivityState, Metadata, status } from '@grpc/grpc-js';
 import type { ChannelCredentials, ChannelOptions, ClientDuplexStream, StatusObject } from '@grpc/grpc-js';
 import { DeltaDiscoveryRequestSchema, DeltaDiscoveryResponseSchema } from '../proto/envoy/service/discovery/v3/discovery_pb.ts';
@@ -86,6 +87,7 @@ export const deltaClientLimits = {
 
 const METHOD_PATH = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
 
+type DeltaDiscoveryRequestInit = MessageInitShape<typeof DeltaDiscoveryRequestSchema>;
 type Stream = ClientDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
 /**
@@ -159,7 +161,7 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
     // An opening request without names would mean "everything", so a subscription to nothing sends none.
     const asking = [...held.values()].filter(({ names }) => names === '*' || names.size > 0);
     for (const [index, type] of asking.entries()) {
-      stream.write(create(DeltaDiscoveryRequestSchema, { ...openingRequest(type), ...(index === 0 ? { node: options.node } : {}) }));
+      stream.write(create(DeltaDiscoveryRequestSchema, { ...openingRequest(type), ...(index === 0 ? { node: nodeOf(options) } : {}) }));
     }
   }
 
@@ -221,6 +223,10 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
     },
     close,
   };
+}
+
+function nodeOf({ node: { userAgentVersion: value = '', ...node } }: DeltaClientOptions): DeltaDiscoveryRequestInit['node'] {
+  return { ...node, userAgentVersionType: { case: 'userAgentVersion', value } };
 }
 
 function encodeRequest(request: DeltaDiscoveryRequest): Buffer {

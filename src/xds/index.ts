@@ -38,3 +38,4 @@ export type { Variant } from './stream-state.ts';
 export type { ResourceStatus, TypeRejection, TypeStatus } from './stream-status.ts';
 export { envoyFullStateTypes, envoyTypeOrder, envoyTypes } from './type-order.ts';
 export type { TypeOrder } from './type-order.ts';
+export type { UserAgent } from './user-agent.ts';

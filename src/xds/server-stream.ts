@@ -4,6 +4,7 @@ import type { ServerDuplexStream, StatusObject } from '@grpc/grpc-js';
 import { constants } from 'node:http2';
 import type { Http2Stream } from 'node:http2';
 import { DeltaDiscoveryRequestSchema, DiscoveryRequestSchema } from '../proto/envoy/service/discovery/v3/discovery_pb.ts';
+import type { Node } from '../proto/envoy/config/core/v3/base_pb.ts';
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from '../proto/envoy/service/discovery/v3/discovery_pb.ts';
 import type { SnapshotCache } from './snapshot-cache.ts';
 import type { DiscoveryMethod } from './discovery-services.ts';
@@ -12,6 +13,7 @@ import type { Admission, Entrant } from './stream-gate.ts';
 import { openStream, step } from './stream-state.ts';
 import type { StreamEffect, StreamEvent, StreamSettings, StreamState, Variant } from './stream-state.ts';
 import { namedIn, resourceStatusesOf, statusOf } from './stream-status.ts';
+import { userAgentOf } from './user-agent.ts';
 import { encodeResponse } from './wire.ts';
 import type { MessageParts } from './wire.ts';
 
@@ -178,17 +180,18 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
       end({ code: status.INVALID_ARGUMENT, details: 'a request cannot be decoded' });
       return;
     }
-    const refusal = identify(request.node?.id ?? '');
+    const refusal = identify(request.node);
     if (refusal === undefined) dispatch({ kind: 'request', request, atMs: now() });
     else end(refusal);
   }
 
   /** Holds the stream to one node, and that to its peer. The node need not be named again after the first request. */
-  function identify(claimed: string): XdsStatus | undefined {
+  function identify(node: Node | undefined): XdsStatus | undefined {
+    const claimed = node?.id ?? '';
     if (served !== undefined) {
       return claimed === '' || claimed === served.nodeId ? undefined : { code: status.PERMISSION_DENIED, details: `node id "${claimed.slice(0, 256)}" on a stream of "${served.nodeId}"` };
     }
-    if (claimed === '') return { code: status.INVALID_ARGUMENT, details: 'the first request names no node id' };
+    if (node === undefined || claimed === '') return { code: status.INVALID_ARGUMENT, details: 'the first request names no node id' };
     const nodeKey = typeof peer.nodeKey === 'string' ? peer.nodeKey : peer.nodeKey(claimed);
     const { nodeId = nodeKey } = peer;
     if (typeof nodeId === 'string' ? claimed !== nodeId : !nodeId(claimed)) {
@@ -198,12 +201,13 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
     knownKey = nodeKey;
     const admission = enter({ nodeKey, nodeId: claimed, isAggregated: onlyType === undefined });
     if ('refused' in admission) return { code: status.RESOURCE_EXHAUSTED, details: admission.refused };
-    begin(nodeKey, claimed, admission.leave);
+    begin(nodeKey, node, admission.leave);
     admission.displaced?.end({ code: status.RESOURCE_EXHAUSTED, details: 'too many streams of one node: the oldest is ended' });
     return undefined;
   }
 
-  function begin(nodeKey: string, nodeId: string, leave: () => void): void {
+  function begin(nodeKey: string, node: Node, leave: () => void): void {
+    const nodeId = node.id;
     clearTimeout(firstRequestTimer);
     const state = openStream(variant, settings, cache.getSnapshot(nodeKey), onlyType);
     const own: Served = {
@@ -217,6 +221,7 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
     };
     const detach = cache.attach(nodeKey, {
       nodeId,
+      userAgent: userAgentOf(node),
       variant,
       connectedSinceMs: now(),
       onSnapshot: (snapshot) => dispatch({ kind: 'snapshot', snapshot, atMs: now() }),

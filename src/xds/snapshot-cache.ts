@@ -2,10 +2,12 @@ import type { SnapshotFault } from './consistency.ts';
 import type { Snapshot } from './resource.ts';
 import type { ResourceStatus, TypeStatus } from './stream-status.ts';
 import type { Variant } from './stream-state.ts';
+import type { UserAgent } from './user-agent.ts';
 
 /** A stream that serves a node, as the cache sees it. */
 export interface AttachedStream {
   readonly nodeId: string;
+  readonly userAgent: UserAgent;
   readonly variant: Variant;
   readonly connectedSinceMs: number;
   /** Called with every snapshot that is set from now on, and with undefined where it is cleared. */
@@ -18,6 +20,7 @@ export interface AttachedStream {
 export interface StreamStatus {
   /** What the client calls itself; several proxies of one key may have ids of their own. */
   readonly nodeId: string;
+  readonly userAgent: UserAgent;
   readonly variant: Variant;
   readonly connectedSinceMs: number;
   /** In the order of the client's first requests. */
@@ -136,7 +139,7 @@ export function createSnapshotCache({ check = () => [] }: SnapshotCacheOptions =
       [...nodes].map(([nodeKey, { snapshot, streams, streamsOpened, trouble }]) => ({
         nodeKey,
         snapshotVersion: snapshot?.version,
-        streams: [...streams].map(({ nodeId, variant, connectedSinceMs, status }) => ({ nodeId, variant, connectedSinceMs, types: status() })),
+        streams: [...streams].map(({ nodeId, userAgent, variant, connectedSinceMs, status }) => ({ nodeId, userAgent, variant, connectedSinceMs, types: status() })),
         streamsOpened,
         trouble,
       })),

@@ -64,6 +64,7 @@ describe('agent', () => {
       controlAddress: control.identityAddress,
       trustBundlePem: ca.rootPem,
       joinToken: () => Promise.resolve('token'),
+      version: 'test',
       now: Date.now,
       random: () => 0,
       log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) }),

@@ -48,6 +48,7 @@ describe('agent with ftp', () => {
       controlAddress: control.identityAddress,
       trustBundlePem: ca.rootPem,
       joinToken: () => Promise.resolve('token'),
+      version: 'test',
       now: Date.now,
       random: () => 0,
       log: pino({ level: 'silent' }),

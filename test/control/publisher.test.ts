@@ -14,7 +14,7 @@ const gatewayProxy = proxyAs('sallyport-system/gw');
 const agents = ['shop/a', 'shop/b', 'shop/c'].map(proxyAs);
 
 describe('publishing', () => {
-  const stream: AttachedStream = { nodeId: 'agent', variant: 'delta', connectedSinceMs: 0, onSnapshot: () => undefined, status: () => [], resources: () => [] };
+  const stream: AttachedStream = { nodeId: 'agent', userAgent: { name: '', version: '' }, variant: 'delta', connectedSinceMs: 0, onSnapshot: () => undefined, status: () => [], resources: () => [] };
   const published = (plan: Plan) => ({ plan, trustBundlePem: '', revoked: [] });
 
   /** A publisher of the first plan, with a gateway and agents that are connected. */

@@ -198,7 +198,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
   it('is a line of proxy-status, synced', async () => {
     const { status: exit, out } = await sallyport(['proxy-status']);
     assert.equal(exit, 0, out);
-    assert.match(out, /^PROXY +CLASS +CONNECTED SINCE +STATE +ACKNOWLEDGED +BEHIND\nspiffe:\S+\/egress-1 +envoy gateway +20\S+Z +SYNCED +[0-9a-f]{12} +0 revisions\n$/);
+    assert.match(out, /^PROXY +CLASS +VERSION +CONNECTED SINCE +STATE +ACKNOWLEDGED +BEHIND\nspiffe:\S+\/egress-1 +envoy gateway +1\.[0-9]+\.[0-9]+ +20\S+Z +SYNCED +[0-9a-f]{12} +0 revisions\n$/);
   });
 
   it('holds what proxy-config says that it was sent, and its key is shown by a hash', async () => {

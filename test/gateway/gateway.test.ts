@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { pino } from 'pino';
-import { adminPaths, type CaStatus, type WhoisResult } from '../../src/api/admin.ts';
+import { adminPaths, type CaStatus, type StatusResult, type WhoisResult } from '../../src/api/admin.ts';
 import { enrol } from '../../src/api/enrolment-client.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
 import { SallyportError } from '../../src/core/errors.ts';
@@ -79,6 +79,7 @@ spec: {subject: {namespace: reports}, pool: billing}
       stateDirectory: join(directory, 'gateway'),
       workers: 2,
       health: { address: loopback, port: 0 },
+      version: 'test',
       now: Date.now,
       random: Math.random,
       log: pino({ level: 'silent' }),
@@ -164,6 +165,11 @@ spec: {subject: {namespace: reports}, pool: billing}
     await until(() => gateway.status().ledger.waiting === 0);
   });
 
+  it('is in the status of the control plane with its version', async () => {
+    const { proxies } = await control.admin.get<StatusResult>(adminPaths.status);
+    assert.deepEqual(proxies.filter(({ connected }) => connected).map(({ gateway: name, class: form, version }) => [name, form, version]), [['egress-1', 'sallyport', 'test']]);
+  });
+
   it('serves health and metrics', async () => {
     const get = async (path: string) => {
       const response = await fetch(`http://127.0.0.1:${gateway.healthPort}${path}`);
@@ -246,6 +252,7 @@ spec: {subject: {namespace: reports}, pool: billing}
       stateDirectory: join(directory, 'gateway'),
       workers: 2,
       health: { address: loopback, port: 0 },
+      version: 'test',
       now: Date.now,
       random: Math.random,
       log: pino({ level: 'silent' }),

@@ -68,7 +68,7 @@ describe('a composed snapshot', () => {
     const cache = createSnapshotCache();
     const streams = ['one', 'two'].map((node) => {
       const stream = play('delta', composeSnapshots('1', [fruit('s', { apple: '1' }), fruit('o', { [node]: '1' })]));
-      cache.attach(node, { nodeId: node, variant: 'delta', connectedSinceMs: 0, onSnapshot: (snapshot) => said.push(stream.snapshot(snapshot)?.says), status: () => [], resources: () => [] });
+      cache.attach(node, { nodeId: node, userAgent: { name: '', version: '' }, variant: 'delta', connectedSinceMs: 0, onSnapshot: (snapshot) => said.push(stream.snapshot(snapshot)?.says), status: () => [], resources: () => [] });
       stream.delta({ responseNonce: stream.delta({ subscribe: ['*'] })!.nonce });
       return stream;
     });

@@ -78,7 +78,8 @@ describe('a snapshot', () => {
 });
 
 describe('the snapshot cache', () => {
-  const attached = (heard: (Snapshot | undefined)[]) => ({ nodeId: 'two~1', variant: 'delta' as const, connectedSinceMs: 7, onSnapshot: (snapshot: Snapshot | undefined) => void heard.push(snapshot), status: () => [], resources: () => [] });
+  const userAgent = { name: 'envoy', version: '1.40.0' };
+  const attached = (heard: (Snapshot | undefined)[]) => ({ nodeId: 'two~1', userAgent, variant: 'delta' as const, connectedSinceMs: 7, onSnapshot: (snapshot: Snapshot | undefined) => void heard.push(snapshot), status: () => [], resources: () => [] });
 
   it('tells the streams of a node, and no others, of its snapshots', () => {
     const cache = createSnapshotCache();
@@ -99,7 +100,7 @@ describe('the snapshot cache', () => {
     const detach = cache.attach('two', attached([]));
     assert.deepEqual(cache.status(), [
       { nodeKey: 'one', snapshotVersion: 'r1', streams: [], streamsOpened: 0, trouble: undefined },
-      { nodeKey: 'two', snapshotVersion: undefined, streams: [{ nodeId: 'two~1', variant: 'delta', connectedSinceMs: 7, types: [] }], streamsOpened: 1, trouble: undefined },
+      { nodeKey: 'two', snapshotVersion: undefined, streams: [{ nodeId: 'two~1', userAgent, variant: 'delta', connectedSinceMs: 7, types: [] }], streamsOpened: 1, trouble: undefined },
     ]);
     detach();
     cache.clearSnapshot('one');

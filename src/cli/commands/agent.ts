@@ -6,6 +6,7 @@ import { createLog } from '../log.ts';
 import { parseAddressAndPort } from '../endpoint.ts';
 import { addProxyOptions, identityOptionsOf, type ProxyOptions } from '../proxy-options.ts';
 import { untilAborted } from './serve.ts';
+import { version } from './version.ts';
 
 interface AgentCommandOptions extends ProxyOptions {
   readonly listenAddress?: string;
@@ -30,6 +31,7 @@ export function addAgent(program: Command, context: CliContext): void {
         ...(options.writeSvid === undefined ? {} : { svidDirectory: options.writeSvid }),
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
         ...(listenAddress === undefined ? {} : { listenAddress }),
+        version,
         log: await createLog('agent', options.logLevel),
       });
       await untilAborted(interrupted);

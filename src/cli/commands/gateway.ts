@@ -5,6 +5,7 @@ import { createLog } from '../log.ts';
 import { parseAddressAndPort } from '../endpoint.ts';
 import { addProxyOptions, identityOptionsOf, type ProxyOptions } from '../proxy-options.ts';
 import { untilAborted } from './serve.ts';
+import { version } from './version.ts';
 
 interface GatewayCommandOptions extends ProxyOptions {
   readonly name: string;
@@ -29,6 +30,7 @@ export function addGateway(program: Command, context: CliContext): void {
         controlAddress: options.control,
         ...(workers === undefined ? {} : { workers }),
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
+        version,
         log: await createLog('gateway', options.logLevel),
       });
       await untilAborted(interrupted);

@@ -7,12 +7,12 @@ export function addProxyStatus(program: Command, context: CliContext): void {
   withServerOptions(program.command('proxy-status'))
     .summary('a line for each gateway, agent and sidecar: what it holds, and how far it is behind')
     .argument('[name]', 'only this one: a node, an identity or an EgressGateway')
-    .addOption(outputOption())
-    .addHelpText('after', '\nEXAMPLES\n  sallyport proxy-status\n  sallyport proxy-status egress-1 -o yaml\n\nEXIT CODES\n  0 all are synced   1 one is not, or is away   3 not found   6 control plane away')
+    .addOption(outputOption(['json', 'yaml', 'wide']))
+    .addHelpText('after', '\nEXAMPLES\n  sallyport proxy-status\n  sallyport proxy-status -o wide\n  sallyport proxy-status egress-1 -o yaml\n\nEXIT CODES\n  0 all are synced   1 one is not, or is away   3 not found   6 control plane away')
     .action(async (name: string | undefined, options: { output?: OutputFormat }, command: Command) => {
       const { proxies } = await adminClientOf(context, command.opts()).get<StatusResult>(adminPaths.status);
       const shown = name === undefined ? proxies : proxies.filter(({ node, identity, gateway }) => [node, identity, gateway].includes(name));
-      print(context, options.output, { apiVersion: 'sallyport.dev/v1alpha1', kind: 'ProxyStatusList', items: shown }, () => describe(shown));
+      print(context, options.output, { apiVersion: 'sallyport.dev/v1alpha1', kind: 'ProxyStatusList', items: shown }, () => describeProxies(shown, { wide: options.output === 'wide' }));
       if (name !== undefined && shown.length === 0) context.setExitStatus(3);
       else if (shown.some((proxy) => !isSynced(proxy))) context.setExitStatus(1);
     });
@@ -20,10 +20,39 @@ export function addProxyStatus(program: Command, context: CliContext): void {
 
 const isSynced = ({ connected, types }: ProxyStatus): boolean => connected && types.every(({ state }) => state === 'SYNCED');
 
-function describe(proxies: readonly ProxyStatus[]): string {
+/** A table with a line for each proxy, and below it what is wrong. Wide: each type of resource in a column of its own. */
+export function describeProxies(proxies: readonly ProxyStatus[], { wide }: { readonly wide: boolean }): string {
   if (proxies.length === 0) return 'no proxy is connected, and there is no gateway';
-  const rows = proxies.map((proxy) => [proxy.node, roleOf(proxy), proxy.connectedSince ?? 'not connected', statesOf(proxy), acknowledgedBy(proxy)?.slice(0, 12) ?? '-', behind(proxy)]);
-  return [formatTable(['PROXY', 'CLASS', 'CONNECTED SINCE', 'STATE', 'ACKNOWLEDGED', 'BEHIND'], rows), ...proxies.flatMap(notesOf)].join('\n');
+  const states: readonly Column[] = wide ? typeColumns(proxies) : [{ heading: 'STATE', cellOf: statesOf }];
+  const columns: readonly Column[] = [
+    { heading: 'PROXY', cellOf: ({ node }) => node },
+    { heading: 'CLASS', cellOf: roleOf },
+    { heading: 'VERSION', cellOf: ({ version }) => version ?? '-' },
+    { heading: 'CONNECTED SINCE', cellOf: ({ connectedSince }) => connectedSince ?? 'not connected' },
+    ...states,
+    { heading: 'ACKNOWLEDGED', cellOf: (proxy) => short(acknowledgedBy(proxy)) },
+    { heading: 'BEHIND', cellOf: behind },
+  ];
+  const table = formatTable(columns.map(({ heading }) => heading), proxies.map((proxy) => columns.map(({ cellOf }) => cellOf(proxy))));
+  return [table, ...proxies.flatMap(notesOf)].join('\n');
+}
+
+interface Column {
+  readonly heading: string;
+  readonly cellOf: (proxy: ProxyStatus) => string;
+}
+
+/** Of every type that any of them asks for: where it stands, and with which revision where that is not the newest. */
+function typeColumns(proxies: readonly ProxyStatus[]): readonly Column[] {
+  const typeUrls = [...new Set(proxies.flatMap(({ types }) => types.map(({ typeUrl }) => typeUrl)))].sort();
+  return typeUrls.map((wanted) => ({
+    heading: shortName(wanted).toUpperCase(),
+    cellOf: ({ types }) => {
+      const type = types.find(({ typeUrl }) => typeUrl === wanted);
+      if (type === undefined) return '-';
+      return type.state === 'SYNCED' ? type.state : `${type.state} at ${short(type.acknowledged)}`;
+    },
+  }));
 }
 
 function roleOf({ class: form, gateway }: ProxyStatus): string {
@@ -41,8 +70,11 @@ function statesOf({ connected, types }: ProxyStatus): string {
 
 const shortName = (typeUrl: string): string => typeUrl.slice(typeUrl.lastIndexOf('.') + 1);
 
-function acknowledgedBy({ types }: ProxyStatus): string | undefined {
-  return types.find(({ typeUrl, acknowledged }) => acknowledged !== null && shortName(typeUrl) !== 'Secret')?.acknowledged ?? undefined;
+const short = (revision: string | null): string => revision?.slice(0, 12) ?? '-';
+
+/** By the type that is not synced, where there is one. */
+function acknowledgedBy({ types }: ProxyStatus): string | null {
+  return (types.find(({ state }) => state !== 'SYNCED') ?? types[0])?.acknowledged ?? null;
 }
 
 function behind({ connected, revisionsBehind }: ProxyStatus): string {

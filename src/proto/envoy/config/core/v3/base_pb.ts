@@ -6,6 +6,8 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { SemanticVersion } from "../../../type/v3/semantic_version_pb.ts";
+import { file_envoy_type_v3_semantic_version } from "../../../type/v3/semantic_version_pb.ts";
 import type { Any } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_any, file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
@@ -14,7 +16,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file envoy/config/core/v3/base.proto.
  */
 export const file_envoy_config_core_v3_base: GenFile = /*@__PURE__*/
-  fileDesc("Ch9lbnZveS9jb25maWcvY29yZS92My9iYXNlLnByb3RvEhRlbnZveS5jb25maWcuY29yZS52MyKcAQoETm9kZRIKCgJpZBgBIAEoCRIPCgdjbHVzdGVyGAIgASgJEikKCG1ldGFkYXRhGAMgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIXCg91c2VyX2FnZW50X25hbWUYBiABKAkSGgoSdXNlcl9hZ2VudF92ZXJzaW9uGAcgASgJEhcKD2NsaWVudF9mZWF0dXJlcxgKIAMoCSIiCgxDb250cm9sUGxhbmUSEgoKaWRlbnRpZmllchgBIAEoCSJeCgpEYXRhU291cmNlEhIKCGZpbGVuYW1lGAEgASgJSAASFgoMaW5saW5lX2J5dGVzGAIgASgMSAASFwoNaW5saW5lX3N0cmluZxgDIAEoCUgAQgsKCXNwZWNpZmllciJcCg9UcmFuc3BvcnRTb2NrZXQSDAoEbmFtZRgBIAEoCRIsCgx0eXBlZF9jb25maWcYAyABKAsyFC5nb29nbGUucHJvdG9idWYuQW55SABCDQoLY29uZmlnX3R5cGViBnByb3RvMw", [file_google_protobuf_any, file_google_protobuf_struct]);
+  fileDesc("Ch9lbnZveS9jb25maWcvY29yZS92My9iYXNlLnByb3RvEhRlbnZveS5jb25maWcuY29yZS52MyKBAgoETm9kZRIKCgJpZBgBIAEoCRIPCgdjbHVzdGVyGAIgASgJEikKCG1ldGFkYXRhGAMgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIXCg91c2VyX2FnZW50X25hbWUYBiABKAkSHAoSdXNlcl9hZ2VudF92ZXJzaW9uGAcgASgJSAASRgoYdXNlcl9hZ2VudF9idWlsZF92ZXJzaW9uGAggASgLMiIuZW52b3kuY29uZmlnLmNvcmUudjMuQnVpbGRWZXJzaW9uSAASFwoPY2xpZW50X2ZlYXR1cmVzGAogAygJQhkKF3VzZXJfYWdlbnRfdmVyc2lvbl90eXBlIj8KDEJ1aWxkVmVyc2lvbhIvCgd2ZXJzaW9uGAEgASgLMh4uZW52b3kudHlwZS52My5TZW1hbnRpY1ZlcnNpb24iIgoMQ29udHJvbFBsYW5lEhIKCmlkZW50aWZpZXIYASABKAkiXgoKRGF0YVNvdXJjZRISCghmaWxlbmFtZRgBIAEoCUgAEhYKDGlubGluZV9ieXRlcxgCIAEoDEgAEhcKDWlubGluZV9zdHJpbmcYAyABKAlIAEILCglzcGVjaWZpZXIiXAoPVHJhbnNwb3J0U29ja2V0EgwKBG5hbWUYASABKAkSLAoMdHlwZWRfY29uZmlnGAMgASgLMhQuZ29vZ2xlLnByb3RvYnVmLkFueUgAQg0KC2NvbmZpZ190eXBlYgZwcm90bzM", [file_envoy_type_v3_semantic_version, file_google_protobuf_any, file_google_protobuf_struct]);
 
 /**
  * @generated from message envoy.config.core.v3.Node
@@ -41,9 +43,21 @@ export type Node = Message<"envoy.config.core.v3.Node"> & {
   userAgentName: string;
 
   /**
-   * @generated from field: string user_agent_version = 7;
+   * @generated from oneof envoy.config.core.v3.Node.user_agent_version_type
    */
-  userAgentVersion: string;
+  userAgentVersionType: {
+    /**
+     * @generated from field: string user_agent_version = 7;
+     */
+    value: string;
+    case: "userAgentVersion";
+  } | {
+    /**
+     * @generated from field: envoy.config.core.v3.BuildVersion user_agent_build_version = 8;
+     */
+    value: BuildVersion;
+    case: "userAgentBuildVersion";
+  } | { case: undefined; value?: undefined };
 
   /**
    * @generated from field: repeated string client_features = 10;
@@ -57,6 +71,23 @@ export type Node = Message<"envoy.config.core.v3.Node"> & {
  */
 export const NodeSchema: GenMessage<Node> = /*@__PURE__*/
   messageDesc(file_envoy_config_core_v3_base, 0);
+
+/**
+ * @generated from message envoy.config.core.v3.BuildVersion
+ */
+export type BuildVersion = Message<"envoy.config.core.v3.BuildVersion"> & {
+  /**
+   * @generated from field: envoy.type.v3.SemanticVersion version = 1;
+   */
+  version?: SemanticVersion | undefined;
+};
+
+/**
+ * Describes the message envoy.config.core.v3.BuildVersion.
+ * Use `create(BuildVersionSchema)` to create a new message.
+ */
+export const BuildVersionSchema: GenMessage<BuildVersion> = /*@__PURE__*/
+  messageDesc(file_envoy_config_core_v3_base, 1);
 
 /**
  * @generated from message envoy.config.core.v3.ControlPlane
@@ -73,7 +104,7 @@ export type ControlPlane = Message<"envoy.config.core.v3.ControlPlane"> & {
  * Use `create(ControlPlaneSchema)` to create a new message.
  */
 export const ControlPlaneSchema: GenMessage<ControlPlane> = /*@__PURE__*/
-  messageDesc(file_envoy_config_core_v3_base, 1);
+  messageDesc(file_envoy_config_core_v3_base, 2);
 
 /**
  * @generated from message envoy.config.core.v3.DataSource
@@ -108,7 +139,7 @@ export type DataSource = Message<"envoy.config.core.v3.DataSource"> & {
  * Use `create(DataSourceSchema)` to create a new message.
  */
 export const DataSourceSchema: GenMessage<DataSource> = /*@__PURE__*/
-  messageDesc(file_envoy_config_core_v3_base, 2);
+  messageDesc(file_envoy_config_core_v3_base, 3);
 
 /**
  * @generated from message envoy.config.core.v3.TransportSocket
@@ -136,5 +167,5 @@ export type TransportSocket = Message<"envoy.config.core.v3.TransportSocket"> & 
  * Use `create(TransportSocketSchema)` to create a new message.
  */
 export const TransportSocketSchema: GenMessage<TransportSocket> = /*@__PURE__*/
-  messageDesc(file_envoy_config_core_v3_base, 3);
+  messageDesc(file_envoy_config_core_v3_base, 4);
 
