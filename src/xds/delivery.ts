@@ -1,8 +1,9 @@
 import type { Resource } from './resource.ts';
-import { byTtl, isTooLate, refreshTime } from './time-to-live.ts';
+import { byTtl, groupByTtl, isTooLate, refreshTime } from './time-to-live.ts';
+import type { ResourcesByTtl } from './time-to-live.ts';
 import { covers } from './subscription.ts';
-import { NOTHING_DUE } from './type-state.ts';
-import type { DeliveryMode, Holding, TypeState } from './type-state.ts';
+import { isRejected, NOTHING_DUE } from './type-state.ts';
+import type { DeliveryMode, Holding, Rejected, TypeState } from './type-state.ts';
 
 /** The content of a response. */
 export interface Delivery {
@@ -14,22 +15,25 @@ export interface Delivery {
   readonly names: readonly string[];
   /** What is due afterwards. */
   readonly remaining: ReadonlyMap<string, Holding>;
-  /** Whether it lists everything, and so also what was rejected before. */
-  readonly isWhole: boolean;
+  /** What is still rejected afterwards. */
+  readonly rejected: TypeState['rejected'];
   /** By time to live. */
   readonly refreshAtMs: ReadonlyMap<number, number>;
 }
 
 /** The next response of a type, or undefined where there is nothing to say. Removals wait while `keepRemovals`. */
 export function deliver(type: TypeState, mode: DeliveryMode, keepRemovals: boolean, atMs: number): Delivery | undefined {
-  const ageing = ageingOf(type, atMs);
+  const ageing = ageingOf(type, mode, atMs);
   if (type.due.size === 0 && !type.answerDue && ageing.length === 0) return undefined;
+  // A client that has taken a part of what it rejected does not know what it is to keep: it shall not reject news for that.
+  const isForItself = mode === 'changes' && ageing.some(({ resource }) => isRejected(type, resource.name));
   const changed: Resource[] = [];
   const removed: string[] = [];
   const waiting = new Map<string, Holding>();
   for (const [name, holding] of type.due) {
     const resource = type.current.get(name);
-    if (resource !== undefined) changed.push(resource);
+    if (isForItself) waiting.set(name, holding);
+    else if (resource !== undefined) changed.push(resource);
     else if (keepRemovals || mode === 'named' || type.awaited.has(name)) waiting.set(name, holding);
     else removed.push(name);
   }
@@ -39,14 +43,26 @@ export function deliver(type: TypeState, mode: DeliveryMode, keepRemovals: boole
   // Only Delta has a word for "keep it" that clients agree on: in SotW what is to be kept is sent again (decision 0303).
   const repeated = ageing.filter(({ isLate }) => isLate || mode !== 'changes').map(({ resource }) => resource);
   const refreshed = ageing.filter(({ isLate }) => !isLate && mode === 'changes').map(({ resource }) => resource);
-  const names = [...changed.map(({ name }) => name), ...removed, ...repeated.map(({ name }) => name)];
+  // What goes out in the place of something rejected says nothing about that.
+  const renewed = repeated.filter(({ name }) => !isRejected(type, name));
+  const names = [...changed.map(({ name }) => name), ...removed, ...renewed.map(({ name }) => name)];
   if (mode !== 'whole') {
     const resources = [...changed, ...repeated];
-    return { resources, removed, refreshed, names, remaining, isWhole: false, refreshAtMs: refreshTimes(type, [...resources, ...refreshed], ageing, atMs) };
+    return { resources, removed, refreshed, names, remaining, rejected: type.rejected, refreshAtMs: refreshTimes(type, [...resources, ...refreshed], atMs) };
   }
-  const rejected = type.rejected.flatMap((group) => [...group]).filter((name) => !type.due.has(name));
-  const resources = [...everything(type), ...stillHeld(remaining)];
-  return { resources, removed: [], refreshed, names: [...names, ...rejected], remaining, isWhole: true, refreshAtMs: refreshTimes(type, resources, ageing, atMs) };
+  const rejected = type.rejected.filter((group) => isReplaceable(type, group));
+  const again = type.rejected.filter((group) => !rejected.includes(group)).flatMap((group) => [...group.keys()].filter((name) => !type.due.has(name)));
+  const resources = [...listed(type, rejected), ...stillHeld(remaining)];
+  return { resources, removed: [], refreshed, names: [...names, ...again], remaining, rejected, refreshAtMs: refreshTimes(type, resources, atMs) };
+}
+
+/**
+ * Whether a list of everything may go on without what was rejected: where it is known what the client holds in its place. Only
+ * for the sake of what has a time to live, since else the client might be led back from a part that it has taken after all.
+ */
+function isReplaceable(type: TypeState, group: Rejected): boolean {
+  const rejected = [...group].filter(([name]) => type.current.has(name));
+  return rejected.some(([, holding]) => isMortal(holding)) && rejected.every(([name, holding]) => !type.due.has(name) && (holding === 'nothing' || isResource(holding)));
 }
 
 /** Whether the client has yet to be sent something. Times to live do not count: it holds what it should. */
@@ -56,9 +72,9 @@ export function isBehind(type: TypeState, mode: DeliveryMode): boolean {
 }
 
 /** When the next of the resources that the client holds is to be refreshed; Infinity where none has a time to live. */
-export function nextRefreshAt(type: TypeState, atMs: number): number {
+export function nextRefreshAt(type: TypeState, mode: DeliveryMode, atMs: number): number {
   let nextAtMs = Infinity;
-  for (const [ttlMs, resources] of byTtl(type.current)) {
+  for (const [ttlMs, resources] of [...byTtl(type.current), ...groupByTtl(lastGood(type, mode))]) {
     const dueAtMs = type.refreshAtMs.get(ttlMs) ?? -Infinity;
     if (dueAtMs > atMs && dueAtMs < nextAtMs && resources.some(({ name }) => covers(type.subscription, name))) nextAtMs = dueAtMs;
   }
@@ -71,10 +87,22 @@ interface Ageing {
   readonly isLate: boolean;
 }
 
-/** What the client holds and is to be told to keep. Of what it has rejected it is not known which version that would be. */
-function ageingOf(type: TypeState, atMs: number): readonly Ageing[] {
-  const groups = byTtl(type.current);
-  if (groups.size === 0) return [];
+/** What the client holds and is to be told to keep: in the place of what it has rejected, what it had before. */
+function ageingOf(type: TypeState, mode: DeliveryMode, atMs: number): readonly Ageing[] {
+  const current = ageingAmong(byTtl(type.current), type, atMs);
+  if (type.rejected.length === 0) return current;
+  return [...current.filter(({ resource }) => !isRejected(type, resource.name)), ...ageingAmong(groupByTtl(lastGood(type, mode)), type, atMs)];
+}
+
+/** What the client holds in the place of what it has rejected, as far as it has a time to live and can be kept. */
+function* lastGood(type: TypeState, mode: DeliveryMode): Iterable<Resource> {
+  for (const group of type.rejected) {
+    if (mode === 'whole' && !isReplaceable(type, group)) continue;
+    for (const [name, holding] of group) if (type.current.has(name) && isMortal(holding)) yield holding;
+  }
+}
+
+function ageingAmong(groups: ResourcesByTtl, type: TypeState, atMs: number): readonly Ageing[] {
   const ageing: Ageing[] = [];
   for (const [ttlMs, resources] of groups) {
     // Not known: the client has brought it from another stream, so it holds it now.
@@ -82,20 +110,27 @@ function ageingOf(type: TypeState, atMs: number): readonly Ageing[] {
     if (dueAtMs > atMs) continue;
     const isLate = isTooLate(ttlMs, dueAtMs, atMs);
     for (const resource of resources) {
-      const { name } = resource;
-      if (covers(type.subscription, name) && !type.due.has(name) && !type.rejected.some((group) => group.has(name))) ageing.push({ resource, isLate });
+      if (covers(type.subscription, resource.name) && !type.due.has(resource.name)) ageing.push({ resource, isLate });
     }
   }
   return ageing;
 }
 
 /** A time to live that is running is not put off by what is sent beside: of its resources some are older. */
-function refreshTimes(type: TypeState, sent: readonly Resource[], ageing: readonly Ageing[], atMs: number): ReadonlyMap<number, number> {
-  if (byTtl(type.current).size === 0) return type.refreshAtMs;
+function refreshTimes(type: TypeState, sent: readonly Resource[], atMs: number): ReadonlyMap<number, number> {
+  if (byTtl(type.current).size === 0 && type.rejected.length === 0) return type.refreshAtMs;
   const times = new Map(type.refreshAtMs);
-  for (const { resource } of ageing) times.delete(resource.ttlMs!);
-  for (const { ttlMs } of sent) if (ttlMs !== undefined && !times.has(ttlMs)) times.set(ttlMs, refreshTime(ttlMs, atMs));
+  for (const { ttlMs } of sent) if (ttlMs !== undefined && (times.get(ttlMs) ?? atMs) <= atMs) times.set(ttlMs, refreshTime(ttlMs, atMs));
   return times;
+}
+
+/** All that there is, with what the client holds in the place of what it has rejected. */
+function* listed(type: TypeState, rejected: readonly Rejected[]): Iterable<Resource> {
+  const instead = new Map(rejected.flatMap((group) => [...group]));
+  for (const resource of everything(type)) {
+    const holding = instead.get(resource.name) ?? resource;
+    if (isResource(holding)) yield holding;
+  }
 }
 
 function* everything({ subscription, current }: TypeState): Iterable<Resource> {
@@ -108,5 +143,13 @@ function* everything({ subscription, current }: TypeState): Iterable<Resource> {
 
 /** Where removals wait, a response that lists everything must go on listing them. */
 function* stillHeld(remaining: ReadonlyMap<string, Holding>): Iterable<Resource> {
-  for (const holding of remaining.values()) if (typeof holding === 'object' && 'value' in holding) yield holding as Resource;
+  for (const holding of remaining.values()) if (isResource(holding)) yield holding;
+}
+
+function isResource(holding: Holding): holding is Resource {
+  return typeof holding === 'object' && 'value' in holding;
+}
+
+function isMortal(holding: Holding): holding is Resource {
+  return isResource(holding) && holding.ttlMs !== undefined;
 }

@@ -4,7 +4,7 @@ import { deliver, isBehind, nextRefreshAt } from './delivery.ts';
 import type { Delivery } from './delivery.ts';
 import { changeByDelta, changeBySotw } from './subscription.ts';
 import type { Subscription, SubscriptionChange } from './subscription.ts';
-import { accept, awaitOwner, hearOwner, moveTo, NEW_TYPE, reject, subscribe } from './type-state.ts';
+import { accept, awaitOwner, hearOwner, heldWithout, moveTo, NEW_TYPE, reject, subscribe } from './type-state.ts';
 import type { DeliveryMode, TypeState } from './type-state.ts';
 import { stageOf } from './type-order.ts';
 import type { TypeOrder } from './type-order.ts';
@@ -205,7 +205,7 @@ function respond(state: StreamState, atMs: number, effects: readonly StreamEffec
     if (type.outstanding !== undefined) continue;
     const delivery = deliver(type, modeOf(state, typeUrl, type.subscription), mustKeepRemovals(state, typeUrl), atMs);
     if (delivery === undefined) {
-      wakeAtMs = Math.min(wakeAtMs, nextRefreshAt(type, atMs));
+      wakeAtMs = Math.min(wakeAtMs, nextRefreshAt(type, modeOf(state, typeUrl, type.subscription), atMs));
       continue;
     }
     const restsAtMs = type.isAsking ? -Infinity : burst.untilMs;
@@ -220,15 +220,15 @@ function respond(state: StreamState, atMs: number, effects: readonly StreamEffec
 function send(state: StreamState, typeUrl: string, type: TypeState, delivery: Delivery, version: string, atMs: number, effects: readonly StreamEffect[]): Step {
   const nonces = state.nonces + 1;
   const nonce = String(nonces);
-  const { resources, removed, refreshed, names, remaining, isWhole, refreshAtMs } = delivery;
+  const { resources, removed, refreshed, names, remaining, rejected, refreshAtMs } = delivery;
   const sent: TypeState = {
     ...type,
     due: remaining,
     answerDue: false,
     isAsking: false,
-    outstanding: { nonce, names, version, sentAtMs: atMs, refreshed: refreshed.map(({ name }) => name) },
+    outstanding: { nonce, names, version, sentAtMs: atMs, refreshed: refreshed.map(({ name }) => name), before: heldWithout(type, names) },
     refreshAtMs,
-    rejected: isWhole ? [] : type.rejected,
+    rejected,
     versionSent: version,
   };
   const types = new Map(state.types).set(typeUrl, sent);

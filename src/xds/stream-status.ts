@@ -56,7 +56,7 @@ export function statusOf(state: StreamState, typeUrl: string): TypeStatus | unde
     versionSent: type.versionSent,
     versionAcked: rejection === undefined && isSynced ? state.snapshot.version : type.versionAcked,
     unansweredSinceMs: outstanding?.sentAtMs,
-    lastError: rejection === undefined ? undefined : { ...rejection, resources: namedIn(rejection.message, type.rejected.flatMap((group) => [...group])) },
+    lastError: rejection === undefined ? undefined : { ...rejection, resources: namedIn(rejection.message, type.rejected.flatMap((group) => [...group.keys()])) },
   };
 }
 

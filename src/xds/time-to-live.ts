@@ -20,14 +20,15 @@ export function byTtl(resources: ResourceMap): ResourcesByTtl {
 
 function reckon(resources: ResourceMap): ResourcesByTtl {
   const layers = layersOf(resources);
-  if (layers === undefined) return group(resources.values());
+  if (layers === undefined) return groupByTtl(resources.values());
   const [lower, upper] = [byTtl(layers.lower), byTtl(layers.upper)];
   if (lower.size === 0) return upper;
   const visible = [...lower.values()].flat().filter(({ name }) => !layers.upper.has(name));
-  return group([...visible, ...[...upper.values()].flat()]);
+  return groupByTtl([...visible, ...[...upper.values()].flat()]);
 }
 
-function group(resources: Iterable<Resource>): ResourcesByTtl {
+/** Those that have a time to live, by that time. */
+export function groupByTtl(resources: Iterable<Resource>): ResourcesByTtl {
   const groups = new Map<number, Resource[]>();
   for (const resource of resources) {
     if (resource.ttlMs === undefined) continue;

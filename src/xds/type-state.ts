@@ -24,7 +24,12 @@ export interface Outstanding {
   readonly sentAtMs: number;
   /** The names whose time to live it prolongs, without their resources. */
   readonly refreshed: readonly string[];
+  /** What the client goes on holding, should it reject this; only kept where anything has a time to live. */
+  readonly before: Rejected;
 }
+
+/** Names of one response, each with what the client holds in its place: what of that has a time to live is kept alive. */
+export type Rejected = ReadonlyMap<string, Holding>;
 
 export interface Rejection {
   readonly version: string;
@@ -54,7 +59,7 @@ export interface TypeState {
    * The names of each response that was rejected, disjoint. Nothing of it is sent again until it changes, or until another
    * resource of the same response is accepted or no longer wanted: then the fault was elsewhere, or has been mended.
    */
-  readonly rejected: readonly ReadonlySet<string>[];
+  readonly rejected: readonly Rejected[];
   readonly versionSent: string | undefined;
   readonly versionAcked: string | undefined;
   readonly rejection: Rejection | undefined;
@@ -97,7 +102,7 @@ export function subscribe(before: TypeState, change: SubscriptionChange, mode: D
   }
 
   // Who no longer wants a part of what he has rejected may want the rest.
-  const isPartlyDropped = (group: ReadonlySet<string>): boolean => ![...group].every((name) => covers(subscription, name));
+  const isPartlyDropped = (group: Rejected): boolean => ![...group.keys()].every((name) => covers(subscription, name));
   const isAnswerDue =
     before.answerDue ||
     (change.askedForAll && Object.keys(initialVersions).length === 0) ||
@@ -160,7 +165,7 @@ export function moveTo(before: TypeState, current: ResourceMap, mode: DeliveryMo
     owe(due, current, name, due.get(name) ?? before.current.get(name) ?? 'nothing');
   }
   const provided = before.awaited.size === 0 ? [] : names.filter((name) => before.awaited.has(name) && current.has(name));
-  const isPartlyGone = (group: ReadonlySet<string>): boolean => mode === 'named' && ![...group].every((name) => current.has(name));
+  const isPartlyGone = (group: Rejected): boolean => mode === 'named' && ![...group.keys()].every((name) => current.has(name));
   return {
     ...before,
     current,
@@ -177,8 +182,8 @@ export function accept(before: TypeState, outstanding: Outstanding): TypeState {
   const accepted = new Set(outstanding.names);
   const due = new Map(before.due);
   const released = release(before, due, before.current, (group) => overlap(group, accepted), (name) => !accepted.has(name));
-  const rejection = released.rejected.length === 0 ? undefined : released.rejection;
-  return { ...answered, ...released, rejection, due };
+  const isOver = released.rejected.length === 0;
+  return { ...answered, ...released, rejection: isOver ? undefined : released.rejection, versionAcked: isOver ? outstanding.version : before.versionAcked, due };
 }
 
 /**
@@ -191,14 +196,27 @@ export function reject(before: TypeState, outstanding: Outstanding, mode: Delive
   const isPartlyDropped = names.size < outstanding.names.length;
   const touched = before.rejected.filter((other) => overlap(other, names));
   const others = before.rejected.filter((other) => !touched.includes(other));
-  const group = new Set([...names, ...touched.flatMap((other) => [...other])]);
+  const group = new Map([...touched.flatMap((other) => [...other]), ...Array.from(names, (name) => [name, outstanding.before.get(name) ?? 'unknown'] as const)]);
   const due = new Map(before.due);
-  for (const name of group) if (due.has(name) || isPartlyDropped) owe(due, before.current, name, 'unknown');
+  for (const name of group.keys()) if (due.has(name) || isPartlyDropped) owe(due, before.current, name, 'unknown');
   // What it would not keep on a mere word it is sent again.
-  for (const name of outstanding.refreshed) if (stillStands(name)) owe(due, before.current, name, 'unknown');
+  for (const name of outstanding.refreshed) if (stillStands(name) && !isRejected(before, name)) owe(due, before.current, name, 'unknown');
   const after = { ...before, due, outstanding: undefined, abandoned: NO_NAMES };
   if (isPartlyDropped) return { ...after, answerDue: before.answerDue || mode === 'whole', rejected: others, rejection: others.length === 0 ? undefined : before.rejection };
+  // A word that keeps something alive is no new content: of that there is nothing to say beside what was rejected before.
+  if (group.size === 0 && before.rejection !== undefined) return after;
   return { ...after, rejected: group.size === 0 ? others : [...others, group], rejection: { version: outstanding.version, message, atMs } };
+}
+
+export function isRejected({ rejected }: TypeState, name: string): boolean {
+  return rejected.some((group) => group.has(name));
+}
+
+/** What the client goes on holding, should it reject these names. */
+export function heldWithout(type: TypeState, names: readonly string[]): Rejected {
+  if (type.refreshAtMs.size === 0) return NOTHING_DUE; // nothing with a time to live was ever sent
+  const rejected = new Map(type.rejected.flatMap((group) => [...group]));
+  return new Map(names.map((name) => [name, rejected.get(name) ?? type.due.get(name) ?? type.current.get(name) ?? 'unknown']));
 }
 
 /** Notes that a name is due, or that it is not: what the client holds may be just what it should. */
@@ -214,17 +232,17 @@ function release(
   { rejected, rejection }: TypeState,
   due: Map<string, Holding>,
   current: ResourceMap,
-  isReleased: (group: ReadonlySet<string>) => boolean,
+  isReleased: (group: Rejected) => boolean,
   isOwed: (name: string) => boolean,
 ): Pick<TypeState, 'rejected' | 'rejection'> {
   const released = rejected.filter(isReleased);
   if (released.length === 0) return { rejected, rejection };
-  for (const group of released) for (const name of group) if (isOwed(name)) owe(due, current, name, 'unknown');
+  for (const group of released) for (const name of group.keys()) if (isOwed(name)) owe(due, current, name, 'unknown');
   const kept = rejected.filter((group) => !released.includes(group));
   return { rejected: kept, rejection: kept.length === 0 ? undefined : rejection };
 }
 
-function overlap(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
-  for (const name of one) if (other.has(name)) return true;
+function overlap(group: Rejected, names: ReadonlySet<string>): boolean {
+  for (const name of group.keys()) if (names.has(name)) return true;
   return false;
 }

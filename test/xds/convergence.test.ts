@@ -65,6 +65,21 @@ describe('any interleaving of subscribe, unsubscribe, update, ACK, NACK and reco
           { numRuns: 150 },
         );
       });
+
+      it(`leaves each ${variant} client with its last good version of what it rejects, for as long as that stands (a client takes ${temper})`, () => {
+        const world = simulate(variant, temper);
+        for (const each of world.clients) each.subscribe('test.Fruit', 'a');
+        const publish = (a: string) => void world.publish((version) => (typeUrl, resource) => (typeUrl === 'test.Fruit' && resource === 'a' ? a : version(typeUrl, resource)));
+        for (const version of ['1', 'bad1', 'bad2']) {
+          publish(version);
+          world.settle();
+        }
+        world.wait(3 * TTL_MS);
+        assert.deepEqual(world.clients.map(({ wanted }) => wanted.get('test.Fruit')!.held.get('a')), ['1', '1', '1']);
+        publish('2');
+        world.wait(3 * TTL_MS);
+        world.assertHeld();
+      });
     }
   }
 });

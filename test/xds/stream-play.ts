@@ -24,7 +24,7 @@ export function mortalFruit(version: string, named: Readonly<Record<string, stri
   return createSnapshot(version, Object.entries(named).map(([name, v]) => createResource({ name, version: v, typeUrl: FRUIT, value: Buffer.from(v), ttlMs })));
 }
 
-/** A response in short: `['apple@1', '-pear', '~plum']`, of which the last is only to be kept, and its nonce. */
+/** A response in short: `['apple@1', '-pear', '~plum@1']`, of which the last is only to be kept, and its nonce. */
 export interface Heard {
   readonly typeUrl: string;
   readonly version: string;
@@ -49,7 +49,7 @@ export function play(variant: Variant, snapshot: Snapshot | undefined, settings:
       const effect = done.effects.find(({ kind }) => kind === 'respond');
       if (effect?.kind !== 'respond') continue;
       const { typeUrl, version, nonce, resources, removed, refreshed } = effect.response;
-      heard ??= { typeUrl, version, nonce, says: [...resources.map((r) => `${r.name}@${r.version}`).sort(), ...removed.map((name) => `-${name}`).sort(), ...refreshed.map(({ name }) => `~${name}`).sort()] };
+      heard ??= { typeUrl, version, nonce, says: [...resources.map((r) => `${r.name}@${r.version}`).sort(), ...removed.map((name) => `-${name}`).sort(), ...refreshed.map(({ name, version }) => `~${name}@${version}`).sort()] };
       if (!slow) next = { kind: 'written', atMs: nowMs };
     }
     return heard;

@@ -25,7 +25,7 @@ describe('a resource with a time to live', () => {
       assert.equal(stream.tickAfter(4_999), undefined);
       for (const at of [5_000, 10_000, 15_000]) {
         const beat = stream.tickAfter(at === 5_000 ? 1 : 5_000)!;
-        assert.deepEqual(beat.says, ['~apple', '~pear']);
+        assert.deepEqual(beat.says, ['~apple@1', '~pear@1']);
         assert.equal(stream.status().state, 'SYNCED');
         stream.delta(ack(beat.nonce));
         assert.deepEqual(wakes(stream), [at + 5_000]);
@@ -35,7 +35,7 @@ describe('a resource with a time to live', () => {
     it('is sent with the next word to those that changed beside it', () => {
       const stream = synced();
       stream.passTime(5_000);
-      assert.deepEqual(stream.snapshot(mortalFruit('r2', { apple: '2', pear: '1' }, TTL_MS))?.says, ['apple@2', '~pear']);
+      assert.deepEqual(stream.snapshot(mortalFruit('r2', { apple: '2', pear: '1' }, TTL_MS))?.says, ['apple@2', '~pear@1']);
     });
 
     it('is sent whole when the word comes so late that the client may have dropped it', () => {
@@ -54,20 +54,77 @@ describe('a resource with a time to live', () => {
 
     it('is kept alive at once for a client that comes back with it, and not sent', () => {
       const stream = play('delta', basket);
-      assert.deepEqual(stream.delta({ subscribe: ['*'], initial: { apple: '1', pear: '1' } })?.says, ['~apple', '~pear']);
+      assert.deepEqual(stream.delta({ subscribe: ['*'], initial: { apple: '1', pear: '1' } })?.says, ['~apple@1', '~pear@1']);
     });
 
-    it('is not kept alive where the client has rejected it: which version it holds is not known', () => {
-      const stream = synced();
-      const bad = stream.snapshot(mortalFruit('r2', { apple: 'rotten', pear: '1' }, TTL_MS))!;
-      stream.delta({ responseNonce: bad.nonce, errorDetail: { message: 'apple is rotten' } });
-      assert.deepEqual(stream.tickAfter(5_000)?.says, ['~pear']);
+    describe('that the client has rejected', () => {
+      const nack = (responseNonce: string, message = 'apple is rotten') => ({ responseNonce, errorDetail: { message } });
+
+      /** Holds the basket, and has rejected another apple and a plum, which it never had. */
+      function spoilt(ttlMs = TTL_MS) {
+        const stream = synced();
+        const bad = stream.snapshot(composeSnapshots('r2', [mortalFruit('r2', { apple: 'rotten', plum: 'rotten' }, ttlMs), mortalFruit('r2', { pear: '1' }, TTL_MS)]))!;
+        assert.deepEqual(bad.says, ['apple@rotten', 'plum@rotten']);
+        stream.delta(nack(bad.nonce));
+        return stream;
+      }
+
+      for (const [whichTime, ttlMs] of [['the same time', TTL_MS], ['a shorter time', 4_000]] as const) {
+        it(`goes on in its last good version, again and again, and stays rejected (it came with ${whichTime})`, () => {
+          const stream = spoilt(ttlMs);
+          for (let round = 0; round < 3; round += 1) {
+            let beat = stream.tickAfter(4_000);
+            beat ??= stream.tickAfter(1_000)!;
+            assert.deepEqual(beat.says, ['~apple@1', '~pear@1']);
+            stream.delta(ack(beat.nonce));
+            assert.deepEqual([stream.status().state, stream.status().lastError?.message, stream.status().versionAcked], ['NACKED', 'apple is rotten', 'r1']);
+          }
+        });
+      }
+
+      it('is sent whole in its last good version where the client may have dropped that, and stays rejected', () => {
+        const stream = spoilt();
+        const whole = stream.tickAfter(TTL_MS)!;
+        assert.deepEqual(whole.says, ['apple@1', 'pear@1']);
+        assert.equal(stream.delta(ack(whole.nonce)), undefined);
+        assert.equal(stream.status().state, 'NACKED');
+      });
+
+      it('goes on where the client does not like that word either, and the reason is that of the rejection', () => {
+        const stream = spoilt();
+        const beat = stream.tickAfter(5_000)!;
+        assert.deepEqual(stream.delta(nack(beat.nonce, 'what is that'))?.says, ['pear@1']);
+        assert.equal(stream.status().lastError?.message, 'apple is rotten');
+      });
+
+      it('goes on before anything else is sent, so that nothing else is rejected where the client has taken the other one after all', () => {
+        const stream = spoilt();
+        stream.passTime(5_000);
+        const beat = stream.snapshot(mortalFruit('r3', { apple: 'rotten', plum: 'rotten', pear: '2' }, TTL_MS))!;
+        assert.deepEqual(beat.says, ['~apple@1']);
+        assert.deepEqual(stream.delta(nack(beat.nonce))?.says, ['pear@2']);
+      });
+
+      it('is nothing special any more once it is mended', () => {
+        const stream = spoilt();
+        const good = stream.snapshot(mortalFruit('r3', { apple: '2', pear: '1' }, TTL_MS))!;
+        assert.deepEqual(good.says, ['apple@2', '-plum']);
+        stream.delta(ack(good.nonce));
+        assert.equal(stream.status().state, 'SYNCED');
+        assert.deepEqual(stream.tickAfter(5_000)?.says, ['~apple@2', '~pear@1']);
+      });
+
+      it('goes on in what was held before it was rejected twice', () => {
+        const stream = spoilt();
+        stream.delta(nack(stream.snapshot(mortalFruit('r3', { apple: 'mouldy', pear: '1' }, TTL_MS))!.nonce));
+        assert.deepEqual(stream.tickAfter(5_000)?.says, ['~apple@1', '~pear@1']);
+      });
     });
 
     it('is kept alive for those who subscribe to it only', () => {
       const stream = play('delta', basket);
       stream.delta(ack(stream.delta({ subscribe: ['pear'] })!.nonce));
-      assert.deepEqual(stream.tickAfter(5_000)?.says, ['~pear']);
+      assert.deepEqual(stream.tickAfter(5_000)?.says, ['~pear@1']);
       stream.delta({ responseNonce: '2', unsubscribe: ['pear'] });
       assert.deepEqual(wakes(stream), []);
       assert.equal(stream.tickAfter(5_000), undefined);
@@ -77,7 +134,7 @@ describe('a resource with a time to live', () => {
       const stream = play('delta', basket);
       const { nonce } = stream.delta({ subscribe: ['*'] })!;
       assert.equal(stream.tickAfter(6_000), undefined);
-      assert.deepEqual(stream.delta(ack(nonce))?.says, ['~apple', '~pear']);
+      assert.deepEqual(stream.delta(ack(nonce))?.says, ['~apple@1', '~pear@1']);
     });
 
     it('has its own rhythm beside others', () => {
@@ -91,7 +148,7 @@ describe('a resource with a time to live', () => {
         heard.push([second, beat.says]);
         stream.delta(ack(beat.nonce));
       }
-      assert.deepEqual(heard, [[2, ['~pear', '~plum']], [4, ['~pear', '~plum']], [5, ['~apple']], [6, ['~pear', '~plum']]]);
+      assert.deepEqual(heard, [[2, ['~pear@2', '~plum@1']], [4, ['~pear@2', '~plum@1']], [5, ['~apple@1']], [6, ['~pear@2', '~plum@1']]]);
     });
   });
 
@@ -109,6 +166,33 @@ describe('a resource with a time to live', () => {
       const stream = play('sotw', composeSnapshots('r1', [basket, fruit('r1', { leek: '1' })]), { fullStateTypes: [FRUIT] });
       stream.sotw([], ack(stream.sotw([])!.nonce));
       assert.deepEqual(stream.tickAfter(5_000)?.says, ['apple@1', 'leek@1', 'pear@1']);
+    });
+
+    it('is sent again in its last good version where the client has rejected another, of a type that is asked for by name', () => {
+      const stream = play('sotw', basket);
+      stream.sotw(['apple', 'pear'], ack(stream.sotw(['apple', 'pear'])!.nonce));
+      const bad = stream.snapshot(mortalFruit('r2', { apple: 'rotten', pear: '1' }, TTL_MS))!;
+      stream.sotw(['apple', 'pear'], { responseNonce: bad.nonce, errorDetail: { message: 'apple is rotten' } });
+      const beat = stream.tickAfter(5_000)!;
+      assert.deepEqual(beat.says, ['apple@1', 'pear@1']);
+      assert.equal(stream.sotw(['apple', 'pear'], ack(beat.nonce)), undefined);
+      assert.equal(stream.status().state, 'NACKED');
+    });
+
+    it('stands in its last good version in a list of everything, until what was rejected changes', () => {
+      const stream = play('sotw', basket, { fullStateTypes: [FRUIT] });
+      stream.sotw([], ack(stream.sotw([])!.nonce));
+      const bad = stream.snapshot(mortalFruit('r2', { apple: 'rotten', pear: '1' }, TTL_MS))!;
+      assert.deepEqual(bad.says, ['apple@rotten', 'pear@1']);
+      stream.sotw([], { responseNonce: bad.nonce, errorDetail: { message: 'apple is rotten' } });
+      const beat = stream.tickAfter(5_000)!;
+      assert.deepEqual(beat.says, ['apple@1', 'pear@1']);
+      stream.sotw([], ack(beat.nonce));
+      assert.equal(stream.status().state, 'NACKED');
+      const good = stream.snapshot(mortalFruit('r3', { apple: '2', pear: '1' }, TTL_MS))!;
+      assert.deepEqual(good.says, ['apple@2', 'pear@1']);
+      stream.sotw([], ack(good.nonce));
+      assert.equal(stream.status().state, 'SYNCED');
     });
   });
 

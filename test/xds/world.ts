@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
 import { createResource, createSnapshot } from '../../src/xds/resource.ts';
 import type { Snapshot } from '../../src/xds/resource.ts';
 import { openStream, step } from '../../src/xds/stream-state.ts';
@@ -38,7 +39,8 @@ export function simulate(variant: Variant, temper: Temper, clientCount = 3) {
   function createClient() {
     const wanted = new Map<string, Wanted>(TYPES.map((type) => [type, { names: new Set(), wildcard: false, held: new Map(), keptUntilMs: new Map() }]));
     let stream: StreamState;
-    let toServer: (DeltaRequest | SotwRequest)[];
+    /** With whether there is news in it, which there is not in the answer to a word that keeps something alive. */
+    let toServer: { readonly request: DeltaRequest | SotwRequest; readonly isNews: boolean }[];
     let toClient: StreamResponse[];
     /** Demands of which the owner has not been heard. */
     let demands: { readonly typeUrl: string; readonly names: readonly string[] }[];
@@ -56,14 +58,14 @@ export function simulate(variant: Variant, temper: Temper, clientCount = 3) {
       }
     }
 
-    function ask(typeUrl: string, change: Partial<DeltaRequest>): void {
+    function ask(typeUrl: string, change: Partial<DeltaRequest>, isNews = true): void {
       const { names, wildcard } = wanted.get(typeUrl)!;
       if (wildcard || names.size > 0) named.add(typeUrl);
       if (variant === 'delta') {
-        toServer.push({ typeUrl, responseNonce: '', resourceNamesSubscribe: [], resourceNamesUnsubscribe: [], initialResourceVersions: {}, ...change });
+        toServer.push({ isNews, request: { typeUrl, responseNonce: '', resourceNamesSubscribe: [], resourceNamesUnsubscribe: [], initialResourceVersions: {}, ...change } });
       } else {
         const { responseNonce = nonces.get(typeUrl) ?? '', errorDetail } = change;
-        toServer.push({ typeUrl, responseNonce, errorDetail, resourceNames: [...(wildcard ? ['*'] : []), ...names] });
+        toServer.push({ isNews, request: { typeUrl, responseNonce, errorDetail, resourceNames: [...(wildcard ? ['*'] : []), ...names] } });
       }
     }
 
@@ -80,7 +82,8 @@ export function simulate(variant: Variant, temper: Temper, clientCount = 3) {
       }
     }
 
-    function hear(response: StreamResponse): void {
+    /** Returns whether there was news in it. */
+    function hear(response: StreamResponse): boolean {
       const { typeUrl, resources, removed, refreshed, nonce } = response;
       const { names, wildcard, held, keptUntilMs } = wanted.get(typeUrl)!;
       nonces.set(typeUrl, nonce);
@@ -88,6 +91,7 @@ export function simulate(variant: Variant, temper: Temper, clientCount = 3) {
       const wants = (name: string): boolean => wildcard || names.has(name);
       // What it has dropped meanwhile it cannot keep (so does Envoy).
       const isUnknown = refreshed.some(({ name, version }) => wants(name) && held.get(name) !== version);
+      const heldBefore = new Map(held);
       const isBad = isUnknown || resources.some(({ version }) => version.startsWith('bad'));
       if (!isBad || temper === 'what-it-can') {
         const isWhole = variant === 'sotw' && (wildcard || settings.fullStateTypes.includes(typeUrl));
@@ -100,7 +104,9 @@ export function simulate(variant: Variant, temper: Temper, clientCount = 3) {
           if (held.get(name) === version) keptUntilMs.set(name, nowMs + ttlMs!);
         }
       }
-      ask(typeUrl, { responseNonce: nonce, ...(isBad ? { errorDetail: { message: 'bad' } } : {}) });
+      const isNews = isBad || !isDeepStrictEqual(held, heldBefore);
+      ask(typeUrl, { responseNonce: nonce, ...(isBad ? { errorDetail: { message: 'bad' } } : {}) }, isNews);
+      return isNews;
     }
 
     connect();
@@ -140,16 +146,17 @@ export function simulate(variant: Variant, temper: Temper, clientCount = 3) {
           }
         }
       },
+      /** Deliver the oldest message, if any, and say whether there was news in it. */
       toServer(): boolean {
-        const request = toServer.shift();
-        if (request !== undefined) feed({ kind: 'request', request, atMs: nowMs });
-        return request !== undefined;
+        const next = toServer.shift();
+        if (next !== undefined) feed({ kind: 'request', request: next.request, atMs: nowMs });
+        return next?.isNews ?? false;
       },
       toClient(): boolean {
         const response = toClient.shift();
-        if (response !== undefined) hear(response);
-        return response !== undefined;
+        return response !== undefined && hear(response);
       },
+      isIdle: () => toServer.length === 0 && toClient.length === 0,
     };
   }
 
@@ -189,22 +196,24 @@ export function simulate(variant: Variant, temper: Temper, clientCount = 3) {
     wait(ms: number): void {
       for (const endsAtMs = nowMs + ms; nowMs < endsAtMs; ) this.settle();
     },
-    /** Delivers everything, and lets time pass, until nothing moves; fails where that does not come to an end. */
+    /** Delivers everything, and lets time pass, until there is no news; fails where that does not come to an end. */
     settle(): void {
+      // What a client is sent once more may be on its way before what is new.
+      let roundsWithout = 0;
       for (let round = 0; round < 500; round += 1) {
-        let moved = false;
+        let isNews = false;
         nowMs += settings.orderWaitMs;
         for (const client of clients) {
           client.written();
           client.tick();
           client.decay();
           client.hearOwner();
-          while (client.toClient()) moved = true;
-          while (client.toServer()) moved = true;
+          while (!client.isIdle()) if ([client.toClient(), client.toServer()].includes(true)) isNews = true;
         }
-        if (!moved) return;
+        roundsWithout = isNews ? 0 : roundsWithout + 1;
+        if (roundsWithout === 3) return;
       }
-      assert.fail('messages go to and fro without end');
+      assert.fail('there is news without end');
     },
   };
 }
