@@ -59,7 +59,7 @@ export async function startVsftpd(program: string, settings: Readonly<Record<str
     log_ftp_protocol: 'YES',
     vsftpd_log_file: logFile,
     ...settings,
-  };
+  } as Readonly<Record<string, string>>;
   await writeFile(configuration, Object.entries(options).map(([name, value]) => `${name}=${value}\n`).join(''));
   const child = spawn(program, [configuration], { stdio: ['ignore', 'pipe', 'pipe'], detached: true }); // a group of its own, for vsftpd forks for each session
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
@@ -79,7 +79,8 @@ export async function startVsftpd(program: string, settings: Readonly<Record<str
   }
 
   const deadlineMs = performance.now() + readyWithinMs;
-  while (!(await greets(port, address))) {
+  const answers = options['implicit_ssl'] === 'YES' ? accepts : greets;
+  while (!(await answers(port, address))) {
     if (child.exitCode !== null || performance.now() > deadlineMs) {
       await stop();
       throw new Error(`vsftpd did not start: ${output}`);
@@ -103,6 +104,15 @@ async function findFreePort(address: string): Promise<number> {
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
   return port;
+}
+
+/** Whether anybody listens: who awaits TLS gives no greeting. */
+function accepts(port: number, address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, address, () => socket.destroy());
+    socket.on('error', () => resolve(false));
+    socket.on('close', (failed) => resolve(!failed));
+  });
 }
 
 /** Whether an FTP server answers. Reads the greeting, so that the session is over before anything is counted. */
