@@ -22,6 +22,7 @@ import { listenForPeers } from './peer-listener.ts';
 import type { AllowedDecision, GatewaySettings, ProtocolHandler } from './protocol.ts';
 import { createRecordBudget } from './record-budget.ts';
 import { createServiceDial } from './service-dial.ts';
+import { createListenAtSource } from './source-listener.ts';
 import { createTable, type TableChange } from './table.ts';
 import { createTlsFront, serverNameOf, type HandshakeRefusal, type TlsMaterial } from './tls-front.ts';
 
@@ -61,7 +62,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const sessions = new Set<Promise<void>>();
   const budget = createRecordBudget(now);
   let stopping = false;
-  const dial = createDial({ ports: createSnatPorts(options.portStart), lookup: options.lookup ?? createHostLookup(), now });
+  const ports = createSnatPorts(options.portStart);
+  const dial = createDial({ ports, lookup: options.lookup ?? createHostLookup(), now });
+  const listenAtSource = createListenAtSource({ ports, random });
   const front = createTlsFront({
     material: options.material,
     handshakeTimeoutMs: () => table.settings?.limits.handshakeTimeoutMs ?? 10_000,
@@ -132,7 +135,11 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       settings,
       now,
       ledger: ledgerOf({ client: clientEndpoint, spiffeId: peer.spiffeId, service: servicePort.id, policies: grant.policies }),
-      listenForPeers: async (ports, events) => (localAddress === undefined ? undefined : listenForPeers({ front, address: localAddress, ports, events, random })),
+      listenForPeers: async (passivePorts, events) => (localAddress === undefined ? undefined : listenForPeers({ front, address: localAddress, ports: passivePorts, events, random })),
+      listenAtSource: async (family, onArrival) => {
+        const source = grant.snat[family];
+        return source && listenAtSource(source, onArrival);
+      },
     });
     const connection: LiveConnection = { servicePort, grant, peer, session, keepsTo };
     live.add(connection);

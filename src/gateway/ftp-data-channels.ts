@@ -1,60 +1,141 @@
 /**
- * The data connections of one FTP session: each a second mTLS connection of the same identity, to a port that stands for one passive port
- * of the server, leaving from the same address as the control connection.
+ * The data connections of one FTP session. The client's end of each is a second mTLS connection of the same identity, to a port that
+ * stands for this one transfer. The server's end is between the identity's own address, which the control connection left from, and the
+ * control connection's server: dialled where the server is passive, awaited where it is active.
  */
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { SallyportError } from '../core/errors.ts';
+import { familyOf, formatEndpoint } from '../core/ip-address.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import { openDataOffer } from '../relay/ftp-data-offer.ts';
 import type { DataClaims } from '../relay/ftp-data-offer.ts';
-import type { DataOffer } from '../relay/ftp-session.ts';
+import type { DataChannel, DataEnds } from '../relay/ftp-session.ts';
 import { reset } from '../relay/reset.ts';
 import { splice } from '../relay/splice.ts';
 import type { Splice } from '../relay/splice.ts';
+import type { Dialled, DialOutcome } from './dial.ts';
 import type { PeerListenerEvents, ProtocolContext } from './protocol.ts';
+import type { Arrival } from './source-listener.ts';
 import { reasonOf } from './stream-handler.ts';
 
 export interface FtpDataChannels {
-  /** Offers one data connection for a port of the server. Rejects with `unavailable` where it cannot. */
-  readonly offer: (serverPort: number) => Promise<DataOffer>;
+  /** Prepares one data connection. Rejects with `unavailable` where it cannot. */
+  readonly open: (ends: DataEnds) => Promise<DataChannel>;
   /** Ends the transfers that run, and those about to. */
   end(reason: ConnectionReason): void;
-  /** Resolves when no offer and no transfer is left. */
+  /** Resolves when no channel is left. */
   settled(): Promise<void>;
 }
 
-/** Transfers that one session may have running at a time. A client has one; the rest is room for those that are just ending. */
-const transfersMax = 8;
+/** The server's end of a data connection. */
+interface ServerEnd {
+  /** Ours, where the server's connection is awaited. */
+  readonly port: number | null;
+  /** The connection, once the client's is there. */
+  readonly connect: () => Promise<ServerConnection>;
+  /** Awaits the server no more, and ends what has come for nothing. */
+  close(): void;
+}
+
+type ServerConnection = ({ readonly ok: true } & Pick<Dialled, 'socket' | 'local' | 'remote'>) | Extract<DialOutcome, { ok: false }>;
+
+/** Channels that one session may have at a time. A client has one; the rest is room for those that are just ending. */
+const channelsMax = 8;
 
 export function createFtpDataChannels(context: ProtocolContext, serverAddress: IpAddress): FtpDataChannels {
   const { ledger, peer: owner, settings } = context;
   const { ftpDataTimeoutMs, idleTimeoutMs } = settings.limits;
-  const offers = new Set<Promise<void>>();
+  const channels = new Set<Promise<void>>();
   const transfers = new Set<Splice<ConnectionReason>>();
   let ended: ConnectionReason | undefined;
 
-  async function offer(serverPort: number): Promise<DataOffer> {
-    if (transfers.size >= transfersMax) throw new SallyportError('unavailable', `${transfers.size} transfers of the session are running, which is the limit`);
-    const opened = await openDataOffer({
-      timeoutMs: ftpDataTimeoutMs,
-      onTimeout: () => ledger.denied('ftp-data-timeout', `no data connection came within ${ftpDataTimeoutMs} ms`),
-      listen: (claims) => context.listenForPeers(settings.ftpPassivePorts, admission(claims, serverPort)),
+  async function open({ server }: DataEnds): Promise<DataChannel> {
+    if (channels.size >= channelsMax) throw new SallyportError('unavailable', `${channels.size} data connections of the session are open, which is the limit`);
+    const serverEnd = server.how === 'dialled' ? dialledServer(server.port) : await awaitServer();
+    let transfer: Splice<ConnectionReason> | undefined;
+    let clientEnd;
+    try {
+      clientEnd = await openDataOffer({
+        timeoutMs: ftpDataTimeoutMs,
+        onTimeout: () => ledger.denied('ftp-data-timeout', `no data connection came within ${ftpDataTimeoutMs} ms`),
+        listen: (claims) => context.listenForPeers(settings.ftpPassivePorts, admission(claims, serverEnd, (begun) => (transfer = begun))),
+      });
+    } catch (error) {
+      serverEnd.close();
+      throw error;
+    }
+    const { port: clientPort, done, close } = clientEnd;
+    channels.add(done);
+    void done.then(() => {
+      channels.delete(done);
+      serverEnd.close();
     });
-    offers.add(opened.done);
-    void opened.done.then(() => offers.delete(opened.done));
-    return opened;
+    return {
+      clientPort,
+      serverPort: serverEnd.port,
+      done,
+      dialClient: () => undefined, // it is awaited
+      close() {
+        close();
+        if (transfer === undefined) serverEnd.close();
+      },
+      abort: () => transfer?.destroy('ftp-transfer-aborted'),
+    };
+  }
+
+  function dialledServer(port: number): ServerEnd {
+    return { port: null, connect: () => context.dialBeside({ address: serverAddress, port }), close: () => undefined };
+  }
+
+  /** From the server's address only, and once: whoever else comes is recorded and does not use it up. */
+  async function awaitServer(): Promise<ServerEnd> {
+    const { promise: arrived, resolve } = Promise.withResolvers<Arrival | undefined>();
+    const offer = await openDataOffer({
+      timeoutMs: idleTimeoutMs, // some servers fetch a file from tape before they connect
+      onTimeout: () => undefined, // the client has come by then, and its record tells
+      listen: async (claims) => {
+        const listener = await context.listenAtSource(familyOf(serverAddress), (arrival) => {
+          if (arrival.remote.address !== serverAddress) {
+            ledger.denied('ftp-data-address-mismatch', `${formatEndpoint(arrival.remote)} came for a data connection of ${serverAddress}`);
+            claims.refuse();
+            reset(arrival.socket);
+          } else if (claims.claim(() => closeOf(arrival.socket))) {
+            resolve(arrival);
+          } else {
+            reset(arrival.socket);
+          }
+        });
+        if (listener === undefined) ledger.denied('snat-ports-exhausted', `no port of the source address is free to await a data connection of ${serverAddress} at`);
+        return listener;
+      },
+    });
+    void offer.done.then(() => resolve(undefined));
+    return {
+      port: offer.port,
+      connect: async () => {
+        const arrival = await arrived;
+        return arrival === undefined ? { ok: false, reason: 'ftp-data-timeout', detail: 'the server made no data connection' } : { ok: true, ...arrival };
+      },
+      close() {
+        offer.close();
+        void arrived.then((arrival) => {
+          if (arrival !== undefined) reset(arrival.socket);
+        });
+      },
+    };
   }
 
   /** Who comes to an offer: its owner uses it up, a stranger is recorded and does not. */
-  function admission(claims: DataClaims, serverPort: number): PeerListenerEvents {
+  function admission(claims: DataClaims, server: ServerEnd, onTransfer: (transfer: Splice<ConnectionReason>) => void): PeerListenerEvents {
     return {
       peer(socket, peer, client) {
         if (peer.spiffeId !== owner.spiffeId) {
           reset(socket);
           ledger.child(client, peer.spiffeId).denied('ftp-data-identity-mismatch', `"${peer.spiffeId}" came for a data connection of "${owner.spiffeId}"`);
           claims.refuse();
-        } else if (!claims.claim(() => carry(socket, client, serverPort))) {
+        } else if (!claims.claim(() => carry(socket, client, server, onTransfer))) {
           reset(socket);
         }
       },
@@ -65,17 +146,18 @@ export function createFtpDataChannels(context: ProtocolContext, serverAddress: I
     };
   }
 
-  async function carry(socket: TLSSocket, client: string, serverPort: number): Promise<void> {
+  async function carry(socket: TLSSocket, client: string, server: ServerEnd, onTransfer: (transfer: Splice<ConnectionReason>) => void): Promise<void> {
     const child = ledger.child(client);
-    const dialled = await context.dialBeside({ address: serverAddress, port: serverPort });
-    if (!dialled.ok) {
-      child.denied(ended ?? dialled.reason, dialled.detail);
+    const connected = await server.connect();
+    if (!connected.ok) {
+      child.denied(ended ?? connected.reason, connected.detail);
       reset(socket);
       return;
     }
-    const record = child.opened(dialled, { channel: 'ftp-data' });
-    const transfer = splice<ConnectionReason>(socket, dialled.socket, { idleTimeoutMs });
+    const record = child.opened(connected, { channel: 'ftp-data' });
+    const transfer = splice<ConnectionReason>(socket, connected.socket, { idleTimeoutMs });
     transfers.add(transfer);
+    onTransfer(transfer);
     if (ended !== undefined) transfer.destroy(ended);
     const { reason, bytesAtoB, bytesBtoA } = await transfer.done;
     transfers.delete(transfer);
@@ -83,13 +165,17 @@ export function createFtpDataChannels(context: ProtocolContext, serverAddress: I
   }
 
   return {
-    offer,
+    open,
     end(reason) {
       ended ??= reason;
       for (const transfer of transfers) transfer.destroy(reason);
     },
     settled: async () => {
-      await Promise.all(offers);
+      await Promise.all(channels);
     },
   };
+}
+
+function closeOf(socket: Socket): Promise<void> {
+  return new Promise((resolve) => socket.once('close', () => resolve()));
 }

@@ -6,15 +6,15 @@ import { createFtpDataChannels } from './ftp-data-channels.ts';
 import type { ProtocolHandler } from './protocol.ts';
 
 /**
- * FTP in passive mode: the control connection is read by core's reducer, and data connections come by mTLS like it did. A transfer that
- * runs may outlive its control connection, but not its grant.
+ * FTP: the control connection is read by core's reducer. Data connections come from the client by mTLS like it did, and go to the server
+ * or come from it as the service says. A transfer that runs may outlive its control connection, but not its grant.
  */
 export const handleFtp: ProtocolHandler = (context) => {
   let ended: ConnectionReason | undefined;
   let stop: (reason: ConnectionReason) => void = () => reset(context.client);
 
   async function serve(): Promise<void> {
-    const { client, ledger, settings } = context;
+    const { client, ledger, servicePort, settings } = context;
     const clientFacingAddress = parseAddress(client.localAddress ?? '');
     if (clientFacingAddress === undefined) {
       ledger.denied('client-closed', 'the client closed the connection before the server was reached'); // just now: it has no address any more
@@ -29,15 +29,18 @@ export const handleFtp: ProtocolHandler = (context) => {
       return;
     }
     const record = ledger.opened(dialled, { channel: 'ftp-control' });
-    const channels = createFtpDataChannels(context, dialled.remote.address);
+    const serverAddress = dialled.remote.address;
+    const channels = createFtpDataChannels(context, serverAddress);
     const session = runFtpSession({
       client,
       server: dialled.socket,
       clientFacingAddress,
-      serverAddress: dialled.remote.address,
+      clientAddress: null, // a client comes by mTLS, so it is never dialled
+      serverAddress,
+      serverFacingAddress: servicePort.ftp?.dataMode === 'Active' ? dialled.local.address : null,
       idleTimeoutMs: settings.limits.idleTimeoutMs,
       onNotice: ({ reason, detail }) => ledger.denied(reason, detail),
-      offerData: channels.offer,
+      openChannel: channels.open,
     });
     stop = (reason) => {
       session.stop(reason);

@@ -1,12 +1,14 @@
 /** Where a protocol takes over: what the data plane hands to a handler once a peer is verified and allowed, and what it wants back. */
 import type { TLSSocket } from 'node:tls';
 import type { GatewaySettings } from '../api/table-codec.ts';
+import type { IpFamily } from '../core/ip-address.ts';
 import type { ConnectionReason, ConnectionOpened } from '../core/ledger-record.ts';
 import type { Decision, DenyReason, Endpoint, PortRange, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { Dialled } from './dial.ts';
 import type { VerifiedPeer } from './peer.ts';
 import type { ServiceDial } from './service-dial.ts';
+import type { Arrival, SourceListener } from './source-listener.ts';
 
 export type { GatewaySettings };
 
@@ -63,6 +65,8 @@ export interface ProtocolContext {
    * (any, for null). Undefined when none is free.
    */
   listenForPeers(ports: PortRange | null, events: PeerListenerEvents): Promise<PeerListener | undefined>;
+  /** Listens at the grant's address of this family, on a port of its own, for what a server opens itself. Undefined when none is free. */
+  listenAtSource(family: IpFamily, onArrival: (arrival: Arrival) => void): Promise<SourceListener | undefined>;
 }
 
 /** One connection in the care of a protocol. */

@@ -1,6 +1,13 @@
-/** One awaited data connection of an FTP session: who may use it up, how often strangers may try, and for how long it stands. */
+/** One awaited end of an FTP session's data connection: who may use it up, how often strangers may try, and for how long it stands. */
 import { SallyportError } from '../core/errors.ts';
-import type { DataOffer } from './ftp-session.ts';
+
+export interface DataOffer {
+  readonly port: number;
+  /** Resolves when nothing is left of it: it was never used, or what came was carried to its end. Never rejects. */
+  readonly done: Promise<void>;
+  /** Awaits no connection any more. What has come goes on. */
+  readonly close: () => void;
+}
 
 /** What a listener tells its offer. */
 export interface DataClaims {

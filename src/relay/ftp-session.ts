@@ -1,27 +1,37 @@
 /** The shell around core's FTP reducer, the same at the gateway and at the agent: streams and timers in, effects out. */
 import type { Duplex } from 'node:stream';
 import { beginFtpSession, readsClient, readsServer, stepFtpSession } from '../core/ftp/index.ts';
-import type { FtpEffect, FtpEvent, FtpNotice, FtpParties } from '../core/ftp/index.ts';
+import type { DataEnd, FtpEffect, FtpEvent, FtpNotice, FtpParties } from '../core/ftp/index.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 
-/** One data connection that is awaited, at most one a session. */
-export interface DataOffer {
-  /** At the session's `clientFacingAddress`. */
-  readonly port: number;
-  /** Resolves when nothing is left of it: it was never used, or its transfer is over. Never rejects. */
+/** One data connection, from the moment that it is prepared. */
+export interface DataChannel {
+  /** Our ports at which its ends are awaited: of `clientFacingAddress`, and of `serverFacingAddress`. Null for an end that is dialled. */
+  readonly clientPort: number | null;
+  readonly serverPort: number | null;
+  /** Resolves when nothing is left of it: its ends never met, or its transfer is over. Never rejects. */
   readonly done: Promise<void>;
-  /** Awaits no connection any more. A transfer that has begun goes on. */
+  /** Connects to a client that is not awaited. */
+  dialClient(): void;
+  /** Gives it up, unless its ends have met: a transfer that has begun goes on. */
   close(): void;
+  /** Breaks off its transfer, if that has begun, so that both ends see failure. */
+  abort(): void;
 }
 
 export interface FtpSessionOptions extends FtpParties {
   readonly client: Duplex;
   readonly server: Duplex;
-  /** Awaits a data connection for this port of `serverAddress`. Settles soon: it only opens a listener. A rejection becomes a 425. */
-  readonly offerData: (serverPort: number) => Promise<DataOffer>;
+  /** Prepares a data connection. Settles soon: it waits for no party. A rejection becomes a 425. */
+  readonly openChannel: (ends: DataEnds) => Promise<DataChannel>;
   readonly onNotice: (notice: FtpNotice) => void;
-  /** Of the control connection. It does not run while a transfer does, which may take hours. */
+  /** Of the control connection. It does not run while a data connection is awaited or used, which may take hours. */
   readonly idleTimeoutMs: number;
+}
+
+export interface DataEnds {
+  readonly client: DataEnd;
+  readonly server: DataEnd;
 }
 
 export interface FtpSessionEnd {
@@ -45,13 +55,13 @@ const closingTimeoutMs = 500;
 export function runFtpSession(options: FtpSessionOptions): FtpSession {
   const { client, server } = options;
   let state = beginFtpSession(options);
-  let offer: DataOffer | undefined;
-  let transfers = 0; // offers that are not done: being awaited or in use
+  let channel: DataChannel | undefined; // the latest; earlier ones may still carry their transfers
+  const channels = new Set<DataChannel>();
   let bytesSent = 0;
   let bytesReceived = 0;
   const { promise: ended, resolve } = Promise.withResolvers<FtpSessionEnd>();
   const idleTimer = setTimeout(() => {
-    if (transfers > 0) idleTimer.refresh();
+    if (channels.size > 0) idleTimer.refresh();
     else handle({ type: 'stop', reason: 'idle-timeout' });
   }, options.idleTimeoutMs);
 
@@ -80,8 +90,17 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
       case 'send-server':
         if (server.writable) server.write(effect.text, 'latin1');
         break;
-      case 'open-offer':
-        void openOffer(effect.serverPort);
+      case 'open-channel':
+        void openChannel(effect);
+        break;
+      case 'dial-client':
+        channel?.dialClient();
+        break;
+      case 'close-channel':
+        channel?.close();
+        break;
+      case 'abort-transfer':
+        for (const each of channels) each.abort();
         break;
       case 'notice':
         options.onNotice(effect.notice);
@@ -94,32 +113,32 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
     }
   }
 
-  async function openOffer(serverPort: number): Promise<void> {
-    offer?.close();
-    offer = undefined;
-    let opened: DataOffer;
+  async function openChannel(ends: DataEnds): Promise<void> {
+    channel?.close();
+    channel = undefined;
+    let opened: DataChannel;
     try {
-      opened = await options.offerData(serverPort);
+      opened = await options.openChannel(ends);
     } catch {
-      handle({ type: 'offer-failed' }); // the client learns it by 425; the reason is the business of who opens offers
+      handle({ type: 'channel-failed' }); // the client learns it by 425; the reason is the business of who opens channels
       return;
     }
     if (state.ended) {
       opened.close();
       return;
     }
-    offer = opened;
-    transfers += 1;
+    channel = opened;
+    channels.add(opened);
     void opened.done.then(() => {
-      transfers -= 1;
+      channels.delete(opened);
       restartIdleTimer();
     });
-    handle({ type: 'offer-ready', port: opened.port });
+    handle({ type: 'channel-ready', clientPort: opened.clientPort, serverPort: opened.serverPort });
   }
 
   function finish(reason: ConnectionReason): void {
     clearTimeout(idleTimer);
-    offer?.close();
+    channel?.close();
     void Promise.all([client, server].map(closeStream)).then(() => resolve({ reason, bytesSent, bytesReceived }));
   }
 

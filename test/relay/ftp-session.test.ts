@@ -5,30 +5,40 @@ import type { Duplex } from 'node:stream';
 import type { FtpNotice } from '../../src/core/ftp/index.ts';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import { runFtpSession } from '../../src/relay/ftp-session.ts';
-import type { DataOffer } from '../../src/relay/ftp-session.ts';
+import type { DataChannel, DataEnds } from '../../src/relay/ftp-session.ts';
 
 const hour = 3_600_000;
 
-/** A session between two in-memory ends, with offers that the test controls. */
-function startSession(options: { idleTimeoutMs?: number; offerData?: (port: number) => Promise<DataOffer> } = {}) {
+interface ChannelSeen {
+  readonly server: DataEnds['server'];
+  /** What was asked of it after it was opened, in order. */
+  readonly asked: string[];
+  readonly finish: () => void;
+}
+
+/** A session between two in-memory ends, with channels that the test controls. */
+function startSession(options: { idleTimeoutMs?: number; clientAddress?: string; openChannel?: () => Promise<DataChannel> } = {}) {
   const [client, clientSide] = duplexPair();
   const [server, serverSide] = duplexPair();
   const notices: FtpNotice[] = [];
-  const offers: { serverPort: number; closed: boolean; finish: () => void }[] = [];
+  const channels: ChannelSeen[] = [];
   const session = runFtpSession({
     client: clientSide,
     server: serverSide,
     clientFacingAddress: '127.0.0.1' as IpAddress,
+    clientAddress: (options.clientAddress ?? null) as IpAddress | null,
+    serverFacingAddress: null,
     serverAddress: '127.0.0.2' as IpAddress,
     idleTimeoutMs: options.idleTimeoutMs ?? hour,
     onNotice: (notice) => notices.push(notice),
-    offerData:
-      options.offerData ??
-      ((serverPort) => {
+    openChannel:
+      options.openChannel ??
+      (({ client: { how }, server: end }) => {
         const { promise: done, resolve: finish } = Promise.withResolvers<undefined>();
-        const offer = { serverPort, closed: false, finish: () => finish(undefined) };
-        offers.push(offer);
-        return Promise.resolve({ port: 40_000 + offers.length, done, close: () => (offer.closed = true) });
+        const asked: string[] = [];
+        channels.push({ server: end, asked, finish: () => finish(undefined) });
+        const ask = (what: string) => () => void asked.push(what);
+        return Promise.resolve({ clientPort: how === 'awaited' ? 40_000 + channels.length : null, serverPort: null, done, dialClient: ask('dial-client'), close: ask('close'), abort: ask('abort') });
       }),
   });
   /** Both peers close when they see the end, as programs do. */
@@ -37,7 +47,7 @@ function startSession(options: { idleTimeoutMs?: number; offerData?: (port: numb
     server.once('end', () => server.end()).resume();
     return session.ended;
   }
-  return { client, server, session, ended, notices, offers, clientSide, serverSide };
+  return { client, server, session, ended, notices, channels, clientSide, serverSide };
 }
 
 /** The next bytes of a stream up to and including `mark`. */
@@ -77,24 +87,24 @@ describe('ftp session between two streams', () => {
     assert.deepEqual(await ended(), { reason: 'finished', bytesSent: 6, bytesReceived: 20 });
   });
 
-  it('sends the client to its own offer, and closes an offer when the next is asked for and when the session ends', async () => {
-    const { client, server, ended, offers } = startSession();
+  it('sends the client to its own channel, and closes a channel when the next is asked for and when the session ends', async () => {
+    const { client, server, ended, channels } = startSession();
     server.write('220 ready\r\n');
     for (const port of [5001, 5002]) {
       client.write('EPSV\r\n');
       await readUntil(server, 'EPSV\r\n');
       server.write(`229 (|||${port}|)\r\n`);
-      await readUntil(client, `(|||${40_000 + offers.length}|)\r\n`);
+      await readUntil(client, `(|||${40_000 + channels.length}|)\r\n`);
     }
-    assert.deepEqual(offers.map(({ serverPort, closed }) => [serverPort, closed]), [[5001, true], [5002, false]]);
+    assert.deepEqual(channels.map(({ server: end, asked }) => [end, asked]), [[{ how: 'dialled', port: 5001 }, ['close']], [{ how: 'dialled', port: 5002 }, []]]);
     client.destroy();
     await ended();
-    assert.ok(offers[1]!.closed);
+    assert.deepEqual(channels[1]!.asked, ['close']);
   });
 
-  it('closes an offer that becomes ready after the session has ended', async () => {
-    const { promise, resolve } = Promise.withResolvers<DataOffer>();
-    const { client, server, session, ended } = startSession({ offerData: () => promise });
+  it('closes a channel that becomes ready after the session has ended', async () => {
+    const { promise, resolve } = Promise.withResolvers<DataChannel>();
+    const { client, server, session, ended } = startSession({ openChannel: () => promise });
     client.write('PASV\r\n');
     server.write('220 ready\r\n');
     await readUntil(server, 'PASV\r\n');
@@ -103,18 +113,38 @@ describe('ftp session between two streams', () => {
     session.stop('policy-revoked');
     await ended();
     let closed = false;
-    resolve({ port: 1, done: Promise.resolve(), close: () => (closed = true) });
+    resolve({ clientPort: 1, serverPort: null, done: Promise.resolve(), dialClient: () => undefined, close: () => (closed = true), abort: () => undefined });
     await until(() => closed);
   });
 
-  it('answers 425 where no offer can be opened, and goes on', async () => {
-    const { client, server, session, ended } = startSession({ offerData: () => Promise.reject(new Error('no port')) });
+  it('answers 425 where no channel can be opened, and goes on', async () => {
+    const { client, server, session, ended } = startSession({ openChannel: () => Promise.reject(new Error('no port')) });
     server.write('220 ready\r\n');
     client.write('PASV\r\nNOOP\r\n');
     await readUntil(server, 'NOOP\r\n');
     server.write('227 (127,0,0,2,20,20)\r\n200 ok\r\n');
     assert.match(await readUntil(client, '200 ok\r\n'), /425 .*\r\n200 ok/);
     session.stop('gateway-stopping');
+    await ended();
+  });
+
+  it('connects to an active client when the server begins, and breaks a transfer off that the client gives up', async () => {
+    const { client, server, ended, channels } = startSession({ clientAddress: '127.0.0.1' });
+    server.write('220 ready\r\n');
+    client.write('PORT 127,0,0,1,40,40\r\n');
+    await readUntil(server, 'PASV\r\n');
+    server.write('227 (127,0,0,2,20,20)\r\n');
+    await readUntil(client, '200 ');
+    client.write('RETR x\r\n');
+    await readUntil(server, 'RETR x\r\n');
+    assert.deepEqual(channels[0]!.asked, []);
+    server.write('150 here it comes\r\n');
+    await readUntil(client, '150 ');
+    assert.deepEqual(channels[0]!.asked, ['dial-client']);
+    client.write('ABOR\r\n');
+    await readUntil(server, 'ABOR\r\n');
+    assert.deepEqual(channels[0]!.asked, ['dial-client', 'abort']);
+    server.end('426 aborted\r\n226 closed\r\n');
     await ended();
   });
 
@@ -126,7 +156,7 @@ describe('ftp session between two streams', () => {
   });
 
   it('is not idle while a transfer runs', async () => {
-    const { client, server, ended, offers } = startSession({ idleTimeoutMs: 30 });
+    const { client, server, ended, channels } = startSession({ idleTimeoutMs: 30 });
     server.write('220 ready\r\n');
     client.write('EPSV\r\n');
     await readUntil(server, 'EPSV\r\n');
@@ -136,7 +166,7 @@ describe('ftp session between two streams', () => {
     client.on('data', (chunk: Buffer) => (text += chunk.toString()));
     await new Promise((resolve) => setTimeout(resolve, 150)); // five times the idle timeout
     assert.equal(text, '');
-    offers[0]!.finish();
+    channels[0]!.finish();
     await until(() => text.startsWith('421 '));
     assert.equal((await ended()).reason, 'idle-timeout');
   });
@@ -200,10 +230,12 @@ describe('ftp session between two streams', () => {
       client: clientSide,
       server: serverSide,
       clientFacingAddress: '127.0.0.1' as IpAddress,
+      clientAddress: null,
       serverAddress: '127.0.0.2' as IpAddress,
+      serverFacingAddress: null,
       idleTimeoutMs: hour,
       onNotice: () => undefined,
-      offerData: () => Promise.reject(new Error('nobody asks')),
+      openChannel: () => Promise.reject(new Error('nobody asks')),
     });
     await once(server.resume(), 'end'); // it is told, and would otherwise wait for the idle timeout
     server.end();

@@ -33,9 +33,8 @@ const activeRefused = '502 Active mode is not available; use PASV or EPSV.';
 const passiveRefused = '502 Not available; use PASV or EPSV.';
 const securityRefused = '503 No security data exchange has taken place.'; // RFC 2228 section 3
 
+const activeVerbs: ReadonlySet<string> = new Set(['PORT', 'EPRT']);
 const refusals: ReadonlyMap<string, string> = new Map([
-  ['PORT', activeRefused],
-  ['EPRT', activeRefused],
   ['LPRT', activeRefused], // RFC 1639
   ['LPSV', passiveRefused], // RFC 1639
   ['CPSV', passiveRefused], // variants of PASV for server-to-server transfers
@@ -50,7 +49,19 @@ const refusals: ReadonlyMap<string, string> = new Map([
   ['PROT', securityRefused],
 ]);
 
-/** The reply to a command that never reaches the server, for it would open connections past us or make the session unreadable; undefined for any other. */
-export function refusalOf(verb: string): string | undefined {
-  return refusals.get(verb);
+/**
+ * The reply to a command that never reaches the server, for it would open connections past us or make the session unreadable; undefined
+ * for any other.
+ *
+ * @param activeClient whether the client may be active
+ */
+export function refusalOf(verb: string, activeClient: boolean): string | undefined {
+  return !activeClient && activeVerbs.has(verb) ? activeRefused : refusals.get(verb);
+}
+
+const transferVerbs: ReadonlySet<string> = new Set(['APPE', 'LIST', 'MLSD', 'NLST', 'RETR', 'STOR', 'STOU']);
+
+/** Whether a command is carried out over a data connection. Servers may know further ones, which their 150 gives away. */
+export function isTransferVerb(verb: string): boolean {
+  return transferVerbs.has(verb);
 }

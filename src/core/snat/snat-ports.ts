@@ -20,6 +20,14 @@ export interface SnatPorts {
    * elsewhere in the range, since refused ports lie together. Constant time but when nearly all are taken.
    */
   take(source: SnatAddress, destination: string, refusals?: number): number | undefined;
+  /**
+   * A port of `source` on which nothing listens yet, to await a connection on; now taken for every destination, since a port that is
+   * listened on can be bound by nobody else. `at`, from 0 up to 1, says where in the range it is looked for: a random number, so that
+   * nobody can foresee it (RFC 2577 section 8).
+   */
+  takeToListen(source: SnatAddress, at: number): number | undefined;
+  /** Gives back a port that `takeToListen` gave. */
+  releaseListening(source: SnatAddress, port: number): void;
   /** Gives back a port that `take` gave. */
   release(source: SnatAddress, destination: string, port: number): void;
   /** How many ports of `source` are taken for `destination`. */
@@ -32,6 +40,7 @@ interface Turn {
   readonly stride: number;
   offset: number;
   readonly taken: Map<string, Set<number>>;
+  readonly listening: Set<number>;
 }
 
 /**
@@ -48,7 +57,7 @@ export function createSnatPorts(start: number): SnatPorts {
     let turn = turns.get(key);
     if (turn === undefined) {
       const size = ports.last - ports.first + 1;
-      turn = { size, stride: strideOf(size), offset: Math.floor(start * size), taken: new Map() };
+      turn = { size, stride: strideOf(size), offset: Math.floor(start * size), taken: new Map(), listening: new Set() };
       turns.set(key, turn);
     }
     return turn;
@@ -59,12 +68,21 @@ export function createSnatPorts(start: number): SnatPorts {
       const turn = turnOf(source);
       const taken = turn.taken.get(destination) ?? new Set<number>();
       if (taken.size >= turn.size) return undefined;
-      let offset = (turn.offset + refusals * turn.stride) % turn.size;
-      while (taken.has(source.ports.first + offset)) offset = (offset + 1) % turn.size;
-      if (refusals === 0) turn.offset = (offset + 1) % turn.size;
-      taken.add(source.ports.first + offset);
+      const port = firstFree(source, turn.offset + refusals * turn.stride, (each) => !taken.has(each) && !turn.listening.has(each));
+      if (port === undefined) return undefined;
+      if (refusals === 0) turn.offset = (port - source.ports.first + 1) % turn.size;
+      taken.add(port);
       turn.taken.set(destination, taken);
-      return source.ports.first + offset;
+      return port;
+    },
+    takeToListen(source, at) {
+      const { size, listening } = turnOf(source);
+      const port = firstFree(source, Math.floor(at * size), (each) => !listening.has(each));
+      if (port !== undefined) listening.add(port);
+      return port;
+    },
+    releaseListening(source, port) {
+      turnOf(source).listening.delete(port);
     },
     release(source, destination, port) {
       const turn = turnOf(source);
@@ -74,6 +92,16 @@ export function createSnatPorts(start: number): SnatPorts {
     },
     taken: (source, destination) => turnOf(source).taken.get(destination)?.size ?? 0,
   };
+}
+
+/** The first free port of the range from an offset on, and round to it again. */
+function firstFree({ ports: { first, last } }: SnatAddress, offset: number, isFree: (port: number) => boolean): number | undefined {
+  const size = last - first + 1;
+  for (let step = 0; step < size; step++) {
+    const port = first + ((offset + step) % size);
+    if (isFree(port)) return port;
+  }
+  return undefined;
 }
 
 /** About the golden ratio of the range and coprime to its size, so that steps of it spread well and miss no port. */

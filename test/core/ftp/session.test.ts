@@ -1,16 +1,33 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
 import { beginFtpSession, lineBytesMax, readsClient, readsServer, stepFtpSession } from '../../../src/core/ftp/index.ts';
-import type { FtpEvent, FtpNotice, FtpSessionState } from '../../../src/core/ftp/index.ts';
+import type { DataEnd, FtpEvent, FtpNotice, FtpSessionState } from '../../../src/core/ftp/index.ts';
 import type { IpAddress } from '../../../src/core/ip-address.ts';
 
 const serverAddress = '192.0.2.7' as IpAddress;
-const offerPort = 50_001;
+const clientPort = 50_001;
+const serverPort = 60_001;
 
-/** Drives a session and keeps what it did. Offers are ready at once unless `offers` says otherwise. */
-function begin(options: { clientFacingAddress?: string; serverAddress?: string; offers?: 'ready' | 'failed' | 'held' } = {}) {
-  let state: FtpSessionState = beginFtpSession({ clientFacingAddress: (options.clientFacingAddress ?? '10.0.0.5') as IpAddress, serverAddress: (options.serverAddress ?? serverAddress) as IpAddress });
-  const seen = { client: '', server: '', offers: [] as number[], notices: [] as FtpNotice[], serverEnded: false, end: undefined as string | undefined };
+interface SessionOptions {
+  readonly clientFacingAddress?: string;
+  readonly serverAddress?: string;
+  /** The client's own, where it may be active. */
+  readonly clientAddress?: string;
+  /** Ours, where the server is active. */
+  readonly serverFacingAddress?: string;
+  /** What becomes of a channel that is asked for; by default it is ready at once. */
+  readonly channels?: 'ready' | 'failed' | 'held';
+}
+
+/** Drives a session and keeps what it did. */
+function begin(options: SessionOptions = {}) {
+  let state: FtpSessionState = beginFtpSession({
+    clientFacingAddress: (options.clientFacingAddress ?? '10.0.0.5') as IpAddress,
+    clientAddress: (options.clientAddress ?? null) as IpAddress | null,
+    serverAddress: (options.serverAddress ?? serverAddress) as IpAddress,
+    serverFacingAddress: (options.serverFacingAddress ?? null) as IpAddress | null,
+  });
+  const seen = { client: '', server: '', channels: [] as ChannelSeen[], done: [] as string[], notices: [] as FtpNotice[], serverEnded: false, end: undefined as string | undefined };
   const feed = (event: FtpEvent): void => {
     const step = stepFtpSession(state, event);
     state = step.state;
@@ -21,10 +38,13 @@ function begin(options: { clientFacingAddress?: string; serverAddress?: string; 
       else if (effect.type === 'notice') seen.notices.push(effect.notice);
       else if (effect.type === 'end-server') seen.serverEnded = true;
       else if (effect.type === 'end') seen.end = effect.reason;
-      else seen.offers.push(effect.serverPort);
+      else if (effect.type === 'open-channel') seen.channels.push({ client: portOf(effect.client), server: portOf(effect.server) });
+      else seen.done.push(effect.type);
     }
     const last = step.effects.at(-1);
-    if (last?.type === 'open-offer' && options.offers !== 'held') feed(options.offers === 'failed' ? { type: 'offer-failed' } : { type: 'offer-ready', port: offerPort });
+    if (last?.type !== 'open-channel' || options.channels === 'held') return;
+    if (options.channels === 'failed') feed({ type: 'channel-failed' });
+    else feed(ready(last));
   };
   return {
     seen,
@@ -38,10 +58,30 @@ function begin(options: { clientFacingAddress?: string; serverAddress?: string; 
       seen.client = '';
       return text;
     },
+    /** What the server has received since the last call. */
+    asked: () => {
+      const text = seen.server;
+      seen.server = '';
+      return text;
+    },
   };
 }
 
-function greeted(options: Parameters<typeof begin>[0] = {}) {
+/** Ports that are dialled; an end that is awaited has none. */
+interface ChannelSeen {
+  readonly client: number | 'awaited';
+  readonly server: number | 'awaited';
+}
+
+const portOf = (end: DataEnd): number | 'awaited' => (end.how === 'dialled' ? end.port : end.how);
+
+function ready({ client, server }: { readonly client: DataEnd; readonly server: DataEnd }): FtpEvent {
+  return { type: 'channel-ready', clientPort: client.how === 'awaited' ? clientPort : null, serverPort: server.how === 'awaited' ? serverPort : null };
+}
+
+const toServer = (...ports: number[]): ChannelSeen[] => ports.map((port) => ({ client: 'awaited', server: port }));
+
+function greeted(options: SessionOptions = {}) {
   const session = begin(options);
   session.server('220 ready\r\n');
   session.received();
@@ -106,7 +146,7 @@ describe('ftp session', () => {
       const session = greeted();
       session.client('PASV\r\n');
       session.server('227 Entering Passive Mode (192,0,2,7,195,80)\r\n');
-      assert.deepEqual(session.seen.offers, [195 * 256 + 80]);
+      assert.deepEqual(session.seen.channels, toServer(195 * 256 + 80));
       assert.equal(session.received(), '227 Entering Passive Mode (10,0,0,5,195,81).\r\n');
       assert.deepEqual(session.seen.notices, []);
     });
@@ -115,7 +155,7 @@ describe('ftp session', () => {
       const session = greeted();
       session.client('EPSV\r\n');
       session.server('229 ok (|||6446|)\r\n');
-      assert.deepEqual(session.seen.offers, [6446]);
+      assert.deepEqual(session.seen.channels, toServer(6446));
       assert.equal(session.received(), '229 Entering Extended Passive Mode (|||50001|)\r\n');
     });
 
@@ -132,7 +172,7 @@ describe('ftp session', () => {
         session.client('PASV\r\n');
         session.server('227 (127,0,0,1,195,80)\r\n');
       }
-      assert.deepEqual(session.seen.offers, [50_000, 50_000, 50_000]);
+      assert.deepEqual(session.seen.channels, toServer(50_000, 50_000, 50_000));
       assert.deepEqual(session.seen.notices, [{ reason: 'ftp-passive-address-ignored', detail: "the server's answer to PASV names 127.0.0.1; 192.0.2.7 is used" }]);
     });
 
@@ -141,7 +181,7 @@ describe('ftp session', () => {
       session.client('EPSV\r\nPASV\r\n');
       session.server('229 (|||1023|)\r\n227 (192,0,2,7,0,25)\r\n');
       assert.equal(session.received(), "425 Can't open data connection.\r\n".repeat(2));
-      assert.deepEqual(session.seen.offers, []);
+      assert.deepEqual(session.seen.channels, []);
       assert.deepEqual(
         session.seen.notices.map(({ reason, detail }) => [reason, detail]),
         [
@@ -152,18 +192,18 @@ describe('ftp session', () => {
     });
 
     it('lets later replies wait until the offer is open', () => {
-      const session = greeted({ offers: 'held' });
+      const session = greeted({ channels: 'held' });
       session.client('PASV\r\nNOOP\r\nPORT 1,2,3,4,5,6\r\n');
       session.server('227 (192,0,2,7,195,80)\r\n200 noop\r\n');
       assert.equal(session.received(), '');
       assert.ok(!readsServer(session.state()));
-      session.feed({ type: 'offer-ready', port: offerPort });
+      session.feed({ type: 'channel-ready', clientPort, serverPort: null });
       assert.match(session.received(), /^227 .*\r\n200 noop\r\n502 .*\r\n$/);
       assert.ok(readsServer(session.state()));
     });
 
     it('answers 425 where no offer can be opened, and goes on', () => {
-      const session = greeted({ offers: 'failed' });
+      const session = greeted({ channels: 'failed' });
       session.client('PASV\r\nNOOP\r\n');
       session.server('227 (192,0,2,7,195,80)\r\n200 noop\r\n');
       assert.equal(session.received(), "425 Can't open data connection.\r\n200 noop\r\n");
@@ -185,7 +225,7 @@ describe('ftp session', () => {
         session.server(`${reply}\r\n200 more\r\n`);
         assert.match(session.received(), /^421 .*\r\n$/);
         assert.equal(session.seen.end, 'ftp-reply-unparsable');
-        assert.deepEqual(session.seen.offers, []);
+        assert.deepEqual(session.seen.channels, []);
       }
     });
 
@@ -195,7 +235,7 @@ describe('ftp session', () => {
         session.client(commands);
         session.server('227 (192,0,2,7,195,80)\r\n');
         assert.equal(session.seen.end, 'ftp-reply-unparsable');
-        assert.deepEqual(session.seen.offers, []);
+        assert.deepEqual(session.seen.channels, []);
       }
     });
 
@@ -203,7 +243,7 @@ describe('ftp session', () => {
       const twice = greeted();
       twice.client('RETR a\r\nABOR\r\nPASV\r\n');
       twice.server('150 go\r\n426 aborted\r\n226 done\r\n226 done again\r\n227 (192,0,2,7,195,80)\r\n');
-      assert.deepEqual(twice.seen.offers, [50_000]);
+      assert.deepEqual(twice.seen.channels, toServer(50_000));
       const never = greeted();
       never.client('RETR a\r\nABOR\r\nPORT 1,2,3,4,5,6\r\nPASV\r\n');
       never.server('150 go\r\n226 done\r\n227 (192,0,2,7,195,80)\r\n');
@@ -214,7 +254,7 @@ describe('ftp session', () => {
       const session = greeted();
       session.client('HELP\r\nPASV\r\n');
       session.server('214-help\r\n227 (192,0,2,7,195,80)\r\n214 end\r\n');
-      assert.deepEqual(session.seen.offers, []);
+      assert.deepEqual(session.seen.channels, []);
       assert.equal(session.received(), '214-help\r\n227 (192,0,2,7,195,80)\r\n214 end\r\n');
     });
 
@@ -232,7 +272,7 @@ describe('ftp session', () => {
       session.client('PASV\r\nNOOP\r\n');
       assert.equal(session.seen.server, 'EPSV\r\nNOOP\r\n');
       session.server('229 ok (|||6446|)\r\n200 ok\r\n');
-      assert.deepEqual(session.seen.offers, [6446]);
+      assert.deepEqual(session.seen.channels, toServer(6446));
       assert.equal(session.received(), '227 Entering Passive Mode (10,0,0,5,195,81).\r\n200 ok\r\n');
       session.client('PASV\r\n');
       session.server('500 what?\r\n');
@@ -354,7 +394,7 @@ describe('ftp session', () => {
     assert.match(session.received(), /^421 .*policy-revoked/);
     assert.equal(session.seen.end, 'policy-revoked');
     session.client('NOOP\r\n');
-    session.feed({ type: 'offer-ready', port: 1 });
+    session.feed({ type: 'channel-ready', clientPort, serverPort: null });
     assert.equal(session.seen.server, '');
   });
 
@@ -406,7 +446,7 @@ describe('ftp session, for any input', () => {
         const seen = play(events, (text) => [text]);
         assert.match(seen.server, /^([A-Z][A-Z0-9]{0,15}( [^\r\n\0]+)?\r\n)*$/);
         assert.doesNotMatch(seen.server, /^(PORT|EPRT|AUTH|LPRT)/m);
-        assert.ok(seen.offers.every((port) => port >= 1024 && port <= 65535));
+        assert.ok(seen.channels.every(({ server }) => server !== 'awaited' && server >= 1024 && server <= 65535));
       }),
       { numRuns: 300 },
     );

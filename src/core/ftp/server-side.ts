@@ -1,0 +1,91 @@
+/** What the server sends: replies, passed on line by line, or held as a whole where they say where data connections go. */
+import { isTransferVerb, refusalOf } from './command.ts';
+import { handlePassivePlace, handlePortAnswer, portAnsweredBy } from './data-setup.ts';
+import { parseReplyLine } from './reply.ts';
+import { close, end, sendClient, sendOwnAnswers, takeLine } from './session-draft.ts';
+import type { Draft } from './session-draft.ts';
+import { heldReplyBytesMax, readsServer } from './session-state.ts';
+import type { Expected, ReplyKind } from './session-state.ts';
+
+/** Takes as many replies as may be taken. */
+export function readServer(session: Draft): void {
+  while (readsServer(session)) {
+    const line = takeLine(session, 'serverInput');
+    if (line === undefined) break;
+    handleReplyLine(session, line.replace(/\r$/, ''));
+  }
+  if (session.serverEnded && readsServer(session)) close(session, 'finished');
+}
+
+function handleReplyLine(session: Draft, line: string): void {
+  const begun = parseReplyLine(line);
+  if (session.reply === null) {
+    if (line === '') return; // some servers end a reply with one line end too many
+    if (begun === undefined) {
+      end(session, 'ftp-reply-unparsable', 'the server sent what is not a reply');
+      return;
+    }
+    session.reply = { code: begun.code, kind: kindOfReply(session, begun.code), text: '' };
+  }
+  let { reply } = session;
+  if (reply.kind === 'passed-on') {
+    sendClient(session, line);
+  } else {
+    reply = { ...reply, text: `${reply.text}${line}\n` };
+    if (reply.text.length > heldReplyBytesMax) {
+      end(session, 'ftp-line-too-long', 'the server sent too long a reply');
+      return;
+    }
+  }
+  const whole = begun?.last === true && begun.code === reply.code;
+  session.reply = whole ? null : reply;
+  if (whole) handleReply(session, reply);
+}
+
+/** 227 and 229 answer no other commands than PASV and EPSV (RFC 959 section 5.4, RFC 2428 section 3), so the code alone says what they are. */
+function kindOfReply(session: Draft, code: number): ReplyKind {
+  if (code === 227 || code === 229) return 'passive-place';
+  if (portAnsweredBy(session, code) !== undefined) return 'port-answer';
+  return code === 211 && isFor(session.expected[0], 'FEAT') ? 'features' : 'passed-on';
+}
+
+function handleReply(session: Draft, { code, kind, text }: NonNullable<Draft['reply']>): void {
+  if (kind === 'passive-place') handlePassivePlace(session, code === 227 ? 'PASV' : 'EPSV', text);
+  else if (kind === 'port-answer') handlePortAnswer(session, code);
+  else if (code < 200) handlePreliminary(session, code);
+  else handleFinal(session, code, kind === 'features' ? text.slice(0, -1).split('\n') : []);
+}
+
+/** The final reply follows. Beginning a transfer is all that is said by 125 and 150 (RFC 959 section 4.2.1). */
+function handlePreliminary(session: Draft, code: number): void {
+  if (code === 125 || code === 150) dialClient(session);
+}
+
+function handleFinal(session: Draft, code: number, features: readonly string[]): void {
+  for (const line of features) if (!featureRefused(session, line)) sendClient(session, line);
+  const [head] = session.expected;
+  if (head?.kind === 'server') {
+    // Some servers send one final reply too many, or late, around ABOR. No such reply may be taken for the answer about a data connection.
+    if (code < 400 && head.setup !== undefined) return;
+    if (code < 300 && isTransferVerb(head.verb)) dialClient(session); // some servers omit the preliminary reply
+    if (code >= 400 && head.verb === 'EPSV ALL') session.extendedOnly = false;
+  }
+  session.expected.shift();
+  sendOwnAnswers(session);
+}
+
+function isFor(expected: Expected | undefined, verb: string): boolean {
+  return expected?.kind === 'server' && expected.verb === verb;
+}
+
+function dialClient(session: Draft): void {
+  if (!session.clientToDial) return;
+  session.clientToDial = false;
+  session.effects.push({ type: 'dial-client' });
+}
+
+/** A line of FEAT (RFC 2389 section 3.2) that would make a client try what is refused. */
+function featureRefused({ parties }: Draft, line: string): boolean {
+  const feature = /^(?:211-)? *([A-Za-z]+)/.exec(line)?.[1];
+  return feature !== undefined && refusalOf(feature.toUpperCase(), parties.clientAddress !== null) !== undefined;
+}
