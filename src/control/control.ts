@@ -1,5 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { Server } from 'node:http';
 import type { Logger } from 'pino';
 import { adminPaths, type StatusResult } from '../api/admin.ts';
@@ -10,7 +11,7 @@ import { SallyportError } from '../core/errors.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import { openLedger, openStateStore } from '../store/index.ts';
-import { createSnapshotCache, createXdsServer, type XdsStatus } from '../xds/index.ts';
+import { createSnapshotCache, createXdsServer, debugNodes, type XdsStatus } from '../xds/index.ts';
 import { createAccessLogIntake } from './access-log-intake.ts';
 import { authorizeAdministrator, listenOnMutualTls, listenOnPlainHttp, listenOnUnixSocket, tlsOptions } from './admin-listener.ts';
 import { createAdminRoutes } from './admin-routes.ts';
@@ -20,7 +21,7 @@ import { createEnrolment } from './enrolment.ts';
 import { createHttpRouter, type HttpRoute } from './http-router.ts';
 import { createIssuance } from './issuance.ts';
 import { createLedgerIntake } from './ledger-intake.ts';
-import { listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
+import { isAdministrator, listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
 import { createControlMetrics } from './metrics.ts';
 import { createPlanner } from './planner.ts';
 import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
@@ -44,7 +45,7 @@ export interface ControlOptions {
   readonly admin: { readonly host: string; readonly port: number } | null;
   /** `/livez`, `/readyz` and `/metrics` for probes and Prometheus, in plain HTTP; null for none beside the admin API. */
   readonly probe: { readonly host: string; readonly port: number } | null;
-  /** SPIFFE IDs that may use the admin API over mTLS. */
+  /** SPIFFE IDs that may use the admin API over mTLS, and the client status discovery service on the mesh port. */
   readonly administrators: ReadonlySet<string>;
   /** Encrypts the CA's keys on disk. */
   readonly caPassphrase?: string;
@@ -170,6 +171,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   });
   const services = [
     { definition: xds.service, handlers: xds.handlers },
+    mayReadStatus: (call) => isAdministrator(call, admission, administrators),
     ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, now, log }),
     createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
@@ -223,6 +225,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     [`GET ${adminPaths.proxyConfig}`]: ({ query }) => ({ json: proxyConfig(cache, planner.plan.gateways, query.get('name') ?? '') }),
   };
   const routes = createAdminRoutes({ planner, store, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes: { ...probes, ...statusRoutes } });
+    [`GET ${adminPaths.proxies}`]: () => ({ lines: jsonLines(debugNodes(cache)) }),
   if (probe !== null) opened.defer(closing(await listenOnPlainHttp(probe, createHttpRouter({ routes: probes, bodyBytesMax: 0, log, authorize: () => 'probe' }))));
   opened.defer(closing(await listenOnUnixSocket(socketPath, createHttpRouter({ routes, bodyBytesMax, log, authorize: () => `unix:${process.getuid?.() ?? 0}` }))));
   await takeCa();
@@ -259,6 +262,14 @@ function refusalOf(error: unknown): XdsStatus {
 function closing(server: Server): () => Promise<void> {
   return async () => {
     server.closeAllConnections();
+/** One a turn of the event loop, since one may be large. */
+async function* jsonLines(values: Iterable<unknown>): AsyncIterable<string> {
+  for (const value of values) {
+    await setImmediate();
+    yield JSON.stringify(value);
+  }
+}
+
     await new Promise((resolve) => server.close(resolve));
   };
 }

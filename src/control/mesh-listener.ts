@@ -109,3 +109,14 @@ export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthCon
   const hint = 'enrol again, with a new join token';
   throw isExpired ? new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint }) : new SallyportError('identity-revoked', `certificate ${serialNumber} of ${spiffeId} is revoked`, { hint });
 }
+
+/** Whether a caller is one of `administrators`, by an SVID: a proxy certificate opens what proxies need, and nothing else. */
+export function isAdministrator(call: Parameters<typeof peerOf>[0], admission: MeshAdmission, administrators: ReadonlySet<string>): boolean {
+  try {
+    const { spiffeId, purpose } = peerOf(call, admission);
+    return purpose === 'svid' && administrators.has(spiffeId);
+  } catch (error) {
+    if (error instanceof SallyportError) return false; // who it is he has not proved
+    throw error;
+  }
+}

@@ -6,12 +6,15 @@ import { adminPaths, type StatusResult, type WhoisConnection, type WhoisResult }
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { openPlain, startDialogue, type Dialogue } from '../../src/demo/clients.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { ConfigStatus } from '../../src/proto/envoy/service/status/v3/csds_pb.ts';
 import { startTestControl, type Svid, type TestControl } from '../support/control.ts';
 import { startEnvoyAs, type Envoy } from '../support/envoy.ts';
 import { requirePeer } from '../support/peers.ts';
+import { askClientStatus } from '../support/client-status.ts';
 import { commandLine, type CommandLine } from '../cli/support/command-line.ts';
 import { startWitness, type Witness } from './support/witness.ts';
 
+const alice = 'spiffe://cluster.local/admin/alice';
 const gatewayIdentity = 'spiffe://cluster.local/ns/sallyport-system/sa/egress-1' as SpiffeId;
 const addresses = { bookinfo: '127.0.1.11', reports: '127.0.1.12' } as const;
 
@@ -84,7 +87,7 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     witness = await startWitness();
     undo.push(() => witness.close());
     [gatewayPort, sidecarPort] = (await findFreePorts(2)) as [number, number];
-    control = await startTestControl();
+    control = await startTestControl({ administrators: new Set([alice]) });
     undo.push(() => control.close());
     await control.admin.post(adminPaths.caInit, {});
     await control.apply(manifests());
@@ -211,6 +214,14 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     assert.match(listeners.out, /^TYPE +NAME +VERSION +STATE\nListener +entrance\|127\.0\.0\.1:[0-9]+ +[0-9a-f]+ +SYNCED\nListener +service\|egress\/billing:\S+ +[0-9a-f]+ +SYNCED\n$/);
     const nobody = await sallyport(['proxy-config', 'all', 'egress-2']);
     assert.deepEqual([nobody.status, nobody.err], [3, `error: no proxy "egress-2" is connected\nhint: connected are ${gatewayIdentity}; see sallyport proxy-status\n`]);
+  });
+
+  it('is read by an administrator with the client status discovery service, and by no other proxy', async () => {
+    const mesh = await control.mesh();
+    const [client] = (await askClientStatus(mesh, await control.administrator(alice))).filter(({ node }) => node?.id === gatewayIdentity);
+    assert.deepEqual(new Set(client?.genericXdsConfigs.map(({ configStatus }) => configStatus)), new Set([ConfigStatus.SYNCED]));
+    assert.ok(client!.genericXdsConfigs.some(({ name, xdsConfig }) => name.startsWith('entrance|') && xdsConfig !== undefined));
+    for (const other of ['spiffe://cluster.local/ns/bookinfo/sa/productpage', gatewayIdentity]) await assert.rejects(askClientStatus(mesh, await control.svid(other)), /may not ask/);
   });
 
   it('goes on when the control plane is gone', async () => {

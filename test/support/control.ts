@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { createAdminClient, type AdminClient } from '../../src/api/admin-client.ts';
-import { adminPaths, type ApplyResult, type TokenResult } from '../../src/api/admin.ts';
+import { adminPaths, type ApplyResult, type CertificateResult, type TokenResult } from '../../src/api/admin.ts';
 import { enrol, type ControlPlane } from '../../src/api/enrolment-client.ts';
 import { defaultControlIdentity } from '../../src/api/mesh-credentials.ts';
 import { startControl, type Control, type ControlOptions } from '../../src/control/index.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
-import { certificatesToPem } from '../../src/core/x509/pem.ts';
+import { certificatesToPem, toPem } from '../../src/core/x509/pem.ts';
 
 export const trustDomain = 'cluster.local' as TrustDomain;
 
@@ -32,6 +32,8 @@ export interface TestControl {
   token(spiffeId: string): Promise<string>;
   /** Enrols as this identity. */
   svid(spiffeId: string): Promise<Svid>;
+  /** The certificate that an operator makes for this administrator. */
+  administrator(spiffeId: string): Promise<Svid>;
   /** Stops it and starts another on the same directory and port. */
   restart(): Promise<TestControl>;
   close(): Promise<void>;
@@ -73,6 +75,11 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
       const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
       const { certificateChain } = await enrol(mesh, await result.token(spiffeId), createCsr(privateKey), { timeoutMs: 5_000 });
       return { certificateChainPem: certificatesToPem(certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, trustBundlePem: mesh.trustBundlePem };
+    },
+    async administrator(spiffeId) {
+      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const { certificateChainPem, trustBundlePem } = await admin.post<CertificateResult>(adminPaths.certificates, { spiffeId, purpose: 'admin', csrPem: toPem('CERTIFICATE REQUEST', createCsr(privateKey)) });
+      return { certificateChainPem, privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, trustBundlePem };
     },
     async restart() {
       const port = control.meshPort;
