@@ -5,19 +5,23 @@
 import { create, fromBinary, toBinary, type DescMessage, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
 import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
+import { parsePolicyPath } from '../core/ftp/path.ts';
+import { unknownCommandRules, type FtpConstraints, type UnknownCommandRule } from '../core/ftp/rules.ts';
 import { parseAddress } from '../core/ip-address.ts';
-import { ftpDataModes, protocols, type FtpDataMode, type Protocol } from '../core/objects/index.ts';
-import type { Endpoint, GatewayLimits, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, SnatSource, Target } from '../core/plan/plan.ts';
+import { ftpDataModes, ftpsHandshakes, ftpsModes } from '../core/objects/index.ts';
+import { servedProtocols, type Endpoint, type FtpOptions, type FtpTls, type GatewayLimits, type Grant, type PlannedGateway, type PortRange, type ServedProtocol, type ServicePort, type ServicePortId, type SnatSource, type Target } from '../core/plan/plan.ts';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { SecretSchema } from '../proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
-import type {
-  TargetSchema} from '../proto/sallyport/v1alpha1/table_pb.ts';
+import type { FtpConstraintsSchema, FtpTlsSchema, TargetSchema } from '../proto/sallyport/v1alpha1/table_pb.ts';
 import {
   AgentUpstreamSchema,
   GatewaySettingsSchema,
   RevocationListSchema,
   ServicePortSchema,
   type Endpoint as WireEndpoint,
+  type FtpOptions as WireFtpOptions,
+  type FtpTls as WireFtpTls,
+  type FtpConstraints as WireFtpConstraints,
   type Grant as WireGrant,
   type PortRange as WirePortRange,
   type SnatAddress as WireSnatAddress,
@@ -49,8 +53,8 @@ export function encodeServicePort({ service, portName, port, protocol, gateway, 
     targets: targets.map((each): MessageInitShape<typeof TargetSchema> => ({ port: each.port, place: each.kind === 'address' ? { case: 'address', value: each.address } : { case: 'host', value: each.host } })),
     serverIdentities: [...serverIdentities],
     agentListen,
-    ...(ftp === null ? {} : { ftp }),
-    grants: grants.map(({ subject, policies, snat, binding, connectAuthorities }) => ({
+    ...(ftp === null ? {} : { ftp: { dataMode: ftp.dataMode, ...(ftp.tls === null ? {} : { tls: wireTls(ftp.tls) }) } }),
+    grants: grants.map(({ subject, policies, snat, binding, connectAuthorities, ftp: constraints }) => ({
       namespace: subject.namespace,
       serviceAccount: subject.serviceAccount ?? '',
       policies: [...policies],
@@ -59,6 +63,8 @@ export function encodeServicePort({ service, portName, port, protocol, gateway, 
       binding: binding ?? '',
       connectLimited: connectAuthorities !== null,
       connectAuthorities: [...(connectAuthorities ?? [])],
+      ftpLimited: constraints !== null,
+      ftp: (constraints ?? []).map(ftpConstraintsToWire),
     })),
   });
 }
@@ -80,7 +86,7 @@ export function decodeServicePort(bytes: Uint8Array): ServicePort {
     targets: targets.map(target),
     serverIdentities: serverIdentities.map(spiffeId),
     agentListen: endpoint(required(agentListen, 'agent_listen')),
-    ftp: ftp === undefined ? null : { dataMode: knownDataMode(ftp.dataMode) },
+    ftp: ftp === undefined ? null : ftpOptions(ftp),
     grants: grants.map(grant),
   };
 }
@@ -172,7 +178,7 @@ function decode<Schema extends DescMessage>(schema: Schema, bytes: Uint8Array): 
   }
 }
 
-function grant({ namespace, serviceAccount, policies, ipv4, ipv6, binding, connectLimited, connectAuthorities }: WireGrant): Grant {
+function grant({ namespace, serviceAccount, policies, ipv4, ipv6, binding, connectLimited, connectAuthorities, ftpLimited, ftp }: WireGrant): Grant {
   const snat: SnatSource = { ...(ipv4 === undefined ? {} : { ipv4: snatAddress(ipv4) }), ...(ipv6 === undefined ? {} : { ipv6: snatAddress(ipv6) }) };
   const hasAddress = snat.ipv4 !== undefined || snat.ipv6 !== undefined;
   if (hasAddress !== (binding !== '')) throw malformed(`the grant of namespace ${JSON.stringify(namespace)} has an address without a binding, or a binding without an address`);
@@ -182,6 +188,25 @@ function grant({ namespace, serviceAccount, policies, ipv4, ipv6, binding, conne
     snat: hasAddress ? snat : null,
     binding: binding === '' ? null : binding,
     connectAuthorities: connectLimited ? connectAuthorities : null,
+    ftp: ftpLimited ? ftp.map(ftpConstraints) : null,
+  };
+}
+
+function ftpConstraintsToWire({ paths, users, maxTransferBytes, maxBytesPerSecond, ...rest }: FtpConstraints): MessageInitShape<typeof FtpConstraintsSchema> {
+  return { ...rest, paths: [...(paths ?? [])], users: [...(users ?? [])], maxTransferBytes: BigInt(maxTransferBytes ?? 0), maxBytesPerSecond: BigInt(maxBytesPerSecond ?? 0) };
+}
+
+function ftpConstraints({ readOnly, noDelete, paths, users, maxTransferBytes, maxBytesPerSecond, unknownCommands }: WireFtpConstraints): FtpConstraints {
+  const fault = paths.map(parsePolicyPath).find(({ ok }) => !ok);
+  if (fault?.ok === false) throw malformed(`an ftp path ${fault.fault}`);
+  return {
+    readOnly,
+    noDelete,
+    paths: paths.length === 0 ? null : paths,
+    users: users.length === 0 ? null : users,
+    maxTransferBytes: maxTransferBytes === 0n ? null : Number(maxTransferBytes),
+    maxBytesPerSecond: maxBytesPerSecond === 0n ? null : Number(maxBytesPerSecond),
+    unknownCommands: knownUnknownCommandRule(unknownCommands),
   };
 }
 
@@ -226,16 +251,33 @@ function servicePortId(namespace: string, name: string, portName: string): Servi
   return `${namespace}/${name}:${portName}` as ServicePortId;
 }
 
-function knownProtocol(text: string): Protocol {
-  const protocol = protocols.find((known) => known === text);
-  if (protocol === undefined) throw malformed(`${JSON.stringify(text.slice(0, 64))} is not a protocol that this version knows`);
-  return protocol;
+function ftpOptions({ dataMode, tls }: WireFtpOptions): FtpOptions {
+  return { dataMode: oneOf(ftpDataModes, dataMode, 'a data mode'), tls: tls === undefined ? null : ftpTls(tls) };
 }
 
-function knownDataMode(text: string): FtpDataMode {
-  const dataMode = ftpDataModes.find((known) => known === text);
-  if (dataMode === undefined) throw malformed(`${JSON.stringify(text.slice(0, 64))} is not a data mode that this version knows`);
-  return dataMode;
+function ftpTls({ mode, handshake, serverName, caCertificates }: WireFtpTls): FtpTls {
+  if (oneOf(ftpsModes, mode, 'a mode of FTPS') === 'PassThrough') return { mode: 'PassThrough' };
+  return { mode: 'Originate', handshake: oneOf(ftpsHandshakes, handshake, 'a handshake of FTPS'), serverName: serverName || null, caCertificates: caCertificates || null };
+}
+
+function wireTls(tls: FtpTls): MessageInitShape<typeof FtpTlsSchema> {
+  return tls.mode === 'PassThrough' ? tls : { mode: tls.mode, handshake: tls.handshake, serverName: tls.serverName ?? '', caCertificates: tls.caCertificates ?? '' };
+}
+
+function knownProtocol(text: string): ServedProtocol {
+  return oneOf(servedProtocols, text, 'a protocol');
+}
+
+function oneOf<Value extends string>(values: readonly Value[], text: string, what: string): Value {
+  const value = values.find((known) => known === text);
+  if (value === undefined) throw malformed(`${JSON.stringify(text.slice(0, 64))} is not ${what} that this version knows`);
+  return value;
+}
+
+function knownUnknownCommandRule(text: string): UnknownCommandRule {
+  const rule = unknownCommandRules.find((known) => known === text);
+  if (rule === undefined) throw malformed(`${JSON.stringify(text.slice(0, 64))} is no rule for unknown ftp commands that this version knows`);
+  return rule;
 }
 
 function required<Value>(value: Value | undefined, field: string): Value {

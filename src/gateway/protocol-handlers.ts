@@ -1,7 +1,7 @@
-import type { Protocol } from '../core/objects/index.ts';
+import type { ServedProtocol } from '../core/plan/plan.ts';
 import { handleConnect } from './connect-handler.ts';
 import { handleFtp } from './ftp-handler.ts';
 import type { ProtocolHandler } from './protocol.ts';
 import { handleStream } from './stream-handler.ts';
 
-export const protocolHandlers: Readonly<Record<Protocol, ProtocolHandler>> = { FTP: handleFtp, HTTPConnect: handleConnect, TCP: handleStream };
+export const protocolHandlers: Readonly<Record<ServedProtocol, ProtocolHandler>> = { FTP: handleFtp, HTTPConnect: handleConnect, TCP: handleStream };

@@ -15,8 +15,9 @@ import {
 } from '../../src/api/table-codec.ts';
 import type { AgentUpstream } from '../../src/core/plan/agent-view.ts';
 import { SallyportError } from '../../src/core/errors.ts';
-import { ftpDataModes, protocols } from '../../src/core/objects/index.ts';
-import type { Endpoint, Grant, PlannedGateway, PortRange, ServicePort, ServicePortId, Target } from '../../src/core/plan/plan.ts';
+import { ftpDataModes, ftpsHandshakes } from '../../src/core/objects/index.ts';
+import { unknownCommandRules, type FtpConstraints } from '../../src/core/ftp/rules.ts';
+import { servedProtocols, type Endpoint, type Grant, type PlannedGateway, type PortRange, type ServicePort, type ServicePortId, type Target } from '../../src/core/plan/plan.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
 import { SecretSchema } from '../../src/proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
 import { AgentUpstreamSchema, GatewaySettingsSchema, ServicePortSchema } from '../../src/proto/sallyport/v1alpha1/table_pb.ts';
@@ -27,7 +28,8 @@ const runs = { numRuns: 200 };
 
 const anyEndpoint: fc.Arbitrary<Endpoint> = fc.record({ address: anyAddress, port: anyPort }, plain);
 const anyPortRange: fc.Arbitrary<PortRange> = fc.tuple(anyPort, anyPort).map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }));
-const anyProtocol = fc.constantFrom(...protocols);
+const anyFtpTls = fc.oneof(fc.constant({ mode: 'PassThrough' as const }), fc.record({ mode: fc.constant('Originate' as const), handshake: fc.constantFrom(...ftpsHandshakes), serverName: fc.option(anyHostName), caCertificates: fc.option(fc.constant('-----BEGIN CERTIFICATE-----')) }, plain));
+const anyProtocol = fc.constantFrom(...servedProtocols);
 const anyName = fc.record({ service: fc.record({ namespace: anyDnsLabel, name: anyDnsName }, plain), portName: anyDnsLabel }, plain).map(({ service, portName }) => ({
   id: `${service.namespace}/${service.name}:${portName}` as ServicePortId,
   service,
@@ -45,14 +47,24 @@ const anySnatAndBinding: fc.Arbitrary<Pick<Grant, 'snat' | 'binding'>> = fc.oneo
     .filter(([, ipv4, ipv6]) => ipv4 !== undefined || ipv6 !== undefined)
     .map(([binding, ipv4, ipv6]) => ({ binding, snat: { ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }) } })),
 );
+const anyFtpConstraints: fc.Arbitrary<FtpConstraints> = fc.record({
+  readOnly: fc.boolean(),
+  noDelete: fc.boolean(),
+  paths: fc.option(fc.array(anyDnsName.map((name) => `/${name}`), { minLength: 1, maxLength: 3 })),
+  users: fc.option(fc.array(anyDnsName, { minLength: 1, maxLength: 3 })),
+  maxTransferBytes: fc.option(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })),
+  maxBytesPerSecond: fc.option(fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })),
+  unknownCommands: fc.constantFrom(...unknownCommandRules),
+}, plain);
 const anyGrant: fc.Arbitrary<Grant> = fc
   .tuple(
     fc.record({ namespace: anyDnsLabel, serviceAccount: anyDnsName }, { requiredKeys: ['namespace'], ...plain }),
     fc.array(anyKey, { maxLength: 3 }),
     anySnatAndBinding,
     fc.option(fc.array(fc.tuple(anyHostName, anyPort).map(([host, port]) => `${host}:${port}`), { maxLength: 3 })), // an empty list allows nothing, null anything
+    fc.option(fc.array(anyFtpConstraints, { maxLength: 3 })),
   )
-  .map(([subject, policies, snatAndBinding, connectAuthorities]) => ({ subject, policies, ...snatAndBinding, connectAuthorities }));
+  .map(([subject, policies, snatAndBinding, connectAuthorities, ftp]) => ({ subject, policies, ...snatAndBinding, connectAuthorities, ftp }));
 
 const anyServicePort: fc.Arbitrary<ServicePort> = fc
   .tuple(
@@ -69,7 +81,7 @@ const anyServicePort: fc.Arbitrary<ServicePort> = fc
         targets: fc.array(anyTarget, { maxLength: 3 }),
         serverIdentities: fc.array(anySpiffeId, { maxLength: 3 }),
         agentListen: anyEndpoint,
-        ftp: fc.option(fc.record({ dataMode: fc.constantFrom(...ftpDataModes) }, plain)),
+        ftp: fc.option(fc.record({ dataMode: fc.constantFrom(...ftpDataModes), tls: fc.option(anyFtpTls) }, plain)),
         grants: fc.array(anyGrant, { maxLength: 5 }),
       },
       plain,
@@ -176,6 +188,8 @@ describe('table codec', () => {
       ['port 0', servicePort({ port: 0 })],
       ['port 65536', servicePort({ port: 65_536 })],
       ['a protocol of a later version', servicePort({ protocol: 'QUIC' })],
+      ['a mode of FTPS of a later version', servicePort({ protocol: 'FTP', ftp: { dataMode: 'Passive', tls: { mode: 'Intercept' } } })],
+      ['a handshake of FTPS of a later version', servicePort({ protocol: 'FTP', ftp: { dataMode: 'Passive', tls: { mode: 'Originate', handshake: 'Quick' } } })],
       ['an FTP data mode of a later version', servicePort({ protocol: 'FTP', ftp: { dataMode: 'Extended' } })],
       ['no place at the agent', servicePort({ agentListen: undefined! })],
       ['a listener that is no address', servicePort({ listen: { address: 'gateway', port: 1 } })],

@@ -4,8 +4,8 @@ import net from 'node:net';
 import tls from 'node:tls';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
-import type { FtpDataMode, Protocol } from '../../src/core/objects/index.ts';
-import type { Endpoint, Grant, Revision, ServicePort, ServicePortId } from '../../src/core/plan/plan.ts';
+import type { FtpDataMode } from '../../src/core/objects/index.ts';
+import type { Endpoint, FtpTls, Grant, Revision, ServedProtocol, ServicePort, ServicePortId } from '../../src/core/plan/plan.ts';
 import type { SpiffeId, TrustDomain } from '../../src/core/spiffe-id.ts';
 import { createDataPlane, type DataPlane, type DataPlaneOptions } from '../../src/gateway/data-plane.ts';
 import { protocolHandlers } from '../../src/gateway/protocol-handlers.ts';
@@ -24,21 +24,22 @@ export const nettools = spiffeIdOf('sm-apigw-a', 'nettools');
 /** A grant to a whole namespace, from `address` with all its ports. */
 export function grantTo(namespace: string, address: string, more: Partial<Grant> = {}): Grant {
   const snat = { ipv4: { address: address as IpAddress, ports: { first: 1024, last: 65535 } } };
-  return { subject: { namespace }, policies: [`${namespace}/egress`], snat, binding: `${namespace}/binding`, connectAuthorities: null, ...more };
+  return { subject: { namespace }, policies: [`${namespace}/egress`], snat, binding: `${namespace}/binding`, connectAuthorities: null, ftp: null, ...more };
 }
 
 export interface ServiceShape {
   readonly name?: string;
-  readonly protocol?: Protocol;
+  readonly protocol?: ServedProtocol;
   readonly targetPort: number;
   readonly grants: readonly Grant[];
   readonly listenPort?: number;
   /** FTP. */
   readonly dataMode?: FtpDataMode;
+  readonly ftps?: FtpTls | null;
 }
 
 /** A service port of namespace `egress`, with one target on loopback. */
-export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, grants, listenPort, dataMode = 'Passive' }: ServiceShape): ServicePort {
+export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, grants, listenPort, dataMode = 'Passive', ftps = null }: ServiceShape): ServicePort {
   const host = `${name}.egress.svc.cluster.local`;
   return {
     id: `egress/${name}:main` as ServicePortId,
@@ -54,7 +55,7 @@ export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, gr
     targets: [{ kind: 'address', address: loopback, port: targetPort }],
     serverIdentities: [],
     agentListen: { address: loopback, port: 3128 },
-    ftp: protocol === 'FTP' ? { dataMode } : null,
+    ftp: protocol === 'FTP' ? { dataMode, tls: ftps } : null,
     grants,
   };
 }

@@ -1,13 +1,20 @@
+import { X509Certificate } from 'node:crypto';
 import * as z from 'zod';
+import { certificatesOfPem } from '../x509/pem.ts';
 import { apiVersion, dnsLabel, dnsSubdomain, exactlyOneOf, hostName, ipAddress, namespacedMetadata, portNumber, spiffeId } from './common.ts';
 
 /** What the gateway understands of the traffic. Protocols that a gateway class cannot serve are refused at compile time. */
-export const protocols = ['TCP', 'HTTPConnect', 'FTP'] as const;
+export const protocols = ['TCP', 'HTTPConnect', 'FTP', 'FTPS'] as const;
 export type Protocol = (typeof protocols)[number];
 
 /** Who opens the data connections between gateway and FTP server (RFC 959 section 3.2): the gateway, or the server. */
 export const ftpDataModes = ['Passive', 'Active'] as const;
 export type FtpDataMode = (typeof ftpDataModes)[number];
+
+/** Who speaks TLS with an FTPS server (RFC 4217), and from when on. */
+export const ftpsModes = ['Originate', 'PassThrough'] as const;
+export const ftpsHandshakes = ['Explicit', 'Implicit'] as const;
+export type FtpsHandshake = (typeof ftpsHandshakes)[number];
 
 /** The name of a port that has none: `tcp-8000`. */
 export function defaultPortName(protocol: string, port: number): string {
@@ -17,6 +24,43 @@ export function defaultPortName(protocol: string, port: number): string {
 const ftpOptions = z.strictObject({
   dataMode: z.enum(ftpDataModes).default('Passive').meta({ description: 'Who opens data connections: the gateway (Passive), or the server, to the SNAT address that the control connection came from (Active)' }),
 });
+
+/** Ports of one pass-through FTPS service: each is a listener at every agent that may use it. */
+const dataPortsMax = 128;
+
+const tlsOptions = z
+  .strictObject({
+    mode: z.enum(ftpsModes).default('Originate').meta({ description: 'Who speaks TLS with the server: the gateway, for workloads that speak plain FTP (Originate), or the workload itself, through agent and gateway (PassThrough)' }),
+    handshake: z.enum(ftpsHandshakes).default('Explicit').meta({ description: 'AUTH TLS on a plain connection (Explicit), or TLS from the first byte, as on port 990 (Implicit)' }),
+    serverName: z.union([ipAddress, hostName]).optional().meta({ description: "Originate: the name in the server's certificate; default: the host or address that is connected to" }),
+    caCertificates: z
+      .string()
+      .max(262_144)
+      .refine((text) => isCertificates(text), 'must be certificates in PEM, as "-----BEGIN CERTIFICATE-----" begins them')
+      .optional()
+      .meta({ description: "Originate: whom to trust with the server's certificate, in PEM; default: the well-known authorities" }),
+    dataPorts: z
+      .strictObject({ first: portNumber, last: portNumber })
+      .refine(({ first, last }) => first <= last && last - first < dataPortsMax, `must not end before it begins, nor hold more than ${dataPortsMax} ports`)
+      .optional()
+      .meta({ description: 'PassThrough: the passive ports of the server, since nobody on the way can read which one it names; workloads find them at the agent under the same numbers' }),
+  })
+  .superRefine(({ mode, serverName, caCertificates, dataPorts }, context) => {
+    const refuse = (path: string, message: string, fault: string): void => context.addIssue({ code: 'custom', path: [path], message, params: { fault } });
+    if (mode === 'PassThrough' && dataPorts === undefined) refuse('dataPorts', 'must name the passive ports of the server, since nobody on the way can read which one it names', 'field-required');
+    if (mode === 'Originate' && dataPorts !== undefined) refuse('dataPorts', 'goes with mode PassThrough', 'fields-exclusive');
+    for (const [path, value] of Object.entries({ serverName, caCertificates })) if (mode === 'PassThrough' && value !== undefined) refuse(path, 'goes with mode Originate', 'fields-exclusive');
+  });
+
+function isCertificates(text: string): boolean {
+  const certificates = certificatesOfPem(text);
+  try {
+    for (const certificate of certificates) new X509Certificate(certificate);
+  } catch {
+    return false;
+  }
+  return certificates.length > 0;
+}
 
 const writtenPort = z.strictObject({
   name: dnsLabel.optional().meta({ description: 'Default: the protocol and port, as in tcp-8000' }),
@@ -30,7 +74,8 @@ const writtenPort = z.strictObject({
     })
     .optional()
     .meta({ description: 'A listener of its own at the gateway, for clients that send no SNI' }),
-  ftp: ftpOptions.optional().meta({ description: 'Protocol FTP: how the gateway speaks it with the service' }),
+  tls: tlsOptions.optional().meta({ description: 'Protocol FTPS: how the connections to the service are secured; default: by the gateway, with AUTH TLS' }),
+  ftp: ftpOptions.optional().meta({ description: 'Protocols FTP and FTPS: how the gateway speaks it with the service' }),
 });
 
 /** A port as the program sees it: always with a name. */
@@ -42,8 +87,20 @@ const servicePort = z.codec(writtenPort.superRefine(optionsFit), z.custom<Extern
 });
 
 /** Options of a protocol that the port does not speak would have no effect. */
-function optionsFit({ protocol, ftp }: z.output<typeof writtenPort>, context: z.RefinementCtx): void {
-  if (ftp !== undefined && protocol !== 'FTP') context.addIssue({ code: 'custom', path: ['ftp'], message: `it goes with protocol FTP, not ${protocol}`, params: { fault: 'fields-exclusive' } });
+function optionsFit({ protocol, ftp, tls }: z.output<typeof writtenPort>, context: z.RefinementCtx): void {
+  const refuse = (path: string, fitting: string): void => context.addIssue({ code: 'custom', path: [path], message: `it goes with protocol ${fitting}, not ${protocol}`, params: { fault: 'fields-exclusive' } });
+  if (ftp !== undefined && protocol !== 'FTP' && protocol !== 'FTPS') refuse('ftp', 'FTP or FTPS');
+  if (tls !== undefined && protocol !== 'FTPS') refuse('tls', 'FTPS');
+}
+
+/** The name of the port that stands for a data port of a pass-through FTPS service. */
+export const dataPortName = (control: string, dataPort: number): string => `${control}-${dataPort}`;
+
+/** As far as they are numbers in order: the rest is told of where they stand. */
+function dataPortsOf(tls: unknown): readonly number[] {
+  const { first, last } = ((tls as { readonly dataPorts?: { readonly first?: unknown; readonly last?: unknown } } | undefined)?.dataPorts ?? {});
+  if (typeof first !== 'number' || typeof last !== 'number' || !(last - first < dataPortsMax)) return [];
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => first + index);
 }
 
 /**
@@ -61,14 +118,18 @@ export function portsDiffer<T extends z.ZodArray>(ports: T, numberFields: readon
         const number = port[field];
         if (typeof number !== 'number') continue;
         const name = typeof port['name'] === 'string' ? port['name'] : defaultPortName(String(protocol), number);
-        const refuse = (path: string, what: string, first: number, fault: string) =>
-          context.addIssue({ code: 'custom', path: [index, path], message: `${what} is already taken by entry ${first + 1} of the list`, params: { fault } });
-        const sameNumber = numbers.get(number);
-        const sameName = names.get(name);
-        if (sameNumber !== undefined) refuse(field, `port ${number}`, sameNumber, 'port-duplicate');
-        else if (sameName !== undefined) refuse('name', `port name "${name}"`, sameName, 'port-name-duplicate');
-        numbers.set(number, sameNumber ?? index);
-        names.set(name, sameName ?? index);
+        const refuse = (path: readonly string[], what: string, first: number, fault: string) =>
+          context.addIssue({ code: 'custom', path: [index, ...path], message: `${what} is already taken by entry ${first + 1} of the list`, params: { fault } });
+        const claim = (claimed: number, as: string, numberPath: readonly string[], namePath: readonly string[]): void => {
+          const sameNumber = numbers.get(claimed);
+          const sameName = names.get(as);
+          if (sameNumber !== undefined) refuse(numberPath, `port ${claimed}`, sameNumber, 'port-duplicate');
+          else if (sameName !== undefined) refuse(namePath, `port name "${as}"`, sameName, 'port-name-duplicate');
+          numbers.set(claimed, sameNumber ?? index);
+          names.set(as, sameName ?? index);
+        };
+        claim(number, name, [field], ['name']);
+        for (const dataPort of dataPortsOf(port['tls'])) claim(dataPort, dataPortName(name, dataPort), ['tls', 'dataPorts'], ['tls', 'dataPorts']);
       }
     },
     { when: ({ value }) => Array.isArray(value) },

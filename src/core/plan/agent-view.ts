@@ -1,14 +1,13 @@
 /** What an agent is told: the service ports that its identity may use, and how to reach them. Nothing of anybody else. */
 import { decide } from './decide.ts';
-import type { Protocol } from '../objects/index.ts';
-import type { Endpoint, Plan, PlannedGateway, ServicePort, ServicePortId } from './plan.ts';
+import type { Endpoint, Plan, PlannedGateway, ServedProtocol, ServicePort, ServicePortId } from './plan.ts';
 import { workloadOf, type SpiffeId } from '../spiffe-id.ts';
 
 export interface AgentUpstream {
   readonly id: ServicePortId;
   readonly service: { readonly namespace: string; readonly name: string };
   readonly portName: string;
-  readonly protocol: Protocol;
+  readonly protocol: ServedProtocol;
   /** Where the agent offers it to its workload. */
   readonly listen: Endpoint;
   /** Tried in turn. */

@@ -1,9 +1,9 @@
 /** What gateways of a class cannot do. Whatever a class cannot do as exactly as the plan says it, another gateway serves, or nobody. */
-import type { GatewayClass, Protocol } from '../objects/index.ts';
-import type { Grant, PlannedGateway } from './plan.ts';
+import type { GatewayClass } from '../objects/index.ts';
+import type { Grant, PlannedGateway, ServedProtocol } from './plan.ts';
 
 interface Served {
-  readonly protocol: Protocol;
+  readonly protocol: ServedProtocol;
   readonly grants: readonly Grant[];
 }
 

@@ -2,8 +2,9 @@
  * The plan: desired state compiled. Immutable, deterministic, the same for the same input in any order. Everything that
  * enforces is rendered from it, and every word about a decision comes from `decide` and `explain`.
  */
+import type { FtpConstraints } from '../ftp/rules.ts';
 import type { IpAddress } from '../ip-address.ts';
-import type { FtpDataMode, GatewayClass, Protocol } from '../objects/index.ts';
+import type { FtpDataMode, FtpsHandshake, GatewayClass, Protocol } from '../objects/index.ts';
 import type { SpiffeId, TrustDomain } from '../spiffe-id.ts';
 
 /** SHA-256 of the plan's content, in hexadecimal. */
@@ -49,6 +50,8 @@ export interface Grant {
   readonly binding: string | null;
   /** HTTPConnect: authority patterns (lower case, `host:port`, `*.domain:port`, `host:*`), or null for any. */
   readonly connectAuthorities: readonly string[] | null;
+  /** FTP and FTPS: what its policies allow within a session, an alternative each, sorted; one that allows it is enough. Null for anything. */
+  readonly ftp: readonly FtpConstraints[] | null;
 }
 
 export type Target = { readonly kind: 'address'; readonly address: IpAddress; readonly port: number } | { readonly kind: 'host'; readonly host: string; readonly port: number };
@@ -57,7 +60,25 @@ export type Target = { readonly kind: 'address'; readonly address: IpAddress; re
 export interface FtpOptions {
   /** Who opens data connections: the gateway (Passive), or the server (Active). */
   readonly dataMode: FtpDataMode;
+  /** Who secures the connections to the server (FTPS); null: nobody. */
+  readonly tls: FtpTls | null;
 }
+
+/** The gateway, towards the server; or the workload itself, whose `AUTH TLS` is passed on, and nothing can be read from then on. */
+export type FtpTls =
+  | {
+      readonly mode: 'Originate';
+      readonly handshake: FtpsHandshake;
+      /** In the server's certificate; null: the host or address that is connected to. */
+      readonly serverName: string | null;
+      /** PEM; null: the well-known authorities. */
+      readonly caCertificates: string | null;
+    }
+  | { readonly mode: 'PassThrough' };
+
+/** What a gateway does with the traffic: FTPS is FTP with options, or TCP where nobody on the way can read a byte of it. */
+export const servedProtocols = ['TCP', 'HTTPConnect', 'FTP'] as const satisfies readonly Protocol[];
+export type ServedProtocol = (typeof servedProtocols)[number];
 
 /** One port of one external service, with everything that a gateway needs to serve it. The unit of distribution. */
 export interface ServicePort {
@@ -66,7 +87,7 @@ export interface ServicePort {
   readonly portName: string;
   /** The port that workloads use. */
   readonly port: number;
-  readonly protocol: Protocol;
+  readonly protocol: ServedProtocol;
   /** Name of the EgressGateway that serves it; empty where there is none, and then everyone is refused. */
   readonly gateway: string;
   /** Name of the EgressGateway that workloads connect to: `gateway`, or the one that hands its connections over to `gateway`, TLS untouched. */

@@ -8,9 +8,9 @@ import { keyOf, type DesiredState } from '../desired-state.ts';
 import { ownerOf } from '../snat/holder.ts';
 import { familyOf, type IpFamily } from '../ip-address.ts';
 import { dnsLabel, dnsSubdomain } from '../objects/common.ts';
-import { apiVersion, type Kind, type Protocol } from '../objects/index.ts';
+import { apiVersion, type Kind } from '../objects/index.ts';
 import { byText } from '../order.ts';
-import type { Plan, ServicePort, ServicePortId } from './plan.ts';
+import type { Plan, ServedProtocol, ServicePort, ServicePortId } from './plan.ts';
 import { proposeService } from './service-proposal.ts';
 import type { WorkloadName } from '../spiffe-id.ts';
 import { servicePortId } from './targets.ts';
@@ -36,7 +36,7 @@ interface Destination {
   readonly namespace: string;
   readonly name: string;
   readonly portName: string;
-  readonly protocol: Protocol;
+  readonly protocol: ServedProtocol;
   /** Of its addresses; empty where only names are known. */
   readonly families: ReadonlySet<IpFamily>;
 }

@@ -6,10 +6,10 @@ import { inabilityOf, servingGateway } from './gateway-class.ts';
 import type { GatewayChoice } from './gateways.ts';
 import { grantsOf, groundsOfGrant } from './grants.ts';
 import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
-import type { ExternalService } from '../objects/index.ts';
+import { dataPortName, type ExternalService, type ExternalServicePort } from '../objects/index.ts';
 import { boundedList, sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
-import type { Endpoint, Grant, PlannedGateway, ServicePort, SnatSource, Target } from './plan.ts';
+import type { Endpoint, FtpOptions, Grant, PlannedGateway, ServedProtocol, ServicePort, SnatSource, Target } from './plan.ts';
 import type { ResolvedPolicy } from './policies.ts';
 import { trustDomainOf, type TrustDomain } from '../spiffe-id.ts';
 import { servicePortId } from './targets.ts';
@@ -51,14 +51,15 @@ export function compileService(service: ExternalService, context: ServiceContext
   const servicePorts = service.spec.ports.map((port): ServicePort => {
     const id = servicePortId(serviceKey, port.name);
     const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
-    const grants = grantsOf({ id, protocol: port.protocol }, naming, (namespace) => audience?.bindings.get(namespace));
-    const serving = entrance === null ? null : servingGateway(entrance, context.handOver, { protocol: port.protocol, grants });
+    const protocol = servedProtocol(port);
+    const grants = grantsOf({ id, protocol }, naming, (namespace) => audience?.bindings.get(namespace));
+    const serving = entrance === null ? null : servingGateway(entrance, context.handOver, { protocol, grants });
     return {
       id,
       service: { namespace: service.metadata.namespace, name: service.metadata.name },
       portName: port.name,
       port: port.port,
-      protocol: port.protocol,
+      protocol,
       gateway: serving?.name ?? '',
       entrance: serving === null ? '' : entrance!.name,
       hosts,
@@ -67,12 +68,47 @@ export function compileService(service: ExternalService, context: ServiceContext
       targets: targetsOf(service, port.targetPort ?? port.port),
       serverIdentities: service.spec.subjectAltNames ?? (serving === null ? [] : [serving.identity]),
       agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: port.port },
-      ftp: port.protocol === 'FTP' ? { dataMode: port.ftp?.dataMode ?? 'Passive' } : null,
+      ftp: protocol === 'FTP' ? ftpOptionsOf(port) : null,
       grants,
     };
   });
   faults.push(...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts, audience));
-  return { servicePorts, faults, warnings: servedWarnings(service, context, servicePorts) };
+  return { servicePorts: [...servicePorts, ...service.spec.ports.flatMap((port, index) => dataPortsOf(service, port, servicePorts[index]!))], faults, warnings: servedWarnings(service, context, servicePorts) };
+}
+
+/** Where the workload speaks TLS with the server from the first byte, there is no FTP to be seen. */
+function servedProtocol({ protocol, tls }: ExternalServicePort): ServedProtocol {
+  if (protocol !== 'FTPS') return protocol;
+  return tls?.mode === 'PassThrough' && tls.handshake === 'Implicit' ? 'TCP' : 'FTP';
+}
+
+function ftpOptionsOf({ protocol, ftp, tls }: ExternalServicePort): FtpOptions {
+  const dataMode = ftp?.dataMode ?? 'Passive';
+  if (protocol !== 'FTPS') return { dataMode, tls: null };
+  if (tls?.mode === 'PassThrough') return { dataMode, tls: { mode: 'PassThrough' } };
+  return { dataMode, tls: { mode: 'Originate', handshake: tls?.handshake ?? 'Explicit', serverName: tls?.serverName ?? null, caCertificates: tls?.caCertificates ?? null } };
+}
+
+/** The data connections of a session that nobody on the way can read come to ports of their own, for whoever may use its control connection. */
+function dataPortsOf(service: ExternalService, { name, tls }: ExternalServicePort, control: ServicePort): ServicePort[] {
+  if (tls?.dataPorts === undefined) return [];
+  const { first, last } = tls.dataPorts;
+  return Array.from({ length: last - first + 1 }, (_, index): ServicePort => {
+    const port = first + index;
+    const portName = dataPortName(name, port);
+    return {
+      ...control,
+      id: servicePortId(keyOf(service.metadata), portName),
+      portName,
+      port,
+      protocol: 'TCP',
+      serverNames: serverNamesOf(control.hosts, port, false),
+      listen: null,
+      targets: targetsOf(service, port),
+      agentListen: { ...control.agentListen, port },
+      ftp: null,
+    };
+  });
 }
 
 /** NAME.NAMESPACE.svc.CLUSTER-DOMAIN and its short forms, then what the service adds. A short form without the namespace would mean another service in each namespace; a name with a dot could be read as name and namespace. */

@@ -53,13 +53,13 @@ describe('a compiled service port', () => {
       serverIdentities: ['spiffe://cluster.local/ns/sallyport-system/sa/gw'],
       agentListen: { address: '127.0.0.1', port: 443 },
       ftp: null,
-      grants: [{ subject: { namespace: 'shop' }, policies: ['shop/p'], snat: { ipv4: { address: '10.0.0.0', ports: { first: 1024, last: 65535 } } }, binding: 'shop/b', connectAuthorities: null }],
+      grants: [{ subject: { namespace: 'shop' }, policies: ['shop/p'], snat: { ipv4: { address: '10.0.0.0', ports: { first: 1024, last: 65535 } } }, binding: 'shop/b', connectAuthorities: null, ftp: null }],
     });
   });
 
   it('opens FTP data connections itself, unless told that the server does', () => {
     const plan = planOf(gw, externalService('shop/bank', { ports: [{ name: 'a', port: 21, protocol: 'FTP' }, { name: 'b', port: 2121, protocol: 'FTP', ftp: { dataMode: 'Active' } }] }));
-    assert.deepEqual([portOf(plan, 'shop/bank:a').ftp, portOf(plan, 'shop/bank:b').ftp], [{ dataMode: 'Passive' }, { dataMode: 'Active' }]);
+    assert.deepEqual([portOf(plan, 'shop/bank:a').ftp, portOf(plan, 'shop/bank:b').ftp], [{ dataMode: 'Passive', tls: null }, { dataMode: 'Active', tls: null }]);
   });
 
   it('has plain host names only where the service has one port', () => {
@@ -188,6 +188,31 @@ describe('grants', () => {
   });
 });
 
+describe('the ftp rules of a grant', () => {
+  const partner = externalService('shop/partner', { ports: [{ name: 'ftp', port: 21, protocol: 'FTP' }, { name: 'secure', port: 990, protocol: 'FTPS' }, { name: 'web', port: 443 }] });
+  const limited = (name: string, ftp: NonNullable<NonNullable<Parameters<typeof policy>[1]['constraints']>['ftp']>) => policy(`shop/${name}`, { subjects: [{ namespace: 'shop' }], to: [{ service: 'partner' }], constraints: { ftp } });
+  const rulesOf = (port: string, ...objects: DesiredObject[]) => portOf(planOf(gw, partner, ...objects), `shop/partner:${port}`).grants[0]!.ftp;
+  const free = { readOnly: false, noDelete: false, paths: null, users: null, maxTransferBytes: null, maxBytesPerSecond: null, unknownCommands: 'Refuse' };
+
+  it('are an alternative of each policy, each once, whatever their order', () => {
+    const all = [limited('a', { readOnly: true }), limited('b', { paths: ['/out', '/in', '/out'], users: ['u'] }), limited('c', { readOnly: true })];
+    const expected = [{ ...free, paths: ['/in', '/out'], users: ['u'] }, { ...free, readOnly: true }];
+    assert.deepEqual(rulesOf('ftp', ...all), expected);
+    assert.deepEqual(rulesOf('ftp', ...all.toReversed()), expected);
+    assert.deepEqual(rulesOf('secure', ...all), expected);
+  });
+
+  it('are none as soon as one policy has none, and where no FTP is spoken', () => {
+    assert.equal(rulesOf('ftp', limited('a', { readOnly: true }), opens('shop', 'partner')), null);
+    assert.equal(rulesOf('web', limited('a', { readOnly: true })), null);
+  });
+
+  it('say Refuse of unknown commands unless a policy says Pass', () => {
+    assert.deepEqual(rulesOf('ftp', limited('a', {})), [free]);
+    assert.deepEqual(rulesOf('ftp', limited('a', { unknownCommands: 'Pass', noDelete: true, maxTransferBytes: 5, maxBytesPerSecond: 6 })), [{ ...free, unknownCommands: 'Pass', noDelete: true, maxTransferBytes: 5, maxBytesPerSecond: 6 }]);
+  });
+});
+
 describe('compilation faults', () => {
   const bank = externalService('shop/bank');
   const sa = (name: string, serviceAccount: string, more: Partial<Parameters<typeof binding>[1]> = {}) => binding(name, { subject: { namespace: 'shop', serviceAccount }, pool: 'eu', ...more });
@@ -198,6 +223,8 @@ describe('compilation faults', () => {
     { name: 'a policy for an unknown port', objects: [gw, bank, policy('shop/p', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank', ports: [443, 444, 'ftp'] }] })], faults: ['policy-port-unknown EgressPolicy shop/p spec.to.0.ports.1', 'policy-port-unknown EgressPolicy shop/p spec.to.0.ports.2'], hints: /tcp-443 \(443\)/ },
     { name: 'a binding for an unknown service or port', objects: [gw, eu, bank, binding('shop/b', { subject: { namespace: 'shop' }, pool: 'eu', targets: [{ service: 'nope' }, { service: 'bank', ports: [1] }] })], faults: ['binding-port-unknown SnatBinding shop/b spec.targets.1.ports.0', 'binding-service-unknown SnatBinding shop/b spec.targets.0.service'] },
     { name: 'a constraint that constrains nothing', objects: [gw, bank, policy('shop/p', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }], constraints: { connectAuthorities: ['a.example:443'] } })], faults: ['policy-constraint-misplaced EgressPolicy shop/p spec.constraints.connectAuthorities'] },
+    { name: 'ftp rules where no FTP is spoken', objects: [gw, bank, policy('shop/p', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }], constraints: { ftp: { readOnly: true } } })], faults: ['policy-constraint-misplaced EgressPolicy shop/p spec.constraints.ftp'], says: /"ftp" constrains FTP or FTPS/, hints: /whose protocol is FTP or FTPS/ },
+    { name: 'ftp rules for what no gateway can read', objects: [gw, externalService('shop/bank', { ports: [{ name: 'own', port: 21, protocol: 'FTPS', tls: { mode: 'PassThrough', dataPorts: { first: 30100, last: 30101 } } }] }), policy('shop/p', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }], constraints: { ftp: { readOnly: true } } })], faults: ['policy-constraint-unenforceable EgressPolicy shop/p spec.constraints.ftp'], says: /shop\/bank:own/, hints: /Originate/ },
     { name: 'an unknown gateway', objects: [gw, externalService('shop/bank', { gateway: 'gv' })], faults: ['gateway-unknown ExternalService shop/bank spec.gateway'], hints: /gw/ },
     { name: 'a choice of gateways', objects: [gw, gateway('hw'), bank], faults: ['gateway-ambiguous ExternalService shop/bank spec'], hints: /gw, hw/ },
     { name: 'two gateways of one identity', objects: [gw, gateway('hw', { identity: 'spiffe://cluster.local/ns/sallyport-system/sa/gw' })], faults: ['gateway-identity-conflict EgressGateway /hw spec.identity'] },

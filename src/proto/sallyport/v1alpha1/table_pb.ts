@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sallyport/v1alpha1/table.proto.
  */
 export const file_sallyport_v1alpha1_table: GenFile = /*@__PURE__*/
-  fileDesc("Ch5zYWxseXBvcnQvdjFhbHBoYTEvdGFibGUucHJvdG8SEnNhbGx5cG9ydC52MWFscGhhMSIpCghFbmRwb2ludBIPCgdhZGRyZXNzGAEgASgJEgwKBHBvcnQYAiABKA0iKAoJUG9ydFJhbmdlEg0KBWZpcnN0GAEgASgNEgwKBGxhc3QYAiABKA0iwQIKD0dhdGV3YXlTZXR0aW5ncxIMCgRuYW1lGAEgASgJEhQKDHRydXN0X2RvbWFpbhgCIAEoCRIQCghpZGVudGl0eRgDIAEoCRIsCgZsaXN0ZW4YBCADKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSOAoRZnRwX3Bhc3NpdmVfcG9ydHMYBSABKAsyHS5zYWxseXBvcnQudjFhbHBoYTEuUG9ydFJhbmdlEiAKGGNvbm5lY3Rpb25zX3Blcl9pZGVudGl0eRgGIAEoDRIcChRoYW5kc2hha2VfdGltZW91dF9tcxgHIAEoBBIaChJjb25uZWN0X3RpbWVvdXRfbXMYCCABKAQSFwoPaWRsZV90aW1lb3V0X21zGAkgASgEEhsKE2Z0cF9kYXRhX3RpbWVvdXRfbXMYCiABKAQiKAoOUmV2b2NhdGlvbkxpc3QSFgoOc2VyaWFsX251bWJlcnMYASADKAkiTAoLU25hdEFkZHJlc3MSDwoHYWRkcmVzcxgBIAEoCRIsCgVwb3J0cxgCIAEoCzIdLnNhbGx5cG9ydC52MWFscGhhMS5Qb3J0UmFuZ2Ui6gEKBUdyYW50EhEKCW5hbWVzcGFjZRgBIAEoCRIXCg9zZXJ2aWNlX2FjY291bnQYAiABKAkSEAoIcG9saWNpZXMYAyADKAkSLQoEaXB2NBgEIAEoCzIfLnNhbGx5cG9ydC52MWFscGhhMS5TbmF0QWRkcmVzcxItCgRpcHY2GAUgASgLMh8uc2FsbHlwb3J0LnYxYWxwaGExLlNuYXRBZGRyZXNzEg8KB2JpbmRpbmcYBiABKAkSFwoPY29ubmVjdF9saW1pdGVkGAcgASgIEhsKE2Nvbm5lY3RfYXV0aG9yaXRpZXMYCCADKAkiQgoGVGFyZ2V0EhEKB2FkZHJlc3MYASABKAlIABIOCgRob3N0GAIgASgJSAASDAoEcG9ydBgDIAEoDUIHCgVwbGFjZSKrAwoLU2VydmljZVBvcnQSEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSEQoJcG9ydF9uYW1lGAMgASgJEgwKBHBvcnQYBCABKA0SEAoIcHJvdG9jb2wYBSABKAkSDwoHZ2F0ZXdheRgGIAEoCRINCgVob3N0cxgHIAMoCRIUCgxzZXJ2ZXJfbmFtZXMYCCADKAkSLAoGbGlzdGVuGAkgASgLMhwuc2FsbHlwb3J0LnYxYWxwaGExLkVuZHBvaW50EisKB3RhcmdldHMYCiADKAsyGi5zYWxseXBvcnQudjFhbHBoYTEuVGFyZ2V0EhkKEXNlcnZlcl9pZGVudGl0aWVzGAsgAygJEjIKDGFnZW50X2xpc3RlbhgMIAEoCzIcLnNhbGx5cG9ydC52MWFscGhhMS5FbmRwb2ludBIpCgZncmFudHMYDSADKAsyGS5zYWxseXBvcnQudjFhbHBoYTEuR3JhbnQSEAoIZW50cmFuY2UYDiABKAkSKwoDZnRwGA8gASgLMh4uc2FsbHlwb3J0LnYxYWxwaGExLkZ0cE9wdGlvbnMiHwoKRnRwT3B0aW9ucxIRCglkYXRhX21vZGUYASABKAki4wEKDUFnZW50VXBzdHJlYW0SEQoJbmFtZXNwYWNlGAEgASgJEgwKBG5hbWUYAiABKAkSEQoJcG9ydF9uYW1lGAMgASgJEhAKCHByb3RvY29sGAQgASgJEiwKBmxpc3RlbhgFIAEoCzIcLnNhbGx5cG9ydC52MWFscGhhMS5FbmRwb2ludBIuCghnYXRld2F5cxgGIAMoCzIcLnNhbGx5cG9ydC52MWFscGhhMS5FbmRwb2ludBITCgtzZXJ2ZXJfbmFtZRgHIAEoCRIZChFzZXJ2ZXJfaWRlbnRpdGllcxgIIAMoCWIGcHJvdG8z");
+  fileDesc("Ch5zYWxseXBvcnQvdjFhbHBoYTEvdGFibGUucHJvdG8SEnNhbGx5cG9ydC52MWFscGhhMSIpCghFbmRwb2ludBIPCgdhZGRyZXNzGAEgASgJEgwKBHBvcnQYAiABKA0iKAoJUG9ydFJhbmdlEg0KBWZpcnN0GAEgASgNEgwKBGxhc3QYAiABKA0iwQIKD0dhdGV3YXlTZXR0aW5ncxIMCgRuYW1lGAEgASgJEhQKDHRydXN0X2RvbWFpbhgCIAEoCRIQCghpZGVudGl0eRgDIAEoCRIsCgZsaXN0ZW4YBCADKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSOAoRZnRwX3Bhc3NpdmVfcG9ydHMYBSABKAsyHS5zYWxseXBvcnQudjFhbHBoYTEuUG9ydFJhbmdlEiAKGGNvbm5lY3Rpb25zX3Blcl9pZGVudGl0eRgGIAEoDRIcChRoYW5kc2hha2VfdGltZW91dF9tcxgHIAEoBBIaChJjb25uZWN0X3RpbWVvdXRfbXMYCCABKAQSFwoPaWRsZV90aW1lb3V0X21zGAkgASgEEhsKE2Z0cF9kYXRhX3RpbWVvdXRfbXMYCiABKAQiKAoOUmV2b2NhdGlvbkxpc3QSFgoOc2VyaWFsX251bWJlcnMYASADKAkiTAoLU25hdEFkZHJlc3MSDwoHYWRkcmVzcxgBIAEoCRIsCgVwb3J0cxgCIAEoCzIdLnNhbGx5cG9ydC52MWFscGhhMS5Qb3J0UmFuZ2UisAIKBUdyYW50EhEKCW5hbWVzcGFjZRgBIAEoCRIXCg9zZXJ2aWNlX2FjY291bnQYAiABKAkSEAoIcG9saWNpZXMYAyADKAkSLQoEaXB2NBgEIAEoCzIfLnNhbGx5cG9ydC52MWFscGhhMS5TbmF0QWRkcmVzcxItCgRpcHY2GAUgASgLMh8uc2FsbHlwb3J0LnYxYWxwaGExLlNuYXRBZGRyZXNzEg8KB2JpbmRpbmcYBiABKAkSFwoPY29ubmVjdF9saW1pdGVkGAcgASgIEhsKE2Nvbm5lY3RfYXV0aG9yaXRpZXMYCCADKAkSEwoLZnRwX2xpbWl0ZWQYCSABKAgSLwoDZnRwGAogAygLMiIuc2FsbHlwb3J0LnYxYWxwaGExLkZ0cENvbnN0cmFpbnRzIqgBCg5GdHBDb25zdHJhaW50cxIRCglyZWFkX29ubHkYASABKAgSEQoJbm9fZGVsZXRlGAIgASgIEg0KBXBhdGhzGAMgAygJEg0KBXVzZXJzGAQgAygJEhoKEm1heF90cmFuc2Zlcl9ieXRlcxgFIAEoBBIcChRtYXhfYnl0ZXNfcGVyX3NlY29uZBgGIAEoBBIYChB1bmtub3duX2NvbW1hbmRzGAcgASgJIkIKBlRhcmdldBIRCgdhZGRyZXNzGAEgASgJSAASDgoEaG9zdBgCIAEoCUgAEgwKBHBvcnQYAyABKA1CBwoFcGxhY2UiqwMKC1NlcnZpY2VQb3J0EhEKCW5hbWVzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEhEKCXBvcnRfbmFtZRgDIAEoCRIMCgRwb3J0GAQgASgNEhAKCHByb3RvY29sGAUgASgJEg8KB2dhdGV3YXkYBiABKAkSDQoFaG9zdHMYByADKAkSFAoMc2VydmVyX25hbWVzGAggAygJEiwKBmxpc3RlbhgJIAEoCzIcLnNhbGx5cG9ydC52MWFscGhhMS5FbmRwb2ludBIrCgd0YXJnZXRzGAogAygLMhouc2FsbHlwb3J0LnYxYWxwaGExLlRhcmdldBIZChFzZXJ2ZXJfaWRlbnRpdGllcxgLIAMoCRIyCgxhZ2VudF9saXN0ZW4YDCABKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSKQoGZ3JhbnRzGA0gAygLMhkuc2FsbHlwb3J0LnYxYWxwaGExLkdyYW50EhAKCGVudHJhbmNlGA4gASgJEisKA2Z0cBgPIAEoCzIeLnNhbGx5cG9ydC52MWFscGhhMS5GdHBPcHRpb25zIkgKCkZ0cE9wdGlvbnMSEQoJZGF0YV9tb2RlGAEgASgJEicKA3RscxgCIAEoCzIaLnNhbGx5cG9ydC52MWFscGhhMS5GdHBUbHMiVwoGRnRwVGxzEgwKBG1vZGUYASABKAkSEQoJaGFuZHNoYWtlGAIgASgJEhMKC3NlcnZlcl9uYW1lGAMgASgJEhcKD2NhX2NlcnRpZmljYXRlcxgEIAEoCSLjAQoNQWdlbnRVcHN0cmVhbRIRCgluYW1lc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCRIRCglwb3J0X25hbWUYAyABKAkSEAoIcHJvdG9jb2wYBCABKAkSLAoGbGlzdGVuGAUgASgLMhwuc2FsbHlwb3J0LnYxYWxwaGExLkVuZHBvaW50Ei4KCGdhdGV3YXlzGAYgAygLMhwuc2FsbHlwb3J0LnYxYWxwaGExLkVuZHBvaW50EhMKC3NlcnZlcl9uYW1lGAcgASgJEhkKEXNlcnZlcl9pZGVudGl0aWVzGAggAygJYgZwcm90bzM");
 
 /**
  * @generated from message sallyport.v1alpha1.Endpoint
@@ -214,6 +214,18 @@ export type Grant = Message<"sallyport.v1alpha1.Grant"> & {
    * @generated from field: repeated string connect_authorities = 8;
    */
   connectAuthorities: string[];
+
+  /**
+   * Whether ftp limits what a session may do: then one of its alternatives must allow it.
+   *
+   * @generated from field: bool ftp_limited = 9;
+   */
+  ftpLimited: boolean;
+
+  /**
+   * @generated from field: repeated sallyport.v1alpha1.FtpConstraints ftp = 10;
+   */
+  ftp: FtpConstraints[];
 };
 
 /**
@@ -222,6 +234,63 @@ export type Grant = Message<"sallyport.v1alpha1.Grant"> & {
  */
 export const GrantSchema: GenMessage<Grant> = /*@__PURE__*/
   messageDesc(file_sallyport_v1alpha1_table, 5);
+
+/**
+ * What one policy allows within an FTP session.
+ *
+ * @generated from message sallyport.v1alpha1.FtpConstraints
+ */
+export type FtpConstraints = Message<"sallyport.v1alpha1.FtpConstraints"> & {
+  /**
+   * @generated from field: bool read_only = 1;
+   */
+  readOnly: boolean;
+
+  /**
+   * @generated from field: bool no_delete = 2;
+   */
+  noDelete: boolean;
+
+  /**
+   * Absolute; none: anywhere.
+   *
+   * @generated from field: repeated string paths = 3;
+   */
+  paths: string[];
+
+  /**
+   * None: anyone.
+   *
+   * @generated from field: repeated string users = 4;
+   */
+  users: string[];
+
+  /**
+   * 0: any.
+   *
+   * @generated from field: uint64 max_transfer_bytes = 5;
+   */
+  maxTransferBytes: bigint;
+
+  /**
+   * @generated from field: uint64 max_bytes_per_second = 6;
+   */
+  maxBytesPerSecond: bigint;
+
+  /**
+   * As in the manifest: Refuse or Pass.
+   *
+   * @generated from field: string unknown_commands = 7;
+   */
+  unknownCommands: string;
+};
+
+/**
+ * Describes the message sallyport.v1alpha1.FtpConstraints.
+ * Use `create(FtpConstraintsSchema)` to create a new message.
+ */
+export const FtpConstraintsSchema: GenMessage<FtpConstraints> = /*@__PURE__*/
+  messageDesc(file_sallyport_v1alpha1_table, 6);
 
 /**
  * @generated from message sallyport.v1alpha1.Target
@@ -255,7 +324,7 @@ export type Target = Message<"sallyport.v1alpha1.Target"> & {
  * Use `create(TargetSchema)` to create a new message.
  */
 export const TargetSchema: GenMessage<Target> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 6);
+  messageDesc(file_sallyport_v1alpha1_table, 7);
 
 /**
  * Type URL type.googleapis.com/sallyport.v1alpha1.ServicePort, one resource a port, named NAMESPACE/NAME:PORTNAME.
@@ -348,7 +417,7 @@ export type ServicePort = Message<"sallyport.v1alpha1.ServicePort"> & {
  * Use `create(ServicePortSchema)` to create a new message.
  */
 export const ServicePortSchema: GenMessage<ServicePort> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 7);
+  messageDesc(file_sallyport_v1alpha1_table, 8);
 
 /**
  * @generated from message sallyport.v1alpha1.FtpOptions
@@ -360,6 +429,13 @@ export type FtpOptions = Message<"sallyport.v1alpha1.FtpOptions"> & {
    * @generated from field: string data_mode = 1;
    */
   dataMode: string;
+
+  /**
+   * Absent: the connections to the server are plain.
+   *
+   * @generated from field: sallyport.v1alpha1.FtpTls tls = 2;
+   */
+  tls?: FtpTls | undefined;
 };
 
 /**
@@ -367,7 +443,47 @@ export type FtpOptions = Message<"sallyport.v1alpha1.FtpOptions"> & {
  * Use `create(FtpOptionsSchema)` to create a new message.
  */
 export const FtpOptionsSchema: GenMessage<FtpOptions> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 8);
+  messageDesc(file_sallyport_v1alpha1_table, 9);
+
+/**
+ * @generated from message sallyport.v1alpha1.FtpTls
+ */
+export type FtpTls = Message<"sallyport.v1alpha1.FtpTls"> & {
+  /**
+   * Originate or PassThrough: who speaks TLS with the server, the gateway or the workload.
+   *
+   * @generated from field: string mode = 1;
+   */
+  mode: string;
+
+  /**
+   * Originate: Explicit or Implicit.
+   *
+   * @generated from field: string handshake = 2;
+   */
+  handshake: string;
+
+  /**
+   * In the server's certificate. Empty: the host or address that is connected to.
+   *
+   * @generated from field: string server_name = 3;
+   */
+  serverName: string;
+
+  /**
+   * PEM. Empty: the well-known authorities.
+   *
+   * @generated from field: string ca_certificates = 4;
+   */
+  caCertificates: string;
+};
+
+/**
+ * Describes the message sallyport.v1alpha1.FtpTls.
+ * Use `create(FtpTlsSchema)` to create a new message.
+ */
+export const FtpTlsSchema: GenMessage<FtpTls> = /*@__PURE__*/
+  messageDesc(file_sallyport_v1alpha1_table, 10);
 
 /**
  * Type URL type.googleapis.com/sallyport.v1alpha1.AgentUpstream, one resource a service port that the agent's identity may
@@ -422,5 +538,5 @@ export type AgentUpstream = Message<"sallyport.v1alpha1.AgentUpstream"> & {
  * Use `create(AgentUpstreamSchema)` to create a new message.
  */
 export const AgentUpstreamSchema: GenMessage<AgentUpstream> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 9);
+  messageDesc(file_sallyport_v1alpha1_table, 11);
 
