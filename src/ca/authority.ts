@@ -30,7 +30,7 @@ export interface Lifetimes {
   readonly serverMaxMs: number;
   /** How far back a certificate begins, for peers whose clock is behind. */
   readonly backdateMs: number;
-  /** Less than this is not worth issuing: the issuer is at its end. */
+  /** An issuer with less to live than this, and than an SVID, is at its end: what it could sign is not worth issuing. */
   readonly minimumMs: number;
 }
 
@@ -148,7 +148,7 @@ export function createAuthority(options: AuthorityOptions): Authority {
     const nowMs = now();
     const notBeforeMs = toSecond(Math.max(nowMs - lifetimes.backdateMs, chain.notBeforeMs));
     const notAfterMs = toSecond(Math.min(nowMs + leaf.lifetimeMs, chain.notAfterMs));
-    if (chain.notAfterMs < nowMs + lifetimes.minimumMs) {
+    if (chain.notAfterMs < nowMs + Math.min(lifetimes.minimumMs, lifetimes.svidMs)) {
       throw new SallyportError('ca-expiring', `the CA "${chain.fingerprint}" ends at ${new Date(chain.notAfterMs).toISOString()}, too soon to sign with`, { hint: 'import a new CA certificate and activate it: "sallyport ca import", "sallyport ca rotate"' });
     }
     const constraint = nameConstraintFault(chain.certificates, leafGeneralNames(leaf.names));

@@ -1,15 +1,16 @@
 /**
  * Takes the access log of Envoys that are gateways (gRPC Access Log Service) into the ledger. A gateway speaks for itself only:
- * which one it is follows from its certificate. Envoy is told nothing back, keeps little while the control plane is away, and
- * counts what it then drops in `access_logs.grpc_access_log.logs_dropped`.
+ * which one it is follows from its certificate. Envoy is told nothing back, and keeps what it logs for half a minute while the
+ * control plane is away (docs/decisions/0614).
  */
 import { create } from '@bufbuild/protobuf';
 import type { sendUnaryData, ServerReadableStream } from '@grpc/grpc-js';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { grpcServiceDefinition, grpcStatusOf } from '../api/grpc-service.ts';
-import { accessLogName, ledgerRecordOf } from '../backends/envoy/index.ts';
+import { accessLogName, ledgerRecordOf, type EnvoyRecord } from '../backends/envoy/index.ts';
 import { SallyportError } from '../core/errors.ts';
+import { createRecordBudget, type RecordBudget } from '../core/record-budget.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import { AccessLogService, StreamAccessLogsResponseSchema, type StreamAccessLogsMessage, type StreamAccessLogsResponse } from '../proto/envoy/service/accesslog/v3/als_pb.ts';
 import type { Ledger } from '../store/index.ts';
@@ -22,10 +23,26 @@ export interface AccessLogIntakeOptions {
   readonly authenticate: (call: LogStream) => MeshPeer;
   readonly plan: () => Plan;
   readonly isRevoked: (serialNumber: string) => boolean;
+  /** Called for each record that a gateway has had too many of. */
+  readonly onUnrecorded: (gateway: string) => void;
+  readonly now: () => number;
   readonly log: Logger;
 }
 
-export function createAccessLogIntake({ ledger, authenticate, plan, isRevoked, log }: AccessLogIntakeOptions): MeshService {
+export function createAccessLogIntake({ ledger, authenticate, plan, isRevoked, onUnrecorded, now, log }: AccessLogIntakeOptions): MeshService {
+  /** By gateway. */
+  const budgets = new Map<string, RecordBudget>();
+
+  /** Who proves no identity can cause as many records as it likes; those are taken at a bounded rate, as the embedded gateway does. */
+  function isTaken({ spiffeId, origin }: EnvoyRecord): boolean {
+    if (spiffeId !== null) return true;
+    const budget = budgets.get(origin) ?? createRecordBudget(now);
+    budgets.set(origin, budget);
+    if (budget.take()) return true;
+    onUnrecorded(origin);
+    return false;
+  }
+
   async function take(stream: LogStream): Promise<void> {
     const { spiffeId } = authenticate(stream);
     for await (const { identifier, logEntries } of stream as AsyncIterable<StreamAccessLogsMessage>) {
@@ -35,7 +52,7 @@ export function createAccessLogIntake({ ledger, authenticate, plan, isRevoked, l
       const entries = logEntries.case === 'tcpLogs' ? logEntries.value.logEntry : [];
       const records = entries.flatMap((entry) => ledgerRecordOf(entry, { origin: gateway.name, plan: plan(), isRevoked, newId: randomUUID }) ?? []);
       // The next batch is read when this one is durable: a ledger that is slow slows Envoy's stream down, and no memory is filled.
-      await Promise.all(records.map((record) => ledger.append(record)));
+      await Promise.all(records.filter(isTaken).map((record) => ledger.append(record)));
     }
   }
 

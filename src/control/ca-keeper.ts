@@ -27,13 +27,15 @@ export interface CaKeeperOptions {
   readonly keyStorage: CaSlot['keyStorage'];
   readonly ledger: Ledger;
   readonly now: () => number;
-  /** Called after every step: the bundle or the issuer may have changed. */
+  /** Called after every step that has changed something: the bundle or the issuer may be another. */
   readonly onChange: () => Promise<void>;
 }
 
 export function createCaKeeper({ authority, trustDomain, keyStorage, ledger, now, onChange }: CaKeeperOptions): CaKeeper {
   async function step(event: RotationEvent): Promise<CaStatus> {
+    const { slots } = authority;
     const effects = await authority.rotate(event);
+    if (authority.slots === slots) return status();
     for (const { step: rotationStep, fingerprint } of effects) {
       await ledger.append({ time: new Date(now()).toISOString(), origin: 'control', type: 'ca-rotated', step: rotationStep, fingerprint });
     }

@@ -19,8 +19,10 @@ export interface ProxySvid {
 }
 
 export interface ProxySvids {
-  /** The SVID of an identity as it stands; undefined where none is kept, or none could be issued yet. */
+  /** The SVID of an identity as it stands; undefined where none is kept, or there is none yet. */
   get(identity: SpiffeId): ProxySvid | undefined;
+  /** Whether the first one is being issued, so that there will be one in a moment. */
+  isPending(identity: SpiffeId): boolean;
   /** Issues one and renews it at about half of its life, until `drop`. */
   keep(identity: SpiffeId): void;
   /** Forgets it, and its key. */
@@ -34,20 +36,21 @@ export interface ProxySvidsOptions {
   readonly now: () => number;
   /** Uniform in [0, 1). */
   readonly random: () => number;
-  /** There is a new one for this identity. */
-  readonly onIssued: (identity: SpiffeId) => void;
+  /** There is a new one for this identity, or none could be issued. */
+  readonly onAttempt: (identity: SpiffeId) => void;
   readonly log: Pick<Logger, 'warn'>;
 }
 
 interface Kept {
   renewal: Renewal;
   svid: ProxySvid | undefined;
+  isPending: boolean;
   timer: NodeJS.Timeout | undefined;
 }
 
 const generateKey = promisify(generateKeyPair);
 
-export function createProxySvids({ authority, issue, now, random, onIssued, log }: ProxySvidsOptions): ProxySvids {
+export function createProxySvids({ authority, issue, now, random, onAttempt, log }: ProxySvidsOptions): ProxySvids {
   const kept = new Map<SpiffeId, Kept>();
 
   async function certify(identity: SpiffeId): Promise<ProxySvid> {
@@ -64,11 +67,12 @@ export function createProxySvids({ authority, issue, now, random, onIssued, log 
         const svid = await certify(identity);
         entry.svid = svid;
         entry.renewal = stepRenewal(entry.renewal, { type: 'issued', heldSinceMs, expiresAtMs: svid.expiresAtMs, random: random() });
-        if (kept.get(identity) === entry) onIssued(identity);
       } catch (error) {
         entry.renewal = stepRenewal(entry.renewal, { type: 'failed', nowMs: now(), random: random() });
         log.warn({ err: error, spiffeId: identity }, 'no certificate could be issued for a proxy; it keeps the one that it has');
       }
+      entry.isPending = false;
+      if (kept.get(identity) === entry) onAttempt(identity);
     }
     if (kept.get(identity) === entry) entry.timer = setTimeout(() => void attempt(identity, entry), Math.max(0, wakeAtMs(entry.renewal, now()) - now()));
   }
@@ -80,9 +84,10 @@ export function createProxySvids({ authority, issue, now, random, onIssued, log 
 
   return {
     get: (identity) => kept.get(identity)?.svid,
+    isPending: (identity) => kept.get(identity)?.isPending === true,
     keep(identity) {
       if (kept.has(identity)) return;
-      const entry: Kept = { renewal: startEnrolling(now()), svid: undefined, timer: undefined };
+      const entry: Kept = { renewal: startEnrolling(now()), svid: undefined, isPending: true, timer: undefined };
       kept.set(identity, entry);
       void attempt(identity, entry);
     },

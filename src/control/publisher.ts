@@ -32,7 +32,7 @@ export interface Publisher {
   publish(published: Published): Steps<void>;
   /** Makes sure that a proxy which has just connected has a snapshot. */
   admit(proxy: Proxy): void;
-  /** Sends the SVID of an identity to the Envoys that have it. */
+  /** Sends the SVID of an identity, as it has become, to the Envoys that have it. */
   publishSvid(identity: SpiffeId): void;
   /** Forgets the SVIDs of Envoys that are gone. */
   sweep(): void;
@@ -41,7 +41,7 @@ export interface Publisher {
 export interface PublisherOptions {
   readonly cache: SnapshotCache;
   /** Kept for every Envoy that is connected. */
-  readonly svids: Pick<ProxySvids, 'get' | 'keep' | 'drop'>;
+  readonly svids: Pick<ProxySvids, 'get' | 'isPending' | 'keep' | 'drop'>;
 }
 
 const revisionsMax = 1_000;
@@ -67,6 +67,11 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
     const { plan } = published;
     const nodeKey = nodeKeyOf(proxy);
     const own = proxy.form === 'envoy' ? envoyResources(plan, proxy.identity, published.revoked) : ownResources(plan, proxy.identity, published.revoked);
+    // An Envoy that comes back holds an SVID, which a snapshot without one would take from it: it is left as it is until it has the next.
+    if (proxy.form === 'envoy' && svids.isPending(proxy.identity)) {
+      cache.clearSnapshot(nodeKey);
+      return;
+    }
     const before = cache.getSnapshot(nodeKey);
     const next = createSnapshot(plan.revision, [...own, shared[proxy.form]], before);
     if (before === undefined || before.version !== next.version || !sameTypes(before, next)) cache.setSnapshot(nodeKey, next);

@@ -46,7 +46,7 @@ describe('the SVIDs of proxies', () => {
       },
       now: Date.now,
       random: () => 0.5,
-      onIssued: (identity) => told.push(identity),
+      onAttempt: (identity) => told.push(identity),
       log: { warn: (fields: unknown) => void warned.push(fields) },
     });
   });
@@ -82,7 +82,10 @@ describe('the SVIDs of proxies', () => {
   it('stay as they are while none can be issued, which is tried again', async () => {
     failures = 1;
     svids.keep(one);
-    await until(() => told.length === 1, 'the second attempt');
+    assert.equal(svids.isPending(one), true);
+    await until(() => told.length === 1, 'the first attempt');
+    assert.deepEqual([svids.isPending(one), svids.get(one), warned.length], [false, undefined, 1]);
+    await until(() => told.length === 2, 'the second attempt');
     assert.equal(warned.length, 1);
     assert.ok(svids.get(one) !== undefined);
   });

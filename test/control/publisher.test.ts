@@ -20,7 +20,7 @@ describe('publishing', () => {
   /** A publisher of the first plan, with a gateway and agents that are connected. */
   function connected() {
     const cache = createSnapshotCache();
-    const publisher = createPublisher({ cache, svids: { get: () => undefined, keep: () => undefined, drop: () => undefined } });
+    const publisher = createPublisher({ cache, svids: { get: () => undefined, isPending: () => false, keep: () => undefined, drop: () => undefined } });
     runThrough(publisher.publish(published(first)));
     for (const proxy of [gatewayProxy, ...agents]) {
       publisher.admit(proxy);

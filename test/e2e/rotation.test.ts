@@ -7,18 +7,19 @@ import type { Dialogue } from '../../src/demo/clients.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { workspace, type Workspace } from '../ca/openssl.ts';
 import { gateway, serviceManifests, snatAddresses, startTestDeployment, type TestDeployment, type Workload } from '../support/deployment.ts';
+import { makeIntermediate, type Intermediate } from '../support/intermediate.ts';
 import { requirePeer } from '../support/peers.ts';
 import { startWitness, type Witness } from './support/witness.ts';
 
 /** Long enough for the test; so short that what it signed is renewed as soon as its holder starts again, since half of its life is over. */
 const firstCaLastsMs = 150_000;
 const secondCaLastsMs = 86_400_000;
-const rootLastsMs = 30 * 86_400_000;
 
 describe('rotating the intermediate CA under traffic', function () {
   this.timeout(60_000);
   const agents: readonly Workload[] = ['productpage', 'batch'];
   let files: Workspace;
+  let second: Intermediate;
   let sallyport: TestDeployment;
   let witness: Witness;
   let port: number;
@@ -27,14 +28,14 @@ describe('rotating the intermediate CA under traffic', function () {
   before(async function () {
     requirePeer(this, 'openssl');
     files = workspace();
-    makeIntermediate('first', firstCaLastsMs);
-    makeIntermediate('second', secondCaLastsMs);
+    const first = makeIntermediate(files, 'first', firstCaLastsMs);
+    second = makeIntermediate(files, 'second', secondCaLastsMs);
     witness = await startWitness();
     [port] = (await findFreePorts(1)) as [number];
     sallyport = await startTestDeployment({
       agents,
       serveOptions: ['--ca-propagation', '0s'],
-      makeCa: (deployment) => deployment.cli(['ca', 'import', '--chain', files.path('first.chain.pem'), '--private-key', files.path('first-intermediate.key')]),
+      makeCa: (deployment) => deployment.cli(['ca', 'import', '--chain', first.chainFile, '--private-key', first.privateKeyFile]),
       manifests: serviceManifests({ name: 'witness', port, targetPort: witness.port, allowed: agents }),
     });
   });
@@ -44,23 +45,6 @@ describe('rotating the intermediate CA under traffic', function () {
     await sallyport.close();
     files.dispose();
   });
-
-  /** NAME.key and NAME.chain.pem: an intermediate and the root that it has to itself, both an hour old. */
-  function makeIntermediate(name: string, lastsMs: number): void {
-    const time = (ms: number) => `${new Date(ms).toISOString().replace(/[-:T]/g, '').slice(0, 14)}Z`;
-    const extensions = 'keyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n';
-    files.write(`${name}.index`, '');
-    files.write(`${name}.cnf`, `[ca]\ndefault_ca=x\n[x]\ndatabase=${name}.index\nnew_certs_dir=.\nrand_serial=yes\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n[root]\nbasicConstraints=critical,CA:TRUE\n${extensions}[intermediate]\nbasicConstraints=critical,CA:TRUE,pathlen:0\n${extensions}`);
-    for (const [what, signer, endsMs] of [
-      ['root', ['-selfsign', '-keyfile', `${name}-root.key`], Date.now() + rootLastsMs],
-      ['intermediate', ['-cert', `${name}-root.pem`, '-keyfile', `${name}-root.key`], Date.now() + lastsMs],
-    ] as const) {
-      const file = `${name}-${what}`;
-      files.openssl('req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', `${file}.key`, '-subj', `/CN=${name} ${what}`, '-out', `${file}.csr`);
-      files.openssl('ca', '-batch', '-notext', '-config', `${name}.cnf`, '-extensions', what, ...signer, '-startdate', time(Date.now() - 3_600_000), '-enddate', time(endsMs), '-in', `${file}.csr`, '-out', `${file}.pem`);
-    }
-    files.write(`${name}.chain.pem`, files.read(`${name}-intermediate.pem`) + files.read(`${name}-root.pem`));
-  }
 
   async function visit(workload: Workload): Promise<Dialogue> {
     const dialogue = await sallyport.openAtAgent(workload, port);
@@ -88,9 +72,9 @@ describe('rotating the intermediate CA under traffic', function () {
       }
     })();
 
-    await sallyport.cli(['ca', 'import', '--chain', files.path('second.chain.pem'), '--private-key', files.path('second-intermediate.key')]);
+    await sallyport.cli(['ca', 'import', '--chain', second.chainFile, '--private-key', second.privateKeyFile]);
     assert.match((await sallyport.cli(['ca', 'show'])).stdout, /^prepared .*second intermediate/m);
-    await waitFor('the new root in the bundles', 10_000, () => agents.every((workload) => svidFile(workload, 'svid_bundle.pem').includes(files.read('second-root.pem').trim())) || undefined);
+    await waitFor('the new root in the bundles', 10_000, () => agents.every((workload) => svidFile(workload, 'svid_bundle.pem').includes(second.rootPem.trim())) || undefined);
     assert.deepEqual(agents.map(issuerOf), ['CN=first intermediate', 'CN=first intermediate']);
     await sallyport.cli(['ca', 'rotate']);
     const { stdout } = await sallyport.cli(['ca', 'show']);
@@ -125,7 +109,7 @@ describe('rotating the intermediate CA under traffic', function () {
   async function renew(workload: Workload): Promise<void> {
     await sallyport.kill(workload);
     sallyport.launchWorkload(workload);
-    await waitFor(`a new certificate for ${workload}`, 10_000, () => issuerOf(workload) === 'CN=second intermediate' || undefined);
+    await waitFor(`a new certificate for ${workload}`, 10_000, () => issuerOf(workload) === second.subject || undefined);
     await sallyport.ready(workload);
     await waitFor('its agent to listen', 5_000, () => visit(workload).catch(() => undefined));
   }

@@ -3,6 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createAdminClient, type AdminClient } from '../../src/api/admin-client.ts';
+import type { GatewayClass } from '../../src/core/objects/index.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { openAsSidecar, openPlain, type Dialogue } from '../../src/demo/clients.ts';
 import { createDeployment, type Deployment } from '../../src/demo/deployment.ts';
@@ -18,12 +20,14 @@ const namespaces = { productpage: 'bookinfo', batch: 'reports', nettools: 'sm-ap
 const workloads = Object.keys(workloadIdentities) as readonly Workload[];
 
 export const gateway = 'egress-1';
-const gatewayIdentity = `spiffe://cluster.local/ns/sallyport-system/sa/${gateway}`;
+export const gatewayIdentity = `spiffe://cluster.local/ns/sallyport-system/sa/${gateway}`;
 
 /** The pool begins with these; bookinfo and reports are bound to one each, sm-apigw-a is bound to the third. */
 export const snatAddresses = { productpage: '127.0.1.11', batch: '127.0.1.12', nettools: '127.0.1.13' } as const satisfies Record<Workload, string>;
 
 export interface TestDeployment extends Deployment {
+  /** What a command asks the control plane by, without a process for each question. */
+  readonly admin: AdminClient;
   /** Where sidecars reach the gateway, on 127.0.0.1. */
   readonly gatewayPort: number;
   readonly agentAddress: (workload: Workload) => string;
@@ -46,6 +50,8 @@ export interface TestDeploymentOptions {
   readonly agentAddresses?: Partial<Record<Workload, string>>;
   /** The IPv6 addresses that workloads leave from, beside their IPv4 ones. */
   readonly ipv6SnatAddresses?: Partial<Record<Workload, string>>;
+  /** Default: sallyport. */
+  readonly gatewayClass?: GatewayClass;
   readonly serveOptions?: readonly string[];
   /** Makes the CA. Default: `sallyport ca init`. */
   readonly makeCa?: (deployment: Deployment) => Promise<unknown>;
@@ -68,13 +74,14 @@ function sharedCompileCache(): string {
  * @see startTestDeployment
  */
 export async function prepareTestDeployment(options: TestDeploymentOptions): Promise<TestDeployment> {
-  const { manifests, serveOptions = [], makeCa = (deployment: Deployment) => deployment.cli(['ca', 'init']), meshAddress = '127.0.0.1', agentAddresses = {}, ipv6SnatAddresses = {} } = options;
+  const { manifests, gatewayClass = 'sallyport', serveOptions = [], makeCa = (deployment: Deployment) => deployment.cli(['ca', 'init']), meshAddress = '127.0.0.1', agentAddresses = {}, ipv6SnatAddresses = {} } = options;
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-e2e-'));
   const deployment = await createDeployment({ directory, controlAddress: meshAddress, serveOptions, compileCache: sharedCompileCache() });
   const [gatewayPort] = (await findFreePorts(1)) as [number];
   const agentAddress = (workload: Workload) => agentAddresses[workload] ?? `127.0.2.${workloads.indexOf(workload) + 1}`;
   const test: TestDeployment = {
     ...deployment,
+    admin: createAdminClient({ kind: 'unix', socketPath: join(directory, 'control', 'admin.sock') }),
     gatewayPort,
     agentAddress,
     openAtAgent: (workload, port) => openPlain(port, agentAddress(workload)),
@@ -88,7 +95,7 @@ export async function prepareTestDeployment(options: TestDeploymentOptions): Pro
   try {
     await deployment.startControl();
     await makeCa(deployment);
-    await test.apply(`${baseManifests({ address: meshAddress, port: gatewayPort }, ipv6SnatAddresses)}\n---\n${manifests}`);
+    await test.apply(`${baseManifests(gatewayClass, { address: meshAddress, port: gatewayPort }, ipv6SnatAddresses)}\n---\n${manifests}`);
     await deployment.admit({ [gateway]: gatewayIdentity, ...workloadIdentities });
     return test;
   } catch (error) {
@@ -112,7 +119,7 @@ export async function startTestDeployment(options: TestDeploymentOptions): Promi
   }
 }
 
-function baseManifests(gatewayListen: { readonly address: string; readonly port: number }, ipv6SnatAddresses: Partial<Record<Workload, string>>): string {
+function baseManifests(gatewayClass: GatewayClass, gatewayListen: { readonly address: string; readonly port: number }, ipv6SnatAddresses: Partial<Record<Workload, string>>): string {
   const bindings = workloads.map(
     (workload) => `
 apiVersion: sallyport.dev/v1alpha1
@@ -125,7 +132,7 @@ spec: {subject: {namespace: ${namespaces[workload]}}, addresses: ${JSON.stringif
 apiVersion: sallyport.dev/v1alpha1
 kind: EgressGateway
 metadata: {name: ${gateway}}
-spec: {class: sallyport, listen: [${JSON.stringify(gatewayListen)}]}
+spec: {class: ${gatewayClass}, listen: [${JSON.stringify(gatewayListen)}]}
 ---
 apiVersion: sallyport.dev/v1alpha1
 kind: SnatPool

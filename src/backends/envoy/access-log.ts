@@ -4,7 +4,7 @@ import type { AccessLogFilterSchema, AccessLogSchema } from '../../proto/envoy/c
 import { ApiVersion } from '../../proto/envoy/config/core/v3/config_source_pb.ts';
 import { ExpressionFilterSchema } from '../../proto/envoy/extensions/access_loggers/filters/cel/v3/cel_pb.ts';
 import { TcpGrpcAccessLogConfigSchema } from '../../proto/envoy/extensions/access_loggers/grpc/v3/als_pb.ts';
-import { accessLogName, controlCluster, stateKeys } from './names.ts';
+import { accessLogName, logCluster, stateKeys } from './names.ts';
 import { milliseconds } from './places.ts';
 import { pack } from './resource.ts';
 
@@ -29,7 +29,7 @@ const toControlPlane = pack(TcpGrpcAccessLogConfigSchema, {
   commonConfig: {
     logName: accessLogName,
     transportApiVersion: ApiVersion.V3,
-    grpcService: { targetSpecifier: { case: 'envoyGrpc', value: { clusterName: controlCluster } } },
+    grpcService: { targetSpecifier: { case: 'envoyGrpc', value: { clusterName: logCluster } } },
     bufferFlushInterval: milliseconds(flushIntervalMs),
     filterStateObjectsToLog: [stateKeys.identity, stateKeys.serialNumber, stateKeys.client, stateKeys.connection],
     customTags: Object.entries(logTags).map(([tag, operator]) => ({ tag, type: { case: 'value', value: operator } })),

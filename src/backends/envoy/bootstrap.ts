@@ -5,16 +5,15 @@
 import type { JsonValue } from '@bufbuild/protobuf';
 import { parseAddress } from '../../core/ip-address.ts';
 import type { SpiffeId } from '../../core/spiffe-id.ts';
-import { controlCluster, svidSecret, trustBundleSecret } from './names.ts';
+import { controlCluster, logCluster, svidSecret, trustBundleSecret } from './names.ts';
 
 /** By which the proxy proves to the control plane who it is, and the control plane to it. */
 export type BootstrapIdentity =
   | { readonly kind: 'inline'; readonly certificateChainPem: string; readonly privateKeyPem: string; readonly trustBundlePem: string }
   | ({ readonly kind: 'files' } & SecretFiles);
 
-/** Absolute paths of PEM files on Envoy's host, which whoever renews the identity replaces by one rename in `directory`. */
+/** Absolute paths of PEM files on Envoy's host, in one directory, where whoever renews the identity replaces them by one rename. */
 export interface IdentityFiles {
-  readonly directory: string;
   readonly certificateChain: string;
   readonly privateKey: string;
   readonly trustBundle: string;
@@ -40,6 +39,9 @@ export interface EnvoyBootstrapOptions {
 /** Tells the control plane that Envoy's resources are wanted, not our own proxies'. */
 export const proxyHeader = { key: 'x-sallyport-proxy', value: 'envoy' } as const;
 
+/** As our own proxies do; Envoy's own longest pause of 30 s would keep a revocation waiting after the control plane is back. */
+const reconnection = { base_interval: '0.25s', max_interval: '10s' } as const;
+
 export function renderEnvoyBootstrap({ nodeId, controlPlane, controlIdentity, identity, admin }: EnvoyBootstrapOptions): JsonValue {
   const fromAds = { ads: {}, resource_api_version: 'V3' };
   return {
@@ -53,14 +55,61 @@ export function renderEnvoyBootstrap({ nodeId, controlPlane, controlIdentity, id
         api_type: 'DELTA_GRPC',
         transport_api_version: 'V3',
         set_node_on_first_message_only: true,
-        grpc_services: [{ envoy_grpc: { cluster_name: controlCluster }, initial_metadata: [proxyHeader] }],
+        grpc_services: [{ envoy_grpc: { cluster_name: controlCluster, retry_policy: { retry_back_off: reconnection } }, initial_metadata: [proxyHeader] }],
       },
       cds_config: fromAds,
       lds_config: fromAds,
     },
-    static_resources: { clusters: [controlPlaneCluster(controlPlane, controlIdentity, identity)] },
+    static_resources: { clusters: [controlPlaneCluster(controlPlane, controlIdentity, identity), toItself(logCluster)], listeners: [logListener] },
   };
 }
+
+const overHttp2 = {
+  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+    explicit_http_config: { http2_protocol_options: { connection_keepalive: { interval: '30s', timeout: '10s' } } },
+  },
+} as const;
+
+/**
+ * Half a minute. Envoy keeps what gathers meanwhile in memory, without a bound of its own; when it gives up, it is lost, which
+ * `cluster.sallyport-control.upstream_cx_connect_attempts_exceeded` counts.
+ */
+const logAttemptsMax = 60;
+
+/**
+ * The access log's way to the control plane. A stream that cannot be opened loses what was to be logged by it, and nothing
+ * counts that (seen with 1.40); so the log's stream is opened to a listener of Envoy's own, which is always there, and which
+ * waits for the control plane (docs/decisions/0614).
+ */
+const logListener = {
+  name: logCluster,
+  internal_listener: {},
+  filter_chains: [
+    {
+      filters: [
+        {
+          name: 'envoy.filters.network.tcp_proxy',
+          typed_config: {
+            '@type': 'type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy',
+            stat_prefix: logCluster,
+            cluster: controlCluster,
+            idle_timeout: '0s',
+            max_connect_attempts: logAttemptsMax,
+            backoff_options: { base_interval: '0.25s', max_interval: '1s' },
+          },
+        },
+      ],
+    },
+  ],
+};
+
+const toItself = (listener: string) => ({
+  name: listener,
+  type: 'STATIC',
+  load_assignment: { cluster_name: listener, endpoints: [{ lb_endpoints: [{ endpoint: { address: { envoy_internal_address: { server_listener_name: listener } } } }] }] },
+  typed_extension_protocol_options: overHttp2,
+});
 
 function controlPlaneCluster({ host, port }: EnvoyBootstrapOptions['controlPlane'], controlIdentity: SpiffeId, identity: BootstrapIdentity): JsonValue {
   return {
@@ -68,12 +117,7 @@ function controlPlaneCluster({ host, port }: EnvoyBootstrapOptions['controlPlane
     type: parseAddress(host) === undefined ? 'LOGICAL_DNS' : 'STATIC',
     connect_timeout: '5s',
     load_assignment: { cluster_name: controlCluster, endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: host, port_value: port } } } }] }] },
-    typed_extension_protocol_options: {
-      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-        '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-        explicit_http_config: { http2_protocol_options: { connection_keepalive: { interval: '30s', timeout: '10s' } } },
-      },
-    },
+    typed_extension_protocol_options: overHttp2,
     transport_socket: {
       name: 'envoy.transport_sockets.tls',
       typed_config: {
@@ -104,12 +148,11 @@ function identityFields(identity: BootstrapIdentity, naming: Record<string, Json
   };
 }
 
-/** The contents of `SecretFiles`: Envoy reads a certificate again only where a secret of a file of its own names it. */
-export function renderEnvoySecretFiles({ directory, certificateChain, privateKey, trustBundle }: IdentityFiles): Record<keyof SecretFiles, JsonValue> {
+/** The contents of `SecretFiles`. Of files that a secret of a file of its own names, and of no others, Envoy watches the directory and reads them again. */
+export function renderEnvoySecretFiles({ certificateChain, privateKey, trustBundle }: IdentityFiles): Record<keyof SecretFiles, JsonValue> {
   const secretFile = (secret: Record<string, JsonValue>) => ({ resources: [{ '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret', ...secret }] });
-  const watched = { watched_directory: { path: directory } };
   return {
-    svid: secretFile({ name: svidSecret, tls_certificate: { certificate_chain: { filename: certificateChain }, private_key: { filename: privateKey }, ...watched } }),
-    trustBundle: secretFile({ name: trustBundleSecret, validation_context: { trusted_ca: { filename: trustBundle }, ...watched } }),
+    svid: secretFile({ name: svidSecret, tls_certificate: { certificate_chain: { filename: certificateChain }, private_key: { filename: privateKey } } }),
+    trustBundle: secretFile({ name: trustBundleSecret, validation_context: { trusted_ca: { filename: trustBundle } } }),
   };
 }

@@ -5,6 +5,8 @@ import type { SnatAddress } from '../../core/snat/snat-ports.ts';
 
 /** The cluster of the control plane, which the bootstrap defines. */
 export const controlCluster = 'sallyport-control';
+/** The way there that the access log takes, which the bootstrap defines too: it waits where the other fails. */
+export const logCluster = 'sallyport-log';
 /** The secret that holds the proxy's own SVID, as Istio's SDS names it. */
 export const svidSecret = 'default';
 /** The secret that holds the trust bundle. */

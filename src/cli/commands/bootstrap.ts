@@ -104,7 +104,7 @@ function administrationOf({ adminAddress }: EnvoyOptions, directory: string): En
 async function writeSecretFiles(directory: string): Promise<SecretFiles> {
   const { replaceFileSet } = await import('../../identity/index.ts');
   const at = (name: string) => join(directory, name);
-  const secrets = renderEnvoySecretFiles({ directory, certificateChain: at('svid.pem'), privateKey: at('key.pem'), trustBundle: at('bundle.pem') });
+  const secrets = renderEnvoySecretFiles({ certificateChain: at('svid.pem'), privateKey: at('key.pem'), trustBundle: at('bundle.pem') });
   await replaceFileSet(at('sds'), { 'svid.yaml': yamlOf(secrets.svid), 'bundle.yaml': yamlOf(secrets.trustBundle) });
   return { svid: at('sds/svid.yaml'), trustBundle: at('sds/bundle.yaml') };
 }

@@ -19,6 +19,7 @@ interface ServeOptions {
   readonly probeListen?: string;
   readonly caPassphraseFile?: string;
   readonly caPropagation: string;
+  readonly svidLifetime: string;
   readonly logLevel: string;
 }
 
@@ -36,14 +37,16 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--probe-listen <address:port>', '/livez, /readyz and /metrics in plain HTTP')
     .option('--ca-passphrase-file <file>', "encrypts the CA's keys on disk")
     .option('--ca-propagation <span>', 'how long a new CA is published before it may sign', '10m')
+    .option('--svid-lifetime <span>', 'how long SVIDs live; they are renewed at half of it', '1h')
     .addOption(logLevelOption())
     .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
     .action(async (options: ServeOptions) => {
       const interrupted = context.interruption();
       const trustDomain = parseTrustDomain(options.trustDomain);
       if (!trustDomain.ok) throw new SallyportError('usage', trustDomain.reason);
-      const caPropagationMs = parseDuration(options.caPropagation);
-      if (caPropagationMs === undefined) throw new SallyportError('usage', `${JSON.stringify(options.caPropagation)} is not a time span`, { hint: 'write it like 10m' });
+      const caPropagationMs = spanOf(options.caPropagation, '--ca-propagation');
+      const svidLifetimeMs = spanOf(options.svidLifetime, '--svid-lifetime');
+      if (svidLifetimeMs < 5_000 || svidLifetimeMs > 86_400_000) throw new SallyportError('usage', `SVIDs are not given ${options.svidLifetime} to live`, { place: '--svid-lifetime', value: options.svidLifetime, hint: 'from 5s, so that renewals come in time, to 24h' });
       for (const id of options.admin ?? []) {
         const parsed = parseSpiffeId(id);
         if (!parsed.ok) throw new SallyportError('usage', parsed.reason, { place: '--admin' });
@@ -62,6 +65,7 @@ export function addServe(program: Command, context: CliContext): void {
         administrators: new Set(options.admin),
         ...(options.caPassphraseFile === undefined ? {} : { caPassphrase: readPassphrase(options.caPassphraseFile) }),
         caPropagationMs,
+        svidLifetimeMs,
         version,
         log: await createLog('control', options.logLevel),
         now: Date.now,
@@ -69,6 +73,12 @@ export function addServe(program: Command, context: CliContext): void {
       await untilAborted(interrupted);
       await control.close();
     });
+}
+
+function spanOf(text: string, place: string): number {
+  const milliseconds = parseDuration(text);
+  if (milliseconds === undefined) throw new SallyportError('usage', `${JSON.stringify(text)} is not a time span`, { place, value: text, hint: 'write it like 10m' });
+  return milliseconds;
 }
 
 /** Waits for SIGINT or SIGTERM. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,10 +31,10 @@ describe("a stock Envoy's bootstrap", function () {
   const bootstrap = (identity: BootstrapIdentity, more: Partial<EnvoyBootstrapOptions> = {}) =>
     renderEnvoyBootstrap({ nodeId: 'gate', controlPlane: { host: '127.0.0.1', port: 1 }, controlIdentity, identity, admin: { address: '127.0.0.1', port: 15_000 }, ...more });
 
-  const identityFiles = () => ({ directory: join(directory, 'identity'), certificateChain: join(directory, 'identity/svid.pem'), privateKey: join(directory, 'identity/key.pem'), trustBundle: join(directory, 'identity/bundle.pem') });
+  const identityFiles = () => ({ certificateChain: join(directory, 'identity/svid.pem'), privateKey: join(directory, 'identity/key.pem'), trustBundle: join(directory, 'identity/bundle.pem') });
 
   async function writeIdentity({ certificateChainPem, privateKeyPem, trustBundlePem }: Issued): Promise<void> {
-    await replaceFileSet(identityFiles().directory, { 'svid.pem': certificateChainPem, 'key.pem': privateKeyPem, 'bundle.pem': trustBundlePem });
+    await replaceFileSet(join(directory, 'identity'), { 'svid.pem': certificateChainPem, 'key.pem': privateKeyPem, 'bundle.pem': trustBundlePem });
   }
 
   async function writeSecretFiles(): Promise<BootstrapIdentity> {
@@ -58,8 +59,8 @@ describe("a stock Envoy's bootstrap", function () {
     await assert.rejects(validate({ ...(bootstrap(inline) as object), nonsense: 1 }), /nonsense/);
   });
 
-  it('has Envoy take a renewed identity out of its files', async () => {
-    const [before, after] = [pki.issue(settings.identity), pki.issue(settings.identity)];
+  it('has Envoy take a renewed identity, and a trust bundle that has grown, out of its files', async () => {
+    const [before, renewed, nextRoot] = [pki.issue(settings.identity), pki.issue(settings.identity), makePki().rootPem];
     await writeIdentity(before);
     const files = await writeSecretFiles();
     const control = await startControlPlane(pki);
@@ -68,8 +69,9 @@ describe("a stock Envoy's bootstrap", function () {
     const shows = (serialNumber: string) => waitFor(`certificate ${serialNumber}`, 10_000, async () => ((await envoy.admin('/certs')).includes(serialNumber) ? true : undefined));
     try {
       await shows(before.serialNumber);
-      await writeIdentity(after);
-      await shows(after.serialNumber);
+      await writeIdentity({ ...renewed, trustBundlePem: renewed.trustBundlePem + nextRoot });
+      await shows(renewed.serialNumber);
+      await shows(new X509Certificate(nextRoot).serialNumber.toLowerCase());
     } finally {
       await envoy.stop();
       control.stop();

@@ -1,4 +1,5 @@
 /** A real Envoy as the gateway of a plan made by hand, and workloads that connect to it. */
+import type { JsonValue } from '@bufbuild/protobuf';
 import net from 'node:net';
 import tls from 'node:tls';
 import { renderEnvoyGateway, type EnvoyGatewayOptions, type Rendered } from '../../../src/backends/envoy/index.ts';
@@ -39,7 +40,14 @@ export function planOf(servicePorts: readonly ServicePort[], gateways: readonly 
   return { revision, trustDomain, gateways, servicePorts };
 }
 
-export async function startEnvoyGateway(program: string, servicePorts: readonly ServicePort[], gateway: Partial<PlannedGateway> = {}, { pki = makePki(), beside = [], ...options }: EnvoyGatewayOptions & { readonly pki?: Pki; readonly beside?: readonly PlannedGateway[] } = {}): Promise<EnvoyGateway> {
+export interface TestGatewayOptions extends EnvoyGatewayOptions {
+  readonly pki?: Pki;
+  readonly beside?: readonly PlannedGateway[];
+  /** What Envoy is started with instead of the bootstrap. */
+  readonly adjust?: (bootstrap: JsonValue) => JsonValue;
+}
+
+export async function startEnvoyGateway(program: string, servicePorts: readonly ServicePort[], gateway: Partial<PlannedGateway> = {}, { pki = makePki(), beside = [], adjust = (bootstrap) => bootstrap, ...options }: TestGatewayOptions = {}): Promise<EnvoyGateway> {
   const control = await startControlPlane(pki);
   const [port] = (await findFreePorts(1)) as [number];
   const own = pki.issue(settings.identity);
@@ -55,7 +63,7 @@ export async function startEnvoyGateway(program: string, servicePorts: readonly 
   }
 
   control.publish(own, rendered.resources);
-  const envoy = await startEnvoy(program, (adminSocketPath) => control.bootstrap(own, adminSocketPath));
+  const envoy = await startEnvoy(program, (adminSocketPath) => adjust(control.bootstrap(own, adminSocketPath)));
   const connect: EnvoyGateway['connect'] = (identity, more = {}) => {
     const shown = identity === undefined ? {} : { cert: identity.certificateChainPem, key: identity.privateKeyPem };
     const socket = tls.connect({ host: loopback, port, ca: pki.rootPem, servername: serverName, checkServerIdentity: () => undefined, ...shown, ...more });

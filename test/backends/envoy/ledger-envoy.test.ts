@@ -1,8 +1,9 @@
+import type { JsonValue } from '@bufbuild/protobuf';
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { ledgerRecordOf, type EnvoyRecord } from '../../../src/backends/envoy/index.ts';
 import type { LedgerRecord } from '../../../src/core/ledger-record.ts';
-import { findFreePorts } from '../../../src/demo/processes.ts';
+import { findFreePorts, waitFor } from '../../../src/demo/processes.ts';
 import { grantTo, loopback, readAll, servicePort, startServer, until, type TestServer } from '../../support/gateway.ts';
 import { requirePeer } from '../../support/peers.ts';
 import { makePki, type Issued } from '../../support/pki.ts';
@@ -145,5 +146,26 @@ describe("the ledger of a stock Envoy's connections", function () {
   it('keeps what a peer wrote from moving the cursor of whoever reads it', async () => {
     const { detail } = await refused(workload(gateway.pki, 'book'), { servername: 'x'.repeat(200) });
     assert.doesNotMatch(detail, /[^\x20-\x7e]/);
+  });
+});
+
+describe('what a stock Envoy logs while nobody takes it', function () {
+  this.timeout(40_000);
+
+  it('is lost when it gives up, which a counter says', async function () {
+    const target = await startServer((socket) => socket.end('220 ready\r\n'));
+    const adjust = (bootstrap: JsonValue): JsonValue => JSON.parse(JSON.stringify(bootstrap).replace(/"max_connect_attempts":[0-9]+/, '"max_connect_attempts":2')) as JsonValue;
+    const gateway = await startEnvoyGateway(requirePeer(this, 'envoy'), [servicePort({ targetPort: target.port, grants: [grantTo('book', '127.0.1.1')] })], {}, { adjust });
+    const counted = async () => Number(/attempts_exceeded: ([0-9]+)/.exec(await gateway.envoy.admin('/stats?filter=^cluster.sallyport-control.upstream_cx_connect_attempts_exceeded$'))![1]);
+    try {
+      gateway.control.stop();
+      assert.equal(await counted(), 0);
+      assert.match(await gateway.ask(workload(gateway.pki, 'book')), /^220/);
+      await waitFor('the loss to be counted', 10_000, async () => (await counted()) === 1 || undefined);
+      assert.deepEqual(gateway.entries, []);
+    } finally {
+      await gateway.stop();
+      await target.stop();
+    }
   });
 });
