@@ -15,6 +15,7 @@ import {
   type SnatBinding,
   type SnatPool,
 } from '../../src/core/objects/index.ts';
+import { unknownCommandRules } from '../../src/core/ftp/rules.ts';
 import { parseSpiffeId, type SpiffeId } from '../../src/core/spiffe-id.ts';
 
 const plain = { noNullPrototype: true } as const; // as the reader gives them
@@ -139,6 +140,19 @@ const selectorSubject = fc.record(
 );
 const anyAuthority = fc.tuple(fc.constantFrom('', '*.'), anyHostName, fc.oneof(anyPort.map(String), fc.constant('*'))).map(([wildcard, host, port]) => `${wildcard}${host}:${port}`);
 
+const anyFtpConstraints = fc.record(
+  {
+    readOnly: fc.boolean(),
+    noDelete: fc.boolean(),
+    paths: fc.array(fc.array(anyDnsLabel, { maxLength: 3 }).map((segments) => `/${segments.join('/')}`), { minLength: 1, maxLength: 3 }),
+    users: fc.array(anyDnsLabel, { minLength: 1, maxLength: 3 }),
+    maxTransferBytes: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+    maxBytesPerSecond: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+    unknownCommands: fc.constantFrom(...unknownCommandRules),
+  },
+  { requiredKeys: [], ...plain },
+);
+
 export const anyEgressPolicy: fc.Arbitrary<EgressPolicy> = fc.record({
   apiVersion: fc.constant(apiVersion),
   kind: fc.constant('EgressPolicy'),
@@ -147,7 +161,7 @@ export const anyEgressPolicy: fc.Arbitrary<EgressPolicy> = fc.record({
     {
       subjects: fc.array(fc.oneof(namespaceSubject, selectorSubject, serviceSubject), { minLength: 1, maxLength: 4 }),
       to: fc.array(anyServiceTarget, { minLength: 1, maxLength: 4 }),
-      constraints: fc.record({ connectAuthorities: fc.array(anyAuthority, { minLength: 1, maxLength: 3 }) }, { requiredKeys: [], ...plain }),
+      constraints: fc.record({ connectAuthorities: fc.array(anyAuthority, { minLength: 1, maxLength: 3 }), ftp: anyFtpConstraints }, { requiredKeys: [], ...plain }),
     },
     { requiredKeys: ['subjects', 'to'], ...plain },
   ),

@@ -15,6 +15,7 @@ export const manifestFaultCodes = [
   'kind-unknown',
   'nesting-too-deep',
   'object-duplicate',
+  'path-invalid',
   'port-duplicate',
   'port-name-duplicate',
   'source-ambiguous',

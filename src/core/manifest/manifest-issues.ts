@@ -82,7 +82,8 @@ function faultsOf(issue: Issue, base: FieldPath, schema: JsonSchema): readonly F
       const code: unknown = issue.params?.['fault'];
       const known = manifestFaultCodes.find((candidate) => candidate === code);
       const lacks: unknown = issue.params?.['lacks'];
-      return [{ code: known ?? 'value-invalid', message: `${field}${known === undefined ? '' : ':'} ${issue.message}`, path, ...(Array.isArray(lacks) && { lacks: lacks as readonly string[] }) }];
+      const hint: unknown = issue.params?.['hint'];
+      return [{ code: known ?? 'value-invalid', message: `${field}${known === undefined ? '' : ':'} ${issue.message}`, ...(typeof hint === 'string' && { hint }), path, ...(Array.isArray(lacks) && { lacks: lacks as readonly string[] }) }];
     }
     default:
       return [{ code: 'value-invalid', message: `${field} ${issue.message}, not ${shown(issue.input)}`, path }];

@@ -1,5 +1,7 @@
 import * as z from 'zod';
-import { apiVersion, dnsLabel, dnsSubdomain, namespacedMetadata, serviceTarget } from './common.ts';
+import { parsePolicyPath } from '../ftp/path.ts';
+import { unknownCommandRules } from '../ftp/rules.ts';
+import { apiVersion, dnsLabel, dnsSubdomain, namespacedMetadata, quoteText, serviceTarget } from './common.ts';
 
 /** Who: exactly one of a namespace (with an optional service account), a namespace selector, or a Kubernetes Service whose workloads are meant. */
 const subject = z.union([
@@ -21,6 +23,27 @@ const authorityPattern = z
   .refine((text) => text.endsWith('*') || (Number(text.slice(text.lastIndexOf(':') + 1)) >= 1 && Number(text.slice(text.lastIndexOf(':') + 1)) <= 65535), 'must have a port from 1 to 65535 or "*"')
   .toLowerCase();
 
+const ftpPath = z
+  .string()
+  .max(1024)
+  .superRefine((text, context) => {
+    const parsed = parsePolicyPath(text);
+    if (!parsed.ok) context.addIssue({ code: 'custom', message: `${quoteText(text)} ${parsed.fault}`, params: { fault: 'path-invalid', hint: 'write the absolute path as the server names it, without a slash at its end, as in "/outgoing"' } });
+  });
+
+/** One that a session can name: without what a command line cannot hold. */
+const ftpUser = z.string().min(1).max(256).regex(/^[^\u0000-\u001f\u007f]*$/, 'must be without control characters');
+
+const ftpConstraints = z.strictObject({
+  readOnly: z.boolean().optional().meta({ description: 'Nothing is stored, changed, renamed or deleted' }),
+  noDelete: z.boolean().optional().meta({ description: 'No file or directory is deleted. Storing under a name that is taken is for the server to refuse' }),
+  paths: z.array(ftpPath).min(1).max(1024).optional().meta({ description: 'Files and directories are named at or below these paths only, such as /outgoing; default: anywhere' }),
+  users: z.array(ftpUser).min(1).max(1024).optional().meta({ description: 'The user names that may log in; default: any' }),
+  maxTransferBytes: z.int().min(1).optional().meta({ description: 'Largest file or listing, either way; a larger one is broken off' }),
+  maxBytesPerSecond: z.int().min(1).optional().meta({ description: 'How fast one transfer may be' }),
+  unknownCommands: z.enum(unknownCommandRules).optional().meta({ description: 'Commands of which the gateway does not know what they do; default Refuse. Pass lets them through whatever else is said here' }),
+});
+
 /** `EgressPolicy`: who may go where. Allow only, unordered; whatever no policy names is denied. */
 export const egressPolicy = z.strictObject({
   apiVersion: z.literal(apiVersion),
@@ -37,10 +60,12 @@ export const egressPolicy = z.strictObject({
           .max(1024)
           .optional()
           .meta({ description: 'HTTPConnect: the authorities that a CONNECT may name; default: whatever the forward proxy lets through' }),
+        ftp: ftpConstraints.optional().meta({ description: 'FTP and FTPS: what a session may do; default: anything' }),
       })
       .optional(),
   }),
   status: z.unknown().optional(),
 });
 export type EgressPolicy = z.output<typeof egressPolicy>;
+export type FtpConstraintsSpec = z.output<typeof ftpConstraints>;
 export type PolicySubject = z.output<typeof subject>;

@@ -1,6 +1,8 @@
 /** `explain`: why a workload may use a service port and from which address, or what is missing. The CLI, the dashboard and the ledger speak its words. */
 import { decide, decideConnect } from './decide.ts';
 import { describeDenial, quotePeerText } from './denial.ts';
+import { describeFtpAlternative } from '../ftp/rules-text.ts';
+import type { FtpConstraints } from '../ftp/rules.ts';
 import type { DesiredState } from '../desired-state.ts';
 import { boundedList } from '../order.ts';
 import type { DenyReason, Plan, Revision, ServicePortId, SnatSource } from './plan.ts';
@@ -25,6 +27,8 @@ export interface Explanation {
   /** `namespace/name` of every EgressPolicy that lets the identity use the service port, denied for another reason or not. */
   readonly policies: readonly string[];
   readonly connectAuthorities: readonly string[] | null;
+  /** Null: anything, or no FTP. */
+  readonly ftp: readonly FtpConstraints[] | null;
   readonly binding: string | null;
   readonly snat: SnatSource | null;
   /** What the target may have meant. */
@@ -67,6 +71,7 @@ export function explain(plan: Plan, subject: SpiffeId | WorkloadName, target: st
     gateway: servicePort === undefined || servicePort.gateway === '' ? null : servicePort.gateway,
     policies: grant?.policies ?? [],
     connectAuthorities: grant?.connectAuthorities ?? null,
+    ftp: grant?.ftp ?? null,
     binding: grant?.binding ?? null,
     snat: grant?.snat ?? null,
     candidates: servicePort === undefined ? candidatesOf(plan, target, found.map(({ id }) => id)) : [],
@@ -86,7 +91,7 @@ function candidatesOf(plan: Plan, target: string, found: readonly ServicePortId[
 
 /** The explanation in sentences, the answer first. */
 export function describeExplanation(explanation: Explanation): string[] {
-  const { identity, target, authority, allowed, reason, service, gateway, policies, connectAuthorities, binding, snat, candidates, obstacle } = explanation;
+  const { identity, target, authority, allowed, reason, service, gateway, policies, connectAuthorities, ftp, binding, snat, candidates, obstacle } = explanation;
   const lines: string[] = [];
   if (allowed || reason === null) {
     const through = authority === null ? '' : ` to CONNECT to ${quotePeerText(authority)}`;
@@ -99,6 +104,7 @@ export function describeExplanation(explanation: Explanation): string[] {
   }
   if (policies.length > 0) lines.push(`policy: ${policies.map((key) => `EgressPolicy ${key}`).join(', ')}`);
   if (connectAuthorities !== null) lines.push(`authorities: ${boundedList(connectAuthorities)}`);
+  ftp?.forEach((alternative, index) => lines.push(`${index === 0 ? 'ftp' : '  or'}: ${describeFtpAlternative(alternative)}`));
   for (const source of [snat?.ipv4, snat?.ipv6]) {
     if (source !== undefined) lines.push(`address: ${source.address}, source ports ${source.ports.first}-${source.ports.last} (SnatBinding ${binding ?? ''})`);
   }

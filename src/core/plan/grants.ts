@@ -1,5 +1,6 @@
 /** The grants of one service port: policies say who may, bindings say from where. */
 import { bindingOfAccount, bindingOfSubject, type NamespaceBindings } from './bindings.ts';
+import type { FtpConstraints } from '../ftp/rules.ts';
 import { refOfKey } from '../desired-state.ts';
 import { byText, sortedUnique } from '../order.ts';
 import type { Ground } from '../plan-fault.ts';
@@ -73,7 +74,18 @@ function grantOf(subject: Subject, port: Pick<ServicePort, 'id' | 'protocol'>, p
     snat,
     binding: snat === null ? null : binding!.key,
     connectAuthorities: port.protocol === 'HTTPConnect' ? authoritiesOf(policies) : null,
+    ftp: port.protocol === 'FTP' ? ftpOf(policies) : null,
   };
+}
+
+/** What each of the policies allows, every one once; null as soon as one of them sets no limit. */
+function ftpOf(policies: readonly ResolvedPolicy[]): readonly FtpConstraints[] | null {
+  const alternatives = new Map<string, FtpConstraints>();
+  for (const { ftp } of policies) {
+    if (ftp === null) return null;
+    alternatives.set(JSON.stringify(ftp), ftp);
+  }
+  return [...alternatives].sort(([a], [b]) => byText(a, b)).map(([, ftp]) => ftp);
 }
 
 /** What any of the policies allows; null as soon as one of them sets no limit. */

@@ -1,4 +1,5 @@
 /** What a change does before it is made: who gains, who loses, and who leaves from another address. */
+import { describeFtpRules } from '../ftp/rules-text.ts';
 import { snatPorts } from '../snat/address-space.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
 import type { Grant, Plan, PlannedGateway, Revision, ServicePort, ServicePortId, SnatSource, Subject } from './plan.ts';
@@ -88,8 +89,8 @@ function subjectKey({ namespace, serviceAccount }: Subject): string {
 }
 
 /** Without the subject: a service account that falls back to its namespace's equal grant has lost nothing. */
-function contentOf({ policies, snat, binding, connectAuthorities }: Grant): string {
-  return JSON.stringify([policies, snat, binding, connectAuthorities]);
+function contentOf({ policies, snat, binding, connectAuthorities, ftp }: Grant): string {
+  return JSON.stringify([policies, snat, binding, connectAuthorities, ftp]);
 }
 
 function changeOf(before: unknown, after: unknown): ChangeKind {
@@ -138,6 +139,8 @@ function describeGrantChange({ change, subject, before, after }: GrantChange, id
   if (before.policies.join() !== after.policies.join()) parts.push(`is let by ${describePolicies(after)} instead of ${describePolicies(before)}`);
   const [could, can] = [describeAuthorities(before), describeAuthorities(after)];
   if (could !== can) parts.push(`may CONNECT to ${can} instead of ${could}`);
+  const [was, is] = [describeFtpRules(before.ftp), describeFtpRules(after.ftp)];
+  if (was !== is) parts.push(`may, over FTP, ${is} instead of ${was}`);
   return `${sign[change]} ${who} at ${id} ${parts.join(', ')}`;
 }
 

@@ -1,12 +1,13 @@
 /** Policies resolved: every name in them looked up, so that the grants of a service are a matter of reading them off. */
 import { keyOf, refOf, refOfKey, type DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
-import type { EgressPolicy } from '../objects/index.ts';
+import type { FtpConstraints } from '../ftp/rules.ts';
+import type { EgressPolicy, ExternalServicePort, FtpConstraintsSpec } from '../objects/index.ts';
 import { sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Subject } from './plan.ts';
 import { resolveSubject } from './subjects.ts';
-import { resolveTargets } from './targets.ts';
+import { resolveTargets, servicePortId } from './targets.ts';
 
 export interface ResolvedPolicy {
   /** `namespace/name`. */
@@ -22,6 +23,8 @@ export interface ResolvedPolicy {
   readonly selects: boolean;
   /** Null: any. */
   readonly connectAuthorities: readonly string[] | null;
+  /** Null: anything. */
+  readonly ftp: FtpConstraints | null;
   readonly faults: readonly PlanFault[];
   readonly warnings: readonly Fault[];
 }
@@ -47,18 +50,24 @@ export function resolvePolicy(policy: EgressPolicy, desired: Lookups): ResolvedP
     ports.set(serviceKey, portNames === null || others === null ? null : new Set([...(others ?? []), ...portNames]));
   }
 
-  const connectAuthorities = policy.spec.constraints?.connectAuthorities ?? null;
-  const constrains = [...ports].some(([serviceKey, names]) =>
-    desired.ExternalService.get(serviceKey)?.spec.ports.some((port) => port.protocol === 'HTTPConnect' && (names === null || names.has(port.name))),
+  const { connectAuthorities = null, ftp } = policy.spec.constraints ?? {};
+  const namedPorts = [...ports].flatMap(([serviceKey, names]) =>
+    (desired.ExternalService.get(serviceKey)?.spec.ports ?? []).filter(({ name }) => names === null || names.has(name)).map((port) => ({ id: servicePortId(serviceKey, port.name), port })),
   );
-  const misplaced: PlanFault = {
-    code: 'policy-constraint-misplaced',
-    message: '"connectAuthorities" constrains HTTPConnect, and no port that this policy names speaks it',
-    hint: 'remove the constraint, or name a port whose protocol is HTTPConnect',
+  const constraintFault = (field: ConstraintKind['field'], fault: Pick<PlanFault, 'code' | 'message' | 'hint'>): PlanFault => ({
+    ...fault,
     object,
-    path: ['spec', 'constraints', 'connectAuthorities'],
+    path: ['spec', 'constraints', field],
     restsOn: Array.from(ports.keys(), (serviceKey) => refOfKey('ExternalService', serviceKey)),
-  };
+  });
+  const misplaced = constraintKinds
+    .filter(({ field, speaks }) => policy.spec.constraints?.[field] !== undefined && !namedPorts.some(({ port }) => speaks(port)))
+    .map(({ field, protocols }) =>
+      constraintFault(field, { code: 'policy-constraint-misplaced', message: `"${field}" constrains ${protocols}, and no port that this policy names speaks it`, hint: `remove the constraint, or name a port whose protocol is ${protocols}` }),
+    );
+  const unreadable = namedPorts
+    .filter(({ port }) => ftp !== undefined && passesTlsThrough(port))
+    .map(({ id }) => constraintFault('ftp', { code: 'policy-constraint-unenforceable', message: `"ftp" constrains what the gateway cannot read: ${id} passes the workload's own TLS through`, hint: 'let the gateway speak TLS with the server (tls.mode Originate), or name that port in a policy without the constraint' }));
   return {
     key: keyOf(object),
     subjects,
@@ -67,7 +76,36 @@ export function resolvePolicy(policy: EgressPolicy, desired: Lookups): ResolvedP
     kubernetesServices: policy.spec.subjects.flatMap((subject) => ('service' in subject ? [keyOf({ namespace: subject.service.namespace ?? object.namespace, name: subject.service.name })] : [])),
     selects: policy.spec.subjects.some((subject) => 'namespaceSelector' in subject),
     connectAuthorities,
-    faults: connectAuthorities !== null && !constrains && faults.length === 0 ? [misplaced] : faults,
+    ftp: ftp === undefined ? null : ftpConstraintsOf(ftp),
+    faults: faults.length === 0 ? [...misplaced, ...unreadable] : faults,
     warnings: resolved.flatMap((each) => each.warnings),
+  };
+}
+
+interface ConstraintKind {
+  readonly field: keyof NonNullable<EgressPolicy['spec']['constraints']>;
+  /** What it is about, in words. */
+  readonly protocols: string;
+  readonly speaks: (port: ExternalServicePort) => boolean;
+}
+
+const constraintKinds: readonly ConstraintKind[] = [
+  { field: 'connectAuthorities', protocols: 'HTTPConnect', speaks: ({ protocol }) => protocol === 'HTTPConnect' },
+  { field: 'ftp', protocols: 'FTP or FTPS', speaks: ({ protocol }) => protocol === 'FTP' || protocol === 'FTPS' },
+];
+
+function passesTlsThrough({ protocol, tls }: ExternalServicePort): boolean {
+  return protocol === 'FTPS' && tls?.mode === 'PassThrough';
+}
+
+function ftpConstraintsOf({ readOnly, noDelete, paths, users, maxTransferBytes, maxBytesPerSecond, unknownCommands }: FtpConstraintsSpec): FtpConstraints {
+  return {
+    readOnly: readOnly ?? false,
+    noDelete: noDelete ?? false,
+    paths: paths === undefined ? null : sortedUnique(paths),
+    users: users === undefined ? null : sortedUnique(users),
+    maxTransferBytes: maxTransferBytes ?? null,
+    maxBytesPerSecond: maxBytesPerSecond ?? null,
+    unknownCommands: unknownCommands ?? 'Refuse',
   };
 }

@@ -49,6 +49,13 @@ describe('an explanation', () => {
     assert.equal(explanation.suggestion, null);
   });
 
+  it('says what a session may do where FTP has rules, each alternative on a line', () => {
+    const partner = externalService('shop/partner', { ports: [{ name: 'ftp', port: 21, protocol: 'FTP' }] });
+    const limited = (name: string, ftp: { readonly readOnly?: boolean; readonly noDelete?: boolean; readonly paths?: string[] }) => policy(`shop/${name}`, { subjects: [{ namespace: 'shop' }], to: [{ service: 'partner' }], constraints: { ftp } });
+    const { explanation } = explainIn(state(gw, eu, bound, partner, limited('r', { readOnly: true }), limited('w', { noDelete: true, paths: ['/out'] })), till, 'partner');
+    assert.deepEqual(describeExplanation(explanation).slice(1, 4), ['policy: EgressPolicy shop/r, EgressPolicy shop/w', 'ftp: all but delete, at or below /out', '  or: read only']);
+  });
+
   const denials: { name: string; objects: DesiredObject[]; subject: WorkloadName | SpiffeId; target: string; authority?: string; says: string[]; kinds: string[] }[] = [
     {
       name: 'no policy',

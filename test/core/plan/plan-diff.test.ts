@@ -9,6 +9,8 @@ const bank = externalService('shop/bank');
 const opens = policy('shop/p', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }] });
 const bound = (address: string) => binding('shop/b', { subject: { namespace: 'shop' }, addresses: [address] });
 const account = policy('shop/till', { subjects: [{ namespace: 'shop', serviceAccount: 'till' }], to: [{ service: 'bank' }] });
+const partner = externalService('shop/partner', { ports: [{ name: 'ftp', port: 21, protocol: 'FTP' }] });
+const opensFtp = (ftp?: NonNullable<NonNullable<Parameters<typeof policy>[1]['constraints']>['ftp']>) => policy('shop/f', { subjects: [{ namespace: 'shop' }], to: [{ service: 'partner' }], ...(ftp === undefined ? {} : { constraints: { ftp } }) });
 const proxy = (...connectAuthorities: string[]) => policy('shop/c', { subjects: [{ namespace: 'shop' }], to: [{ service: 'proxy' }], constraints: { connectAuthorities } });
 const proxyService = externalService('shop/proxy', { ports: [{ name: 'p', port: 3128, protocol: 'HTTPConnect' }] });
 
@@ -30,6 +32,7 @@ describe('the difference of two plans', () => {
     },
     { name: 'an account that loses nothing, since its namespace has the same', before: [...base, opens, policy('shop/p', { subjects: [{ namespace: 'shop' }, { namespace: 'shop', serviceAccount: 'till' }], to: [{ service: 'bank' }] })], after: [...base, opens], says: [] },
     { name: 'an account of its own', before: [...base], after: [...base, account], says: ['+ sa/shop/till may use shop/bank:tcp-443, leaving from 10.0.0.1 (EgressPolicy shop/till)'] },
+    { name: 'ftp rules', before: [gw, partner, opensFtp()], after: [gw, partner, opensFtp({ readOnly: true, paths: ['/out'], users: ['u'], maxTransferBytes: 5, maxBytesPerSecond: 6, unknownCommands: 'Pass' })], says: ['~ ns/shop at shop/partner:ftp may, over FTP, read only, at or below /out, as user u, at most 5 bytes a transfer, at most 6 bytes a second, unknown commands too instead of do anything'] },
     { name: 'other authorities', before: [gw, proxyService, proxy('a.example:443')], after: [gw, proxyService, proxy('b.example:443', 'a.example:443')], says: ['~ ns/shop at shop/proxy:p may CONNECT to a.example:443, b.example:443 instead of a.example:443'] },
     { name: 'a service', before: [...base], after: [...base, proxyService], says: ['+ service port shop/proxy:p'] },
     { name: 'a service that goes with its grants', before: [...base, opens], after: [gw, eu, bound('10.0.0.1')], says: ['- service port shop/bank:tcp-443', '- ns/shop may no longer use shop/bank:tcp-443, which left from 10.0.0.1 (EgressPolicy shop/p)'] },
