@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { adminPaths, type StatusResult } from '../api/admin.ts';
 import { grpcStatusOf } from '../api/grpc-service.ts';
 import { defaultControlIdentity } from '../api/mesh-credentials.ts';
-import { createAuthority, openCaDirectory } from '../ca/index.ts';
+import { createAuthority, defaultLifetimes, openCaDirectory } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
@@ -51,6 +51,8 @@ export interface ControlOptions {
   readonly caPassphrase?: string;
   /** How long a prepared CA waits in the published bundle before it may sign. */
   readonly caPropagationMs?: number;
+  /** How long SVIDs live, the control plane's own too. Default: an hour. */
+  readonly svidLifetimeMs?: number;
   readonly version: string;
   readonly log: Logger;
   readonly now: () => number;
@@ -64,7 +66,7 @@ export interface Control {
 }
 
 const bodyBytesMax = 64 * 1024 * 1024;
-const renewalCheckMs = 30_000;
+const renewalCheckMaxMs = 30_000;
 
 /** Starts the control plane. Without a CA it answers administrators only, until "ca init" or "ca import". */
 export async function startControl(options: ControlOptions): Promise<Control> {
@@ -79,7 +81,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 }
 
 async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
-  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, caPassphrase, caPropagationMs, version, log, now } = options;
+  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
   const startedAt = new Date(now()).toISOString();
   const store = await openStateStore<ControlSections>({
     directory: join(directory, 'state'),
@@ -100,6 +102,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     save: caDirectory.save,
     now,
     randomBytes,
+    lifetimes: { svidMs: svidLifetimeMs },
     ...(caPropagationMs === undefined ? {} : { propagationMs: caPropagationMs }),
   });
 
@@ -119,7 +122,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     metrics.certificatesIssued.inc({ attestation });
     return issued;
   };
-  const svids = createProxySvids({ authority, issue, now, random: () => randomInt(2 ** 32) / 2 ** 32, onIssued: (spiffeId) => publisher.publishSvid(spiffeId), log });
+  const svids = createProxySvids({ authority, issue, now, random: () => randomInt(2 ** 32) / 2 ** 32, onAttempt: (spiffeId) => publisher.publishSvid(spiffeId), log });
   opened.defer(() => svids.close());
   const publisher = createPublisher({ cache, svids });
   const isRevoked = (serialNumber: string) => issuance.isRevoked(serialNumber);
@@ -173,7 +176,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const services = [
     { definition: xds.service, handlers: xds.handlers },
     ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, now, log }),
-    createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked }),
+    createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked, onUnrecorded: (gateway) => metrics.denialsUnrecorded.inc({ gateway }), now }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];
 
@@ -233,11 +236,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const renewal = setInterval(() => {
     void (async () => {
       publisher.sweep();
-      await authority.rotate({ type: 'tick', nowMs: now() });
-      // Half of an hour's life is left when this fires first; every failure leaves as many further tries.
-      if (identity !== undefined && identity.notAfterMs - now() < 1_800_000) await takeCa();
+      await caKeeper.retire();
+      // Half of its life is left when this is first so; the checks that follow are further tries.
+      if (identity !== undefined && identity.notAfterMs - now() < svidLifetimeMs / 2) await takeCa();
     })().catch((error: unknown) => log.error({ err: error }, 'the control plane could not renew its own certificate'));
-  }, renewalCheckMs);
+  }, Math.min(renewalCheckMaxMs, svidLifetimeMs / 8));
   opened.defer(() => clearInterval(renewal));
   opened.defer(() => xds.close());
   log.info({ socketPath, revision: planner.plan.revision }, 'control plane started');

@@ -7,6 +7,7 @@ export interface ControlMetrics {
   readonly contentType: string;
   readonly certificatesIssued: Counter<'attestation'>;
   readonly plansPublished: Counter;
+  readonly denialsUnrecorded: Counter<'gateway'>;
 }
 
 export interface MetricSources {
@@ -34,6 +35,7 @@ export function createControlMetrics({ connectedProxies, ledgerRecords, serviceP
     render: () => registry.metrics(),
     contentType: registry.contentType,
     certificatesIssued: new Counter({ name: 'sallyport_control_certificates_issued_total', help: 'Certificates issued, by how the caller proved who it is', labelNames: ['attestation'], registers: [registry] }),
+    denialsUnrecorded: new Counter({ name: 'sallyport_control_denials_unrecorded_total', help: 'Refusals of strangers by Envoys that were too many to record one by one', labelNames: ['gateway'], registers: [registry] }),
     plansPublished: new Counter({ name: 'sallyport_control_plans_published_total', help: 'Plans published to proxies', registers: [registry] }),
   };
 }

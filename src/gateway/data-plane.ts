@@ -20,7 +20,7 @@ import { createLiveConnections, type LiveConnection } from './live-connections.t
 import type { VerifiedPeer } from './peer.ts';
 import { listenForPeers } from './peer-listener.ts';
 import type { AllowedDecision, GatewaySettings, ProtocolHandler } from './protocol.ts';
-import { createRecordBudget } from './record-budget.ts';
+import { createRecordBudget } from '../core/record-budget.ts';
 import { createServiceDial } from './service-dial.ts';
 import { createListenAtSource } from './source-listener.ts';
 import { createTable, type TableChange } from './table.ts';
@@ -82,7 +82,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
 
   const servicePortAt = (listen: Endpoint, serverName: string): ServicePort | undefined => table.byListener(listen) ?? table.byServerName(serverName);
 
-  /** Anyone can cause these, so they are recorded at a bounded rate: a flood of them must not fill the ledger and so stop everyone. */
+  /** Anyone can cause these, so they are recorded at a bounded rate. */
   function recordUnverified({ reason, detail, client, spiffeId, serverName }: HandshakeRefusal, listen: Endpoint): void {
     if (!budget.take()) return;
     ledgerOf({ client, spiffeId, service: servicePortAt(listen, serverName)?.id ?? null, policies: [] }).denied(reason, detail);

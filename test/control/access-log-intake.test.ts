@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { anyPack, StringValueSchema } from '@bufbuild/protobuf/wkt';
 import { Client, status, type ServiceError } from '@grpc/grpc-js';
 import { adminPaths } from '../../src/api/admin.ts';
 import { enrol } from '../../src/api/enrolment-client.ts';
 import { grpcMethodDefinition } from '../../src/api/grpc-service.ts';
 import { meshChannelCredentials, meshChannelOptions } from '../../src/api/mesh-credentials.ts';
+import { stateKeys } from '../../src/backends/envoy/names.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
 import { certificatesToPem } from '../../src/core/x509/pem.ts';
 import { AccessLogService, StreamAccessLogsMessageSchema } from '../../src/proto/envoy/service/accesslog/v3/als_pb.ts';
@@ -56,6 +58,19 @@ describe('the intake of access logs', () => {
 
   it('takes the log of a gateway of class envoy', async () => {
     assert.deepEqual(await send(envoy, ours), { code: status.OK, details: '' });
+  });
+
+  it('takes a bounded number of records of clients that prove nobody, counts the rest, and takes all of the others', async () => {
+    const stranger = { commonProperties: { downstreamRemoteAddress: { address: { case: 'socketAddress' as const, value: { address: '127.0.0.9', portSpecifier: { case: 'portValue' as const, value: 40_000 } } } } } };
+    const known = { commonProperties: { ...stranger.commonProperties, filterStateObjects: { [stateKeys.identity]: anyPack(StringValueSchema, create(StringValueSchema, { value: 'spiffe://cluster.local/ns/bookinfo/sa/productpage' })) } } };
+    const entries = [...Array.from({ length: 3_000 }, () => stranger), ...Array.from({ length: 10 }, () => known)];
+    await send(envoy, { ...ours, logEntries: { case: 'tcpLogs', value: { logEntry: entries } } });
+    const denied: (string | null)[] = [];
+    for await (const line of control.admin.lines(adminPaths.ledger, { type: 'connection-denied', last: '5000' }, new AbortController().signal)) denied.push((JSON.parse(line) as { spiffeId: string | null }).spiffeId);
+    assert.equal(denied.filter((spiffeId) => spiffeId !== null).length, 10);
+    const strangers = denied.length - 10;
+    assert.ok(strangers >= 1_000 && strangers < 2_000, `${strangers} records`); // the burst, and some for the time that passed
+    assert.match(await control.admin.text(adminPaths.metrics), new RegExp(`^sallyport_control_denials_unrecorded_total\\{gateway="front"\\} ${3_000 - strangers}$`, 'm'));
   });
 
   it('takes no log of another name', async () => {

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
-import { createRecordBudget } from '../../src/gateway/record-budget.ts';
 import { createTlsFront, type HandshakeRefusal } from '../../src/gateway/tls-front.ts';
 import { loopback, productpage, settings, until } from '../support/gateway.ts';
 import { makePki } from '../support/pki.ts';
@@ -31,21 +30,5 @@ describe('TLS handshakes', () => {
     for (const socket of [...silent, client, beyond]) socket.destroy();
     await until(() => front.handshakes === 0, undefined, 3_000);
     listener.close();
-  });
-});
-
-describe('records of what strangers cause', () => {
-  it('come at a bounded rate, and the rest are counted', () => {
-    let nowMs = 0;
-    const budget = createRecordBudget(() => nowMs);
-    const taken = (tries: number) => Array.from({ length: tries }, () => budget.take()).filter(Boolean).length;
-    const burst = taken(5_000);
-    assert.ok(burst < 5_000);
-    assert.equal(budget.refused, 5_000 - burst);
-    nowMs += 1_000;
-    const later = taken(5_000);
-    assert.ok(later > 0 && later < burst);
-    nowMs -= 10_000; // a clock that is set back gives nothing away
-    assert.equal(taken(10), 0);
   });
 });

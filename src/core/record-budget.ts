@@ -1,4 +1,4 @@
-/** A bounded rate of records for what strangers can cause. */
+/** A bounded rate of records for what strangers can cause: a flood of them must not fill the ledger and so stop everyone. */
 export interface RecordBudget {
   /** Whether one more may be recorded now. */
   take(): boolean;
@@ -9,6 +9,7 @@ export interface RecordBudget {
 const perSecond = 200;
 const burst = 1_000;
 
+/** 200 records a second after a burst of 1,000 (docs/decisions/0404). `now` in milliseconds. */
 export function createRecordBudget(now: () => number): RecordBudget {
   let left = burst;
   let filledAtMs = now();
