@@ -25,6 +25,7 @@ function accepts(schema: JsonSchema, value: unknown): boolean {
     const { minLength = 0, maxLength = Infinity, pattern = '' } = schema as { minLength?: number; maxLength?: number; pattern?: string };
     return value.length >= minLength && value.length <= maxLength && new RegExp(pattern, 'u').test(value);
   }
+  if (typeof value === 'boolean') return type === undefined || type === 'boolean';
   if (typeof value === 'number') {
     const { minimum = -Infinity, maximum = Infinity } = schema as { minimum?: number; maximum?: number };
     return (type === undefined || type === 'number' || (type === 'integer' && Number.isInteger(value))) && value >= minimum && value <= maximum;
