@@ -64,6 +64,33 @@ describe('source ports of a SNAT address', () => {
     assert.ok(refusals < 5, `${refusals} refusals`);
   });
 
+  it('that are listened on lead no connection anywhere, until they are given back', () => {
+    const ports = createSnatPorts(0);
+    const block = source(3000, 3003);
+    assert.equal(ports.takeToListen(block, 0.5), 3002);
+    assert.deepEqual([ports.take(block, 'a:1'), ports.take(block, 'a:1'), ports.take(block, 'a:1'), ports.take(block, 'a:1')], [3000, 3001, 3003, undefined]);
+    assert.deepEqual([ports.take(block, 'b:1'), ports.take(block, 'b:1'), ports.take(block, 'b:1'), ports.take(block, 'b:1')].sort(), [3000, 3001, 3003, undefined]);
+    ports.releaseListening(block, 3002);
+    assert.equal(ports.take(block, 'a:1'), 3002);
+  });
+
+  it('to listen on are sought where the caller says, and none is given twice', () => {
+    const ports = createSnatPorts(0);
+    const block = source(3000, 3003);
+    const given = [0.99, 0.99, 0, 0.3].map((at) => ports.takeToListen(block, at));
+    assert.deepEqual(given, [3003, 3000, 3001, 3002]);
+    assert.equal(ports.takeToListen(block, 0.5), undefined);
+    ports.releaseListening(block, 3001);
+    assert.equal(ports.takeToListen(block, 0.9), 3001);
+  });
+
+  it('to listen on may have connections of their own already: their other ends tell them apart', () => {
+    const ports = createSnatPorts(0);
+    const block = source(3000, 3000);
+    assert.equal(ports.take(block, 'a:1'), 3000);
+    assert.equal(ports.takeToListen(block, 0), 3000);
+  });
+
   it('hold, against a model, for any order of taking and giving back', () => {
     const step = fc.oneof(
       fc.record({ take: fc.constantFrom('a:1', 'b:1'), refusals: fc.nat(5) }),
