@@ -1,6 +1,6 @@
 /** The table as a page for people: docs/reference/conformance.md. */
 import { gatewayClasses, type GatewayClass } from '../../src/core/objects/index.ts';
-import { describeCredential, describeDoor, describeOutcome, type Attempt, type Divergence, type World } from './world.ts';
+import { describeCredential, describeDoor, describeOutcome, outcomeFor, type Attempt, type World } from './world.ts';
 import { worlds } from './worlds/index.ts';
 
 /** What stands for what a run chooses. */
@@ -15,8 +15,8 @@ export function conformancePage(): string {
     'Whatever class a gateway is of, it enforces the same plan. Each section below is applied to a gateway of every class, and everybody',
     'in its table comes three times, all at the same moment. By every class the decision must be the one that stands here, an external',
     'service must see the address that stands here and hear of nobody else, and the ledger must have the same records: identity,',
-    'service, policies, address and port, target, reason, bytes. A class that does otherwise has a note that says in what, and why;',
-    'whatever the note does not name is the same.',
+    'service, policies, address and port, target, reason, bytes. Where a class does otherwise a note says in what, and why; whatever the',
+    'note does not name is the same.',
     '',
     'Addresses are on loopback. At the external services, port 9000 is one that speaks first, 9001 the same behind a forward proxy.',
     ...worlds.flatMap(section),
@@ -25,11 +25,15 @@ export function conformancePage(): string {
 }
 
 function section(world: World): readonly string[] {
-  const notes = notesOf(world);
+  const notes = [...new Set(world.attempts.flatMap((attempt) => gatewayClasses.flatMap((gatewayClass) => noteOf(attempt, gatewayClass) ?? [])))];
+  const mark = (attempt: Attempt, gatewayClass: GatewayClass): string => {
+    const note = noteOf(attempt, gatewayClass);
+    const verdict = describeOutcome(outcomeFor(attempt, gatewayClass)) === describeOutcome(attempt.expect) ? 'yes' : 'no';
+    return note === undefined ? verdict : `${verdict} (${notes.indexOf(note) + 1})`;
+  };
   const row = (attempt: Attempt): string => {
     const { as, to, expect } = attempt;
-    const cells = [code(describeCredential(as)), code(describeDoor(to)), describeOutcome(expect), expect.policies.map(code).join(', ')];
-    return line([...cells, ...gatewayClasses.map((gatewayClass) => mark(notes, gatewayClass, attempt.but?.[gatewayClass]))]);
+    return line([code(describeCredential(as)), code(describeDoor(to)), describeOutcome(expect), expect.policies.map(code).join(', '), ...gatewayClasses.map((gatewayClass) => mark(attempt, gatewayClass))]);
   };
   return [
     '',
@@ -49,19 +53,17 @@ function section(world: World): readonly string[] {
 const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
 const code = (text: string): string => `\`${text}\``;
 
-/** Each once, in the order of the rows. */
-function notesOf({ attempts }: World): readonly string[] {
-  const notes = attempts.flatMap(({ but = {} }) => gatewayClasses.flatMap((gatewayClass) => (but[gatewayClass] === undefined ? [] : [noteOf(gatewayClass, but[gatewayClass])])));
-  return [...new Set(notes)];
-}
-
-function noteOf(gatewayClass: GatewayClass, { because, expect, servedBy, words }: Divergence): string {
+/** In what a class does otherwise, and why. */
+function noteOf({ expect, but }: Attempt, gatewayClass: GatewayClass): string | undefined {
+  const divergence = but?.[gatewayClass];
+  if (divergence === undefined) return undefined;
+  const { because, servedBy, words } = divergence;
+  const outcome = divergence.expect ?? expect;
   const what = [
-    ...(expect === undefined ? [] : [describeOutcome(expect)]),
-    ...(servedBy === undefined ? [] : ['recorded by the gateway beside it']),
-    ...(words === undefined ? [] : ['other words in the detail of the refusal']),
+    ...(describeOutcome(outcome) === describeOutcome(expect) ? [] : [describeOutcome(outcome)]),
+    ...(outcome.service === expect.service ? [] : [`recorded with ${outcome.service === null ? 'no service' : `service ${outcome.service}`}`]),
+    ...(servedBy === undefined ? [] : ['recorded by the gateway beside it, for which the client is the gateway before']),
+    ...(words === undefined ? [] : ['recorded in other words']),
   ];
   return `Class ${gatewayClass}: ${what.join(', ')}. ${because[0]!.toUpperCase()}${because.slice(1)}.`;
 }
-
-const mark = (notes: readonly string[], gatewayClass: GatewayClass, divergence: Divergence | undefined): string => (divergence === undefined ? 'yes' : `note ${notes.indexOf(noteOf(gatewayClass, divergence)) + 1}`);

@@ -2,7 +2,7 @@
 import type { GatewayClass } from '../../src/core/objects/index.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import type { ConnectionRecord, DataPlane, Enforced } from './data-plane.ts';
-import { outcomeFor, type Attempt, type World } from './world.ts';
+import type { Attempt, World } from './world.ts';
 import { converse, type Conversation } from './workload.ts';
 import { greetingIn, type ConformanceWitness, type Greeting } from './witness.ts';
 
@@ -32,7 +32,7 @@ export async function playWorld(world: World, gatewayClass: GatewayClass, plane:
   const enforced = await plane.enforce(world);
   const [acceptedBefore, recordsBefore] = [witness.accepted, plane.records.length];
   const spoken = await Promise.all(Array.from({ length: rounds }, () => world.attempts).flat().map((attempt) => play(attempt, plane)));
-  const recordsAwaited = spoken.reduce((sum, { attempt }) => sum + (outcomeFor(attempt, gatewayClass).kind === 'leaves' ? 2 : 1), recordsBefore);
+  const recordsAwaited = spoken.reduce((sum, { greeting }) => sum + (greeting === undefined ? 1 : 2), recordsBefore); // one refuses, two open and close
   await waitFor('the records', recordedWithinMs, () => plane.records.length >= recordsAwaited || undefined).catch(() => undefined); // whose are missing, its row tells
   return { ...enforced, accepted: witness.accepted - acceptedBefore, played: assignRecords(spoken, plane.records.slice(recordsBefore), gatewayClass) };
 }

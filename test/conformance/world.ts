@@ -106,7 +106,7 @@ export interface Divergence {
   readonly because: string;
   /** Another outcome. */
   readonly expect?: Outcome;
-  /** The gateway that hands its records in. */
+  /** It is handed over to this gateway, whose records name the gateway before as the client. */
   readonly servedBy?: 'beside';
   /** The detail of its refusal has other words. */
   readonly words?: true;

@@ -97,7 +97,8 @@ function servicePortOf({ downstreamLocalAddress, tlsProperties }: AccessLogCommo
   if (address?.case === 'envoyInternalAddress') return index.get(servicePortOfListener(address.value.addressNameSpecifier.value ?? '') ?? '');
   const listen = socketOf(downstreamLocalAddress);
   const byListener = listen === undefined ? undefined : index.get(placeAt(gateway, formatEndpoint(listen)));
-  return byListener ?? index.get(placeAt(gateway, tlsProperties?.tlsSniHostname ?? ''));
+  const serverName = tlsProperties?.tlsSniHostname ?? '';
+  return byListener ?? index.get(placeAt(gateway, serverName)) ?? index.get(placeAt(unserved, serverName));
 }
 
 const indexes = new WeakMap<Plan, ReadonlyMap<string, ServicePort>>();
@@ -112,6 +113,8 @@ function indexOf(plan: Plan): ReadonlyMap<string, ServicePort> {
   return index;
 }
 
+/** The entrance of what no gateway can serve: whoever asks for it is told that, not that there is no such service. */
+const unserved = '';
 const placeAt = (gateway: string, place: string): string => `${gateway} ${place}`;
 
 function keysOf({ id, entrance, serverNames, listen }: ServicePort): readonly string[] {

@@ -151,7 +151,7 @@ spec: {subject: {namespace: poor, serviceAccount: rich}, addresses: [127.1.5.7]}
   },
   {
     name: 'one address, shared in blocks of source ports',
-    shows: 'Three namespaces leave from the one address that a partner lets in, each from source ports of its own.',
+    shows: 'Four namespaces and a service account leave from the one address that a partner lets in, each from source ports of its own.',
     manifests: ({ witnessPort }) => `
 apiVersion: sallyport.dev/v1alpha1
 kind: ExternalService
@@ -161,13 +161,28 @@ spec: {addresses: [127.0.9.1], ports: [{name: main, port: 7000, targetPort: ${wi
 apiVersion: sallyport.dev/v1alpha1
 kind: EgressPolicy
 metadata: {name: tenants, namespace: egress}
-spec: {subjects: [{namespace: alpha}, {namespace: beta}, {namespace: gamma}], to: [{service: partner}]}
+spec: {subjects: [{namespace: tenant-1}, {namespace: tenant-2}, {namespace: tenant-3}, {namespace: tenant-4}, {namespace: house}], to: [{service: partner}]}
 ---
 apiVersion: sallyport.dev/v1alpha1
 kind: SnatPool
 metadata: {name: shared}
-spec: {addresses: [127.1.6.1], sharing: {mode: PortBlocks, blockSize: 16384}}
-${['alpha', 'beta', 'gamma']
+spec: {addresses: [127.1.6.1], sharing: {mode: PortBlocks, blockSize: 8192}}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatPool
+metadata: {name: own}
+spec: {addresses: [127.1.6.2]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatBinding
+metadata: {name: house, namespace: house}
+spec: {subject: {namespace: house}, pool: own}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatBinding
+metadata: {name: lodger, namespace: house}
+spec: {subject: {namespace: house, serviceAccount: lodger}, addresses: [127.1.6.1]}
+${['tenant-1', 'tenant-2', 'tenant-3', 'tenant-4']
   .map(
     (namespace) => `---
 apiVersion: sallyport.dev/v1alpha1
@@ -178,14 +193,14 @@ spec: {subject: {namespace: ${namespace}}, pool: shared}
   )
   .join('')}`,
     conditions: {
-      envoy: ['gateway egress-1 refuses egress/partner:main: ports 1024-17407 of 127.1.6.1 are outside the range', 'gateway egress-1 refuses egress/partner:main: ports 17408-33791 of 127.1.6.1 are outside the range'],
+      envoy: ['1024-9215', '9216-17407', '17408-25599', '25600-33791'].map((ports) => `gateway egress-1 refuses egress/partner:main: ports ${ports} of 127.1.6.1 are outside the range`),
     },
     attempts: [
       ...([
-        ['alpha', { first: 1_024, last: 17_407 }],
-        ['beta', { first: 17_408, last: 33_791 }],
-      ] as const).map(([namespace, ports]) =>
-        partner.lets(svid(`${namespace}/tenant`), {
+        ['house/lodger', { first: 1_024, last: 9_215 }],
+        ['tenant-3/app', { first: 25_600, last: 33_791 }],
+      ] as const).map(([who, ports]) =>
+        partner.lets(svid(who), {
           from: '127.1.6.1',
           ports,
           by: ['egress/tenants'],
@@ -198,7 +213,9 @@ spec: {subject: {namespace: ${namespace}}, pool: shared}
           },
         }),
       ),
-      partner.lets(svid('gamma/tenant'), { from: '127.1.6.1', ports: { first: 33_792, last: 50_175 }, by: ['egress/tenants'] }),
+      partner.lets(svid('house/owner'), { from: '127.1.6.2', by: ['egress/tenants'] }),
+      // Several, since a gateway that keeps to no block hits this one now and then.
+      ...['one', 'two', 'three', 'four'].map((account) => partner.lets(svid(`tenant-4/${account}`), { from: '127.1.6.1', ports: { first: 33_792, last: 41_983 }, by: ['egress/tenants'] })),
     ],
   },
   {

@@ -18,7 +18,7 @@ const proxy = way(sni('outbound_.3128_._.bigip-proxy-svc.bookinfo.svc.cluster.lo
 const partner = way(sni('outbound_.21_._.partner-ftp.payments.svc.cluster.local'), 'payments/partner-ftp:control');
 const older = way(sni('my-external-service1.external-services.svc.cluster.local'), 'external-services/my-external-service1:tcp-8000');
 
-const handsOver: Divergence = { because: 'Envoy cannot relay FTP, and hands the connection over to the gateway beside it, which sees Envoy\'s end as the client', servedBy: 'beside' };
+const handsOver: Divergence = { because: 'Envoy cannot relay FTP, and hands the connection over with its TLS untouched', servedBy: 'beside' };
 
 export const exampleWorlds: readonly World[] = [
   {

@@ -6,7 +6,7 @@ const limited = (authority: string) => way(connectTo(sni('limited.egress'), auth
 const files = way(sni('files.egress'), 'egress/files:main');
 const web = way(sni('web.egress'), 'egress/web:main');
 
-const handsOver: Divergence = { because: 'Envoy cannot serve it, and hands the connection over with its TLS untouched: the gateway beside it decides, and writes the records, with Envoy\'s end as the client', servedBy: 'beside' };
+const handsOver: Divergence = { because: 'Envoy cannot serve it, and hands the connection over with its TLS untouched', servedBy: 'beside' };
 
 const manifests = (proxyPort: number, witnessPort: number, network: number): string => `
 apiVersion: sallyport.dev/v1alpha1
@@ -107,9 +107,9 @@ spec: {subject: {namespace: readers}, pool: pool}
     attempts: [
       web.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'] }),
       ...([
-        ['Envoy cannot relay FTP', files.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'], channel: 'ftp-control' })],
-        ['Envoy cannot limit what a CONNECT names', limited('news.example:443').lets(svid('writers/bob'), { from: '127.1.14.2', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect' })],
-      ] as const).map(([because, attempt]) => ({ ...attempt, but: { envoy: { because, expect: { kind: 'refused', reason: 'no-such-service', service: null, policies: [] } as const } } })),
+        ['Envoy cannot relay FTP', files, files.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'], channel: 'ftp-control' })],
+        ['Envoy cannot limit what a CONNECT names', limited('news.example:443'), limited('news.example:443').lets(svid('writers/bob'), { from: '127.1.14.2', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect' })],
+      ] as const).map(([because, there, attempt]) => ({ ...attempt, but: { envoy: { because, expect: there.refuses(attempt.as, 'no-gateway').expect } } })),
     ],
   },
 ];
