@@ -131,9 +131,10 @@ function startSpool(opened: OpenedSpool): Spool {
   async function beginFile(): Promise<void> {
     const path = pathOf(directory, id, nextSequence);
     const file = await openFile(path, await createJournalFile(path, purpose, nextSequence));
-    full.push({ path: growing.path, firstSequence: growing.firstSequence, bytes: growing.file.bytes });
-    await growing.file.close();
+    const { file: filled, ...place } = growing;
+    full.push({ ...place, bytes: filled.bytes }); // and in the same turn, or `acknowledge` takes it for the last file, and removes it unsent
     growing = { path, firstSequence: nextSequence, file };
+    await filled.close();
   }
 
   function unacknowledgedBytes(): number {

@@ -3,6 +3,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
+import { openDurableFile, type DurableFile } from '../../src/store/durable-file.ts';
 import { openLedger, openSpool, type PendingRecords, type Spool, type SpoolOptions } from '../../src/store/index.ts';
 import { hasCode, inDirectory, unexpected } from './support/directory.ts';
 import { faultyDisk } from './support/disk.ts';
@@ -63,6 +64,24 @@ describe('spool', () => {
       assert.equal(spool.lastSequence, 30);
       await fill(spool, 10);
       assert.deepEqual(numbersOf(await spool.pending(31, 100)).slice(0, 1), [31]);
+      await spool.close();
+    }));
+
+  it('keeps what is not acknowledged when an acknowledgement comes while it begins a new file', () =>
+    inDirectory(async (directory) => {
+      const spool: Spool = await open(directory, {
+        fileBytesMax: 1_000,
+        openFile: async (path, bytes) => {
+          const file = await openDurableFile(path, bytes);
+          const close = async (): Promise<void> => {
+            await spool.acknowledge(1);
+            await file.close();
+          };
+          return Object.assign(Object.create(file) as DurableFile, { close });
+        },
+      });
+      while ((await filesOf(directory)).length < 2) await fill(spool, 1);
+      assert.deepEqual(numbersOf(await spool.pending(2, 2)), [2, 3]);
       await spool.close();
     }));
 
