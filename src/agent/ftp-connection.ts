@@ -28,6 +28,7 @@ export async function carryFtp(local: Socket, options: ConnectionOptions, signal
     server: gateway,
     clientFacingAddress,
     clientAddress,
+    tlsPassedThrough: true, // whether AUTH goes further is the gateway's decision
     serverAddress,
     serverFacingAddress: null,
     openChannel: channels.open,

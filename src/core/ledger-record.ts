@@ -41,6 +41,7 @@ export const connectionReasons = [
   'snat-ports-exhausted',
   'target-removed',
   'target-reset',
+  'target-tls-failed',
 ] as const;
 export type ConnectionReason = (typeof connectionReasons)[number];
 

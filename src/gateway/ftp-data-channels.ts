@@ -18,6 +18,7 @@ import type { Splice } from '../relay/splice.ts';
 import type { Dialled, DialOutcome } from './dial.ts';
 import type { PeerListenerEvents, ProtocolContext } from './protocol.ts';
 import type { Arrival } from './source-listener.ts';
+import { printable, type SecuredServer } from './ftps.ts';
 import { reasonOf } from './stream-handler.ts';
 
 export interface FtpDataChannels {
@@ -41,14 +42,21 @@ interface ServerEnd {
 
 type ServerConnection = ({ readonly ok: true } & Pick<Dialled, 'socket' | 'local' | 'remote'>) | Extract<DialOutcome, { ok: false }>;
 
+/** Whom the control connection leads to. */
+export interface FtpServerPeer extends Pick<SecuredServer, 'secureData'> {
+  readonly address: IpAddress;
+}
+
 /** Channels that one session may have at a time. A client has one; the rest is room for those that are just ending. */
 const channelsMax = 8;
 
-export function createFtpDataChannels(context: ProtocolContext, serverAddress: IpAddress): FtpDataChannels {
+export function createFtpDataChannels(context: ProtocolContext, { address: serverAddress, secureData }: FtpServerPeer): FtpDataChannels {
   const { ledger, peer: owner, settings } = context;
   const { ftpDataTimeoutMs, idleTimeoutMs } = settings.limits;
   const channels = new Set<Promise<void>>();
   const transfers = new Set<Splice<ConnectionReason>>();
+  /** Connections to the server whose handshake is under way. */
+  const securing = new Set<Socket>();
   let ended: ConnectionReason | undefined;
 
   async function open({ server }: DataEnds): Promise<DataChannel> {
@@ -146,16 +154,34 @@ export function createFtpDataChannels(context: ProtocolContext, serverAddress: I
     };
   }
 
-  async function carry(socket: TLSSocket, client: string, server: ServerEnd, onTransfer: (transfer: Splice<ConnectionReason>) => void): Promise<void> {
+  async function secure(socket: Socket): Promise<{ readonly ok: true; readonly socket: Socket } | { readonly ok: false; readonly detail: string }> {
+    securing.add(socket);
+    try {
+      return { ok: true, socket: await secureData(socket, ftpDataTimeoutMs) };
+    } catch (error) {
+      return { ok: false, detail: error instanceof Error ? printable(error.message) : 'the data connection could not be secured' };
+    } finally {
+      securing.delete(socket);
+    }
+  }
+
+  async function carry(socket: TLSSocket, client: string, serverEnd: ServerEnd, onTransfer: (transfer: Splice<ConnectionReason>) => void): Promise<void> {
     const child = ledger.child(client);
-    const connected = await server.connect();
+    const connected = await serverEnd.connect();
     if (!connected.ok) {
       child.denied(ended ?? connected.reason, connected.detail);
       reset(socket);
       return;
     }
     const record = child.opened(connected, { channel: 'ftp-data' });
-    const transfer = splice<ConnectionReason>(socket, connected.socket, { idleTimeoutMs });
+    const server = await secure(connected.socket);
+    if (!server.ok) {
+      if (ended === undefined) child.denied('target-tls-failed', server.detail);
+      record.closed({ reason: ended ?? 'target-tls-failed', bytesSent: 0, bytesReceived: 0 });
+      reset(socket);
+      return;
+    }
+    const transfer = splice<ConnectionReason>(socket, server.socket, { idleTimeoutMs });
     transfers.add(transfer);
     onTransfer(transfer);
     if (ended !== undefined) transfer.destroy(ended);
@@ -169,6 +195,7 @@ export function createFtpDataChannels(context: ProtocolContext, serverAddress: I
     end(reason) {
       ended ??= reason;
       for (const transfer of transfers) transfer.destroy(reason);
+      for (const socket of securing) reset(socket);
     },
     settled: async () => {
       await Promise.all(channels);

@@ -1,8 +1,11 @@
 import { parseAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
+import type { FtpTls } from '../core/plan/plan.ts';
 import { closeStream, runFtpSession } from '../relay/ftp-session.ts';
 import { reset } from '../relay/reset.ts';
 import { createFtpDataChannels } from './ftp-data-channels.ts';
+import type { Dialled } from './dial.ts';
+import { secureControl, type SecuredServer, type SecuringFailure } from './ftps.ts';
 import type { ProtocolHandler } from './protocol.ts';
 
 /**
@@ -29,15 +32,28 @@ export const handleFtp: ProtocolHandler = (context) => {
       return;
     }
     const record = ledger.opened(dialled, { channel: 'ftp-control' });
+    stop = () => {
+      reset(client);
+      reset(dialled.socket);
+    };
+    const server = await secureServer(dialled, servicePort.ftp?.tls ?? null, settings.limits.connectTimeoutMs);
+    if (!server.ok) {
+      if (ended === undefined) ledger.denied(server.reason, server.detail);
+      record.closed({ reason: ended ?? server.reason, bytesSent: 0, bytesReceived: 0 });
+      if (client.writable) client.write('421 Service not available: the connection to the server cannot be secured.\r\n');
+      await closeStream(client);
+      return;
+    }
     const serverAddress = dialled.remote.address;
-    const channels = createFtpDataChannels(context, serverAddress);
+    const channels = createFtpDataChannels(context, { address: serverAddress, secureData: server.secureData });
     const session = runFtpSession({
       client,
-      server: dialled.socket,
+      server: server.socket,
       clientFacingAddress,
       clientAddress: null, // a client comes by mTLS, so it is never dialled
       serverAddress,
       serverFacingAddress: servicePort.ftp?.dataMode === 'Active' ? dialled.local.address : null,
+      tlsPassedThrough: servicePort.ftp?.tls?.mode === 'PassThrough',
       idleTimeoutMs: settings.limits.idleTimeoutMs,
       onNotice: ({ reason, detail }) => ledger.denied(reason, detail),
       openChannel: channels.open,
@@ -59,3 +75,10 @@ export const handleFtp: ProtocolHandler = (context) => {
     },
   };
 };
+
+/** The server's end of the session, by TLS where the service says so. */
+async function secureServer({ socket, target, remote }: Dialled, tls: FtpTls | null, timeoutMs: number): Promise<SecuredServer | SecuringFailure> {
+  if (tls?.mode !== 'Originate') return { ok: true, socket, secureData: (data) => Promise.resolve(data) };
+  const { handshake, caCertificates } = tls;
+  return await secureControl(socket, { handshake, serverName: tls.serverName ?? (target.kind === 'host' ? target.host : remote.address), ...(caCertificates === null ? {} : { caCertificates }) }, timeoutMs);
+}

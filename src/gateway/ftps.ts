@@ -16,14 +16,20 @@ export interface FtpsSettings {
   readonly caCertificates?: string;
 }
 
-export interface SecuredControl {
+/** A control connection that is as secure as it is to be. */
+export interface SecuredServer {
   readonly ok: true;
   /** The server's greeting is the first that is read from it. */
-  readonly socket: tls.TLSSocket;
+  readonly socket: net.Socket;
   /**
-   * Secures a connected data connection. The handshake waits for the server, which begins it with the transfer. Rejects where it fails; the
-   * socket is destroyed then.
+   * Secures a connected data connection as the control connection was. The handshake waits for the server, which begins it with the
+   * transfer. Rejects where it fails; the socket is destroyed then.
    */
+  readonly secureData: (carrier: net.Socket, timeoutMs: number) => Promise<net.Socket>;
+}
+
+export interface SecuredControl extends SecuredServer {
+  readonly socket: tls.TLSSocket;
   readonly secureData: (carrier: net.Socket, timeoutMs: number) => Promise<tls.TLSSocket>;
 }
 
@@ -153,4 +159,5 @@ function nextChunk(socket: net.Socket): Promise<Buffer> {
 }
 
 const firstLine = (reply: string): string => printable(reply.split(/\r?\n/, 1)[0]!.slice(0, 200));
-const printable = (text: string): string => text.replaceAll(/[^ -~]/g, '?');
+/** Text from a server, made fit for a record. */
+export const printable = (text: string): string => text.replaceAll(/[^ -~]/g, '?');

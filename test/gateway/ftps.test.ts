@@ -10,7 +10,7 @@ import { secureControl, type FtpsSettings, type SecuredControl } from '../../src
 import { startDialogue } from '../../src/demo/clients.ts';
 import { requirePeer } from '../support/peers.ts';
 import { makePki } from '../support/pki.ts';
-import { startVsftpd, type Vsftpd } from '../support/vsftpd.ts';
+import { startVsftpd, tlsOnly, type Vsftpd } from '../support/vsftpd.ts';
 
 const serverName = 'ftp.partner.example';
 const pki = makePki();
@@ -45,14 +45,7 @@ describe('ftps towards the server', () => {
 
   async function startSecure(test: Mocha.Context, more: Readonly<Record<string, string>> = {}): Promise<Vsftpd> {
     const vsftpd = await startVsftpd(requirePeer(test, 'vsftpd'), {
-      ssl_enable: 'YES',
-      allow_anon_ssl: 'YES',
-      force_anon_logins_ssl: 'YES',
-      force_anon_data_ssl: 'YES',
-      require_ssl_reuse: 'YES',
-      ssl_ciphers: 'HIGH',
-      rsa_cert_file: join(directory, 'server.pem'),
-      rsa_private_key_file: join(directory, 'server.key'),
+      ...tlsOnly(join(directory, 'server.pem'), join(directory, 'server.key')),
       ...more,
     });
     undo.push(vsftpd.stop);

@@ -19,6 +19,18 @@ export interface Vsftpd {
 
 const readyWithinMs = 5_000;
 
+/** Settings of a server that speaks nothing but TLS, with data connections that resume its session; certificate and key are files in PEM. */
+export const tlsOnly = (certificateFile: string, keyFile: string): Readonly<Record<string, string>> => ({
+  ssl_enable: 'YES',
+  allow_anon_ssl: 'YES',
+  force_anon_logins_ssl: 'YES',
+  force_anon_data_ssl: 'YES',
+  require_ssl_reuse: 'YES',
+  ssl_ciphers: 'HIGH',
+  rsa_cert_file: certificateFile,
+  rsa_private_key_file: keyFile,
+});
+
 /** @param program path of vsftpd, see `requirePeer` */
 export async function startVsftpd(program: string, settings: Readonly<Record<string, string>> = {}, address: '127.0.0.1' | '::1' = '127.0.0.1'): Promise<Vsftpd> {
   const base = await mkdtemp(join(tmpdir(), 'sallyport-vsftpd-'));

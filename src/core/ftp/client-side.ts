@@ -1,7 +1,7 @@
 /** What the client sends: commands, passed on, answered here, or kept for their turn. */
 import { isTransferVerb, parseCommand, refusalOf } from './command.ts';
 import { handleSetupCommand, isSetupVerb } from './data-setup.ts';
-import { answer, forward, notice, takeLine } from './session-draft.ts';
+import { abilitiesOf, answer, forward, notice, passOn, takeLine } from './session-draft.ts';
 import type { Draft } from './session-draft.ts';
 import { readsClient } from './session-state.ts';
 import type { Command } from './command.ts';
@@ -9,11 +9,12 @@ import type { Command } from './command.ts';
 /** Takes as many commands as may be taken. */
 export function readClient(session: Draft): void {
   resumePostponed(session);
-  while (readsClient(session)) {
+  while (readsClient(session) && !session.opaque) {
     const line = takeCommandLine(session);
     if (line === undefined) break;
     handleCommandLine(session, line);
   }
+  if (session.opaque) passOn(session, 'clientInput', 'send-server');
   if (session.clientEnding && readsClient(session)) {
     session.clientEnding = false;
     session.clientInput = ''; // without its LF it is no command: half a path may name something else
@@ -42,7 +43,7 @@ function handleCommandLine(session: Draft, line: string): void {
 
 function handleCommand(session: Draft, command: Command): void {
   const { verb, argument } = command;
-  const refusal = refusalOf(verb, session.parties.clientAddress !== null);
+  const refusal = refusalOf(verb, abilitiesOf(session));
   if (refusal !== undefined) {
     notice(session, 'ftp-command-refused', `${verb} is not available`);
     answer(session, refusal);

@@ -49,14 +49,21 @@ const refusals: ReadonlyMap<string, string> = new Map([
   ['PROT', securityRefused],
 ]);
 
+/** What a client may do that not every session can bear. */
+export interface ClientAbilities {
+  /** PORT and EPRT: it can be dialled. */
+  readonly active: boolean;
+  /** AUTH: what it says to the server from then on is between the two. */
+  readonly tls: boolean;
+}
+
 /**
  * The reply to a command that never reaches the server, for it would open connections past us or make the session unreadable; undefined
  * for any other.
- *
- * @param activeClient whether the client may be active
  */
-export function refusalOf(verb: string, activeClient: boolean): string | undefined {
-  return !activeClient && activeVerbs.has(verb) ? activeRefused : refusals.get(verb);
+export function refusalOf(verb: string, client: ClientAbilities): string | undefined {
+  if (activeVerbs.has(verb)) return client.active ? undefined : activeRefused;
+  return client.tls && verb === 'AUTH' ? undefined : refusals.get(verb);
 }
 
 const transferVerbs: ReadonlySet<string> = new Set(['APPE', 'LIST', 'MLSD', 'NLST', 'RETR', 'STOR', 'STOU']);

@@ -2,18 +2,19 @@
 import { isTransferVerb, refusalOf } from './command.ts';
 import { handlePassivePlace, handlePortAnswer, portAnsweredBy } from './data-setup.ts';
 import { parseReplyLine } from './reply.ts';
-import { close, end, sendClient, sendOwnAnswers, takeLine } from './session-draft.ts';
+import { abilitiesOf, close, end, passOn, sendClient, sendOwnAnswers, takeLine } from './session-draft.ts';
 import type { Draft } from './session-draft.ts';
 import { heldReplyBytesMax, readsServer } from './session-state.ts';
 import type { Expected, ReplyKind } from './session-state.ts';
 
 /** Takes as many replies as may be taken. */
 export function readServer(session: Draft): void {
-  while (readsServer(session)) {
+  while (readsServer(session) && !session.opaque) {
     const line = takeLine(session, 'serverInput');
     if (line === undefined) break;
     handleReplyLine(session, line.replace(/\r$/, ''));
   }
+  if (session.opaque) passOn(session, 'serverInput', 'send-client');
   if (session.serverEnded && readsServer(session)) close(session, 'finished');
 }
 
@@ -69,6 +70,7 @@ function handleFinal(session: Draft, code: number, features: readonly string[]):
     if (code < 400 && head.setup !== undefined) return;
     if (code < 300 && isTransferVerb(head.verb)) dialClient(session); // some servers omit the preliminary reply
     if (code >= 400 && head.verb === 'EPSV ALL') session.extendedOnly = false;
+    if (code === 234 && head.verb === 'AUTH') session.opaque = true; // RFC 4217 section 4: TLS begins behind this reply
   }
   session.expected.shift();
   sendOwnAnswers(session);
@@ -85,7 +87,7 @@ function dialClient(session: Draft): void {
 }
 
 /** A line of FEAT (RFC 2389 section 3.2) that would make a client try what is refused. */
-function featureRefused({ parties }: Draft, line: string): boolean {
+function featureRefused(session: Draft, line: string): boolean {
   const feature = /^(?:211-)? *([A-Za-z]+)/.exec(line)?.[1];
-  return feature !== undefined && refusalOf(feature.toUpperCase(), parties.clientAddress !== null) !== undefined;
+  return feature !== undefined && refusalOf(feature.toUpperCase(), abilitiesOf(session)) !== undefined;
 }

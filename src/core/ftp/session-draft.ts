@@ -1,6 +1,6 @@
 /** The state while one event is worked on, and the few things that can be done to it. */
 import type { ConnectionReason } from '../ledger-record.ts';
-import type { Command } from './command.ts';
+import type { ClientAbilities, Command } from './command.ts';
 import { lineBytesMax, noticesMax } from './session-state.ts';
 import type { Expected, FtpEffect, FtpNotice, FtpSessionState } from './session-state.ts';
 
@@ -9,6 +9,9 @@ export type Draft = { -readonly [Field in keyof FtpSessionState]: FtpSessionStat
 export function draftOf(state: FtpSessionState): Draft {
   return { ...state, expected: [...state.expected], effects: [] };
 }
+
+/** What the client may do in this session. */
+export const abilitiesOf = ({ parties: { clientAddress, tlsPassedThrough } }: Draft): ClientAbilities => ({ active: clientAddress !== null, tls: tlsPassedThrough });
 
 /** The next whole line without its LF, taken out of the input. Ends the session where a line is too long to wait for its end. */
 export function takeLine(session: Draft, input: 'clientInput' | 'serverInput'): string | undefined {
@@ -21,6 +24,12 @@ export function takeLine(session: Draft, input: 'clientInput' | 'serverInput'): 
   const line = session[input].slice(0, length);
   session[input] = session[input].slice(length + 1);
   return line;
+}
+
+/** What has come of a session that can't be read, as it came. */
+export function passOn(session: Draft, input: 'clientInput' | 'serverInput', type: 'send-client' | 'send-server'): void {
+  if (session[input] !== '') session.effects.push({ type, text: session[input] });
+  session[input] = '';
 }
 
 /** Sends the server a command. `about` says what its reply is good for, beside being passed on. */
@@ -61,7 +70,7 @@ export function notice(session: Draft, reason: FtpNotice['reason'], detail: stri
 
 /** Ends the session from our side, with the reply that RFC 959 section 5.4 allows for any command. */
 export function end(session: Draft, reason: ConnectionReason, why: string): void {
-  sendClient(session, `421 Service not available, closing control connection: ${why}.`);
+  if (!session.opaque) sendClient(session, `421 Service not available, closing control connection: ${why}.`);
   close(session, reason);
 }
 

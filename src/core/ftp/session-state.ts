@@ -2,6 +2,8 @@
 import type { IpAddress } from '../ip-address.ts';
 import type { ConnectionReason } from '../ledger-record.ts';
 import type { Command } from './command.ts';
+import type { FtpPath } from './path.ts';
+import type { FtpRules, SessionFacts, TransferLimit } from './rules.ts';
 
 /** Longest line either way, without its LF: twice the longest path of Linux (PATH_MAX). */
 export const lineBytesMax = 8_192;
@@ -25,6 +27,8 @@ export interface FtpParties {
   readonly serverAddress: IpAddress;
   /** Where an active server makes data connections to: our end of its control connection. Null: the server is passive. */
   readonly serverFacingAddress: IpAddress | null;
+  /** Whether the client may speak TLS with the server (RFC 4217), so that from its `AUTH` on nobody on the way can read the session. */
+  readonly tlsPassedThrough: boolean;
 }
 
 /** How one end of a data connection comes about: the party connects to us, or we to this port of it. */
@@ -32,7 +36,7 @@ export type DataEnd = { readonly how: 'awaited' } | { readonly how: 'dialled'; r
 
 /** Worth a record, and safe to print. */
 export interface FtpNotice {
-  readonly reason: Extract<ConnectionReason, 'ftp-active-refused' | 'ftp-command-refused' | 'ftp-passive-address-ignored' | 'ftp-passive-port-refused'>;
+  readonly reason: Extract<ConnectionReason, 'ftp-active-refused' | 'ftp-command-refused' | 'ftp-policy-refused' | 'ftp-passive-address-ignored' | 'ftp-passive-port-refused'>;
   readonly detail: string;
 }
 
@@ -43,6 +47,8 @@ export type FtpEvent =
   /** Answers `open-channel`. The ports of ours at which an end is awaited; null for one that is dialled. */
   | { readonly type: 'channel-ready'; readonly clientPort: number | null; readonly serverPort: number | null }
   | { readonly type: 'channel-failed' }
+  /** Nothing more of a transfer can pass; `isTooLarge`: it was broken off, for it had a limit. Also answers `conclude-transfer`. */
+  | { readonly type: 'transfer-settled'; readonly id: number; readonly isTooLarge: boolean }
   | { readonly type: 'client-ended' }
   | { readonly type: 'server-ended' }
   /** From outside: idle for too long, revoked, stopping. */
@@ -63,6 +69,12 @@ export type FtpEffect =
   | { readonly type: 'close-channel' }
   /** The client has given up its transfer (ABOR): break it off at both ends, for servers that hear ABOR only as urgent data. */
   | { readonly type: 'abort-transfer' }
+  /** The server is asked for a transfer, over the latest channel. */
+  | { readonly type: 'transfer-begun'; readonly transfer: FtpTransferStart }
+  /** The server's final reply to it; null where it has left it without one. */
+  | { readonly type: 'transfer-ended'; readonly id: number; readonly code: number | null }
+  /** The server says that a limited transfer is over: tell with `transfer-settled` when no more of it can pass. */
+  | { readonly type: 'conclude-transfer'; readonly id: number }
   | { readonly type: 'notice'; readonly notice: FtpNotice }
   /** The client sends no more. */
   | { readonly type: 'end-server' }
@@ -80,6 +92,33 @@ export interface DataSetup {
   readonly client: DataEnd;
 }
 
+/** A transfer that the server is asked for. Names are bytes, as they came. */
+export interface FtpTransferStart {
+  /** Of the session's transfers, in their order. */
+  readonly id: number;
+  readonly verb: string;
+  /** Absolute where the session's directory is known, else as it was named. */
+  readonly path: string;
+  readonly user: string | null;
+  readonly limits: readonly TransferLimit[];
+}
+
+/** What follows for the session from a command's final reply. */
+export type Consequence =
+  /** `user`: whom USER names; null for what comes after it. */
+  | { readonly type: 'login'; readonly user: string | null }
+  | { readonly type: 'reset' }
+  | { readonly type: 'enter'; readonly path: FtpPath | null }
+  /** `isOurs`: asked for by us, and not the client's to see. */
+  | { readonly type: 'directory'; readonly isOurs: boolean }
+  | { readonly type: 'rename'; readonly from: string | null }
+  | { readonly type: 'transfer'; readonly id: number; readonly isLimited: boolean };
+
+export interface SessionKnowledge extends SessionFacts {
+  /** Whom the latest USER named that the server did not refuse. */
+  readonly candidate: string | null;
+}
+
 /** A final reply that the client is owed: the server's to a command that was passed on, or an answer of our own waiting for its turn. */
 export type Expected = Passed | { readonly kind: 'own'; readonly text: string };
 
@@ -91,13 +130,14 @@ interface Passed {
   readonly setup?: DataSetup;
   /** Where the server was told of a port of ours: the one that the client will be told of. */
   readonly clientPort?: number | null;
+  readonly consequence?: Consequence;
 }
 
 /**
  * What is done with a reply: passed on as it comes, or held until it is whole, because it names the server's port (227, 229), answers
- * our own PORT, or lists features.
+ * our own PORT, lists features, names the directory, or ends a transfer that is limited.
  */
-export type ReplyKind = 'passed-on' | 'passive-place' | 'port-answer' | 'features';
+export type ReplyKind = 'passed-on' | 'passive-place' | 'port-answer' | 'features' | 'directory' | 'transfer-end';
 
 /** Opaque to callers. */
 export interface FtpSessionState {
@@ -115,6 +155,18 @@ export interface FtpSessionState {
   readonly clientToDial: boolean;
   /** The client has promised to use EPSV only (EPSV ALL, RFC 2428 section 4). */
   readonly extendedOnly: boolean;
+  /** Client and server speak TLS with each other: bytes pass as they come. */
+  readonly opaque: boolean;
+  /** Null: whatever the client wants. */
+  readonly rules: FtpRules | null;
+  readonly facts: SessionKnowledge;
+  /** A command is out that decides what the next ones mean. */
+  readonly settling: boolean;
+  readonly nextTransfer: number;
+  /** Limited transfers of which no more can pass, and whose final reply is to come. */
+  readonly settledTransfers: readonly { readonly id: number; readonly isTooLarge: boolean }[];
+  /** The final reply to a limited transfer of which more may pass. */
+  readonly concluding: { readonly id: number; readonly code: number; readonly text: string } | null;
   /** Details of the notices that were given. */
   readonly noticed: readonly string[];
   /** ABOR was read up to its CR, so a LF that follows belongs to it. */
@@ -127,18 +179,18 @@ export interface FtpSessionState {
 
 /** While false, the caller reads nothing more from the client. */
 export function readsClient(state: FtpSessionState): boolean {
-  return !state.ended && state.opening === null && state.postponed === null && state.expected.length < commandsOutstandingMax;
+  return !state.ended && state.opening === null && state.postponed === null && !state.settling && state.expected.length < commandsOutstandingMax;
 }
 
 /** While false, the caller reads nothing more from the server. */
 export function readsServer(state: FtpSessionState): boolean {
-  return !state.ended && state.opening === null;
+  return !state.ended && state.opening === null && state.concluding === null;
 }
 
 /** The state before the server's greeting. */
-export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddress, serverFacingAddress }: FtpParties): FtpSessionState {
+export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, tlsPassedThrough }: FtpParties): FtpSessionState {
   return {
-    parties: { clientFacingAddress, clientAddress, serverAddress, serverFacingAddress },
+    parties: { clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, tlsPassedThrough },
     clientInput: '',
     serverInput: '',
     expected: [{ kind: 'server', verb: 'greeting' }],
@@ -147,6 +199,7 @@ export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddr
     postponed: null,
     clientToDial: false,
     extendedOnly: false,
+    opaque: false,
     noticed: [],
     afterAbort: false,
     clientEnding: false,
