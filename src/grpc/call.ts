@@ -119,7 +119,7 @@ export function openCall({ stream, headers, peer, messageBytesMax }: CallOptions
       stream.on('data', receive);
       stream.on('end', () => {
         if (isOver) return;
-        if (deframer.isWithinMessage) fail({ code: status.INTERNAL, details: 'the request ends within a message' });
+        if (deframer.isWithinMessage()) fail({ code: status.INTERNAL, details: 'the request ends within a message' });
         else handlers.requestEnd();
       });
     },

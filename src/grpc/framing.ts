@@ -38,7 +38,7 @@ export interface Deframer {
    */
   push(chunk: Buffer): readonly Buffer[] | FramingFault;
   /** Whether a message has begun and is not whole. */
-  readonly isWithinMessage: boolean;
+  isWithinMessage(): boolean;
 }
 
 const nothing = Buffer.alloc(0);
@@ -63,9 +63,7 @@ export function createDeframer(messageBytesMax: number): Deframer {
   }
 
   return {
-    get isWithinMessage() {
-      return pendingBytes > 0;
-    },
+    isWithinMessage: () => pendingBytes > 0, // not a getter, for which V8 would keep the whole object as a hash table
     push(chunk) {
       const isFirst = pendingBytes === 0;
       if (!isFirst) append(chunk);

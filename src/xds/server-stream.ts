@@ -90,6 +90,8 @@ export interface ServerStreamOptions {
   readonly onDemand: OnDemand;
   readonly now: () => number;
   readonly log: QuietLog;
+  /** Takes what many streams are to do at once, and spreads it over turns of the event loop. */
+  readonly inTurn: (task: () => void) => void;
   /** Asked once, when the stream has said which node it is. */
   readonly enter: (entrant: Omit<Entrant<ServerStream>, 'stream'>) => Admission<ServerStream>;
   readonly onEnd: () => void;
@@ -111,12 +113,13 @@ interface Served {
 type Timer = NodeJS.Timeout | undefined;
 
 /** Feeds the pure reducer with what comes of one gRPC stream, and does what it says. */
-export function serveStream({ call, method, peer, settings, limits, cache, onDemand, now, log, enter, onEnd }: ServerStreamOptions): ServerStream {
+export function serveStream({ call, method, peer, settings, limits, cache, onDemand, now, log, inTurn, enter, onEnd }: ServerStreamOptions): ServerStream {
   const { variant, onlyType } = method;
   let served: Served | undefined;
   /** Known from the peer, or once it has named a node that it may be: nobody is told off for what another claims. */
   let knownKey = typeof peer.nodeKey === 'string' ? peer.nodeKey : undefined;
   let isEnded = false;
+  let firstRequestTimer: Timer;
   let readTimer: Timer;
   let wakeTimer: Timer;
   /** Of an event that comes of an effect of another, the other is finished first. */
@@ -132,12 +135,20 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
     }
   }
 
+  /** Of several snapshots the latest counts. What the stream does before its turn has come, it does by that too. */
+  function catchUp(): void {
+    if (served === undefined) return;
+    const snapshot = cache.getSnapshot(served.nodeKey);
+    if (snapshot !== served.state.snapshot) dispatch({ kind: 'snapshot', snapshot, atMs: now() });
+  }
+
   function perform(effect: StreamEffect, { nodeKey, nodeId }: Served): void {
     switch (effect.kind) {
       case 'respond':
         readTimer = setTimeout(() => end({ code: status.RESOURCE_EXHAUSTED, details: `a response was not read within ${limits.readTimeoutMs} ms` }), limits.readTimeoutMs);
         call.write(encodeResponse(variant, effect.response), () => {
           clearTimeout(readTimer);
+          readTimer = undefined; // a timer that is over would be kept until the next response
           dispatch({ kind: 'written', atMs: now() });
         });
         return;
@@ -166,6 +177,7 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
     } catch (error) {
       write('warn', 'on demand', { typeUrl, err: error }, 'xds resources could not be had on demand');
     }
+    catchUp();
     dispatch({ kind: 'heard', typeUrl, names, absent, atMs: now() });
   }
 
@@ -181,8 +193,12 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
       return;
     }
     const refusal = identify(request.node);
-    if (refusal === undefined) dispatch({ kind: 'request', request, atMs: now() });
-    else end(refusal);
+    if (refusal !== undefined) {
+      end(refusal);
+      return;
+    }
+    catchUp();
+    dispatch({ kind: 'request', request, atMs: now() });
   }
 
   /** Holds the stream to one node, and that to its peer. The node need not be named again after the first request. */
@@ -209,6 +225,7 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
   function begin(nodeKey: string, node: Node, leave: () => void): void {
     const nodeId = node.id;
     clearTimeout(firstRequestTimer);
+    firstRequestTimer = undefined;
     const state = openStream(variant, settings, cache.getSnapshot(nodeKey), onlyType);
     const own: Served = {
       nodeKey,
@@ -224,7 +241,7 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
       userAgent: userAgentOf(node),
       variant,
       connectedSinceMs: now(),
-      onSnapshot: (snapshot) => dispatch({ kind: 'snapshot', snapshot, atMs: now() }),
+      onSnapshot: () => inTurn(catchUp),
       status: () => [...own.state.types.keys()].map((typeUrl) => statusOf(own.state, typeUrl)!),
       resources: () => resourceStatusesOf(own.state),
     });
@@ -257,7 +274,7 @@ export function serveStream({ call, method, peer, settings, limits, cache, onDem
     log(level, { subject: knownKey ?? hostOf(call), event }, { ...who, ...fields }, message);
   }
 
-  const firstRequestTimer = setTimeout(() => end({ code: status.INVALID_ARGUMENT, details: `no request within ${limits.firstRequestTimeoutMs} ms` }), limits.firstRequestTimeoutMs);
+  firstRequestTimer = setTimeout(() => end({ code: status.INVALID_ARGUMENT, details: `no request within ${limits.firstRequestTimeoutMs} ms` }), limits.firstRequestTimeoutMs);
 
   call.on('data', receive);
   call.on('end', () => {

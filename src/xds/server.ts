@@ -9,9 +9,13 @@ import type { SnapshotCache } from './snapshot-cache.ts';
 import { hostOf, serveStream, xdsServerLimits } from './server-stream.ts';
 import type { OnDemand, ServerStream, XdsCall, XdsCaller, XdsPeer, XdsStatus } from './server-stream.ts';
 import { createStreamGate } from './stream-gate.ts';
+import { createTurnQueue } from './turn-queue.ts';
 import { envoyFullStateTypes, envoyTypeOrder } from './type-order.ts';
 import type { TypeOrder } from './type-order.ts';
 import type { MessageParts } from './wire.ts';
+
+/** Streams that are told of a snapshot in one turn of the event loop: their responses take some 2 ms of it. */
+const STREAMS_PER_TURN = 64;
 
 /** Whom a stream serves, or why none. */
 export type XdsAuthentication = XdsPeer | { readonly refuse: XdsStatus };
@@ -85,6 +89,7 @@ export function createXdsServer(options: XdsServerOptions): XdsServer {
     messageCharactersMax: limits.messageCharactersMax,
   };
   const log = createQuietLog(options.log, now);
+  const inTurn = createTurnQueue(STREAMS_PER_TURN);
   const gate = createStreamGate<ServerStream>(limits, now);
   /** By node key, as far as it is known. */
   const streams = new Map<string, Set<ServerStream>>();
@@ -109,6 +114,7 @@ export function createXdsServer(options: XdsServerOptions): XdsServer {
       onDemand: onDemand ?? (() => []),
       now,
       log,
+      inTurn,
       enter(entrant) {
         const admission = gate.enter({ ...entrant, stream });
         if ('leave' in admission) join(entrant.nodeKey);

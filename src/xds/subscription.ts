@@ -55,7 +55,8 @@ export function changeByDelta(before: Subscription, subscribe: readonly string[]
     if (name === WILDCARD) wildcard = askedForAll = false;
     else if (names.delete(name)) dropped.push(name);
   }
-  return { subscription: { wildcard, names, hasNamed: before.hasNamed || subscribe.length > 0 }, asked, askedForAll, dropped };
+  const kept = names.size === 0 ? NO_SUBSCRIPTION.names : names; // one for all streams that have only the wildcard
+  return { subscription: { wildcard, names: kept, hasNamed: before.hasNamed || subscribe.length > 0 }, asked, askedForAll, dropped };
 }
 
 /** Applies a SotW request, which names everything that is wanted. Only the names count, whatever the nonce says. */

@@ -32,7 +32,7 @@ describe('gRPC framing', () => {
           rest = rest.subarray(Math.min(cut, rest.length));
         }
         assert.deepEqual(got, messages.map((message) => Buffer.from(message).toString('hex')));
-        assert.equal(deframer.isWithinMessage, false);
+        assert.equal(deframer.isWithinMessage(), false);
       }),
     );
   });
@@ -40,9 +40,9 @@ describe('gRPC framing', () => {
   it('knows when it is within a message', () => {
     const deframer = createDeframer(10);
     deframer.push(Buffer.from([0, 0]));
-    assert.equal(deframer.isWithinMessage, true);
+    assert.equal(deframer.isWithinMessage(), true);
     deframer.push(Buffer.from([0, 0, 1, 7]));
-    assert.equal(deframer.isWithinMessage, false);
+    assert.equal(deframer.isWithinMessage(), false);
   });
 
   it('refuses a message that is compressed, or longer than it takes, by its first bytes', () => {
