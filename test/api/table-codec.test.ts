@@ -103,6 +103,7 @@ const anyGateway: fc.Arbitrary<PlannedGateway> = fc.record(
     listen: fc.array(anyEndpoint, { maxLength: 3 }),
     advertise: fc.array(anyEndpoint, { maxLength: 3 }),
     ftpPassivePorts: fc.option(anyPortRange),
+    localPorts: anyPortRange,
     handOver: fc.constant(null),
     limits: fc.record({ connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }), handshakeTimeoutMs: anyTimeoutMs, connectTimeoutMs: anyTimeoutMs, idleTimeoutMs: anyTimeoutMs, ftpDataTimeoutMs: anyTimeoutMs }, plain),
   },

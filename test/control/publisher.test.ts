@@ -50,11 +50,15 @@ describe('publishing', () => {
   it('says what a gateway of class envoy refuses because it cannot do it, until it need not', () => {
     const { publisher } = connected();
     const shared = [pool('eu', ['127.0.1.11'], { sharing: { mode: 'PortBlocks', blockSize: 1000 } }), binding('shop/source', { subject: { namespace: 'shop' }, pool: 'eu' })];
-    const world = (form: 'envoy' | 'sallyport') => planOf(gateway('gw', { class: form }), externalService('shop/bank'), policy('shop/all', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }] }), ...shared);
-    runThrough(publisher.publish(published(world('envoy'))));
-    assert.match(publisher.conditions().join(), /^gateway gw refuses shop\/bank:tcp-443: /);
-    runThrough(publisher.publish(published(world('sallyport'))));
-    assert.deepEqual(publisher.conditions(), []);
+    const world = (spec: Parameters<typeof gateway>[1]) => planOf(gateway('gw', spec), externalService('shop/bank'), policy('shop/all', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }] }), ...shared);
+    const refused = (spec: Parameters<typeof gateway>[1]) => {
+      runThrough(publisher.publish(published(world(spec))));
+      return publisher.conditions();
+    };
+    assert.match(refused({ class: 'envoy' }).join(), /^gateway gw refuses shop\/bank:tcp-443: ports 1024-2023 of 127\.0\.1\.11 are outside the range 32768-60999 /);
+    assert.match(refused({ class: 'envoy', localPorts: { first: 1_025, last: 65_535 } }).join(), /outside the range 1025-65535 /);
+    assert.deepEqual(refused({ class: 'envoy', localPorts: { first: 1_024, last: 65_535 } }), []);
+    assert.deepEqual(refused({ class: 'sallyport' }), []);
   });
 
   it('forgets whoever is not connected, and renders it when it comes', () => {

@@ -67,6 +67,8 @@ const labelling = { labels: anyTexts, annotations: anyTexts };
 const clusterMetadata = fc.record({ name: anyDnsName, ...labelling }, { requiredKeys: ['name'], ...plain });
 const namespacedMetadata = fc.record({ name: anyDnsName, namespace: anyDnsLabel, ...labelling }, { requiredKeys: ['name', 'namespace'], ...plain });
 
+const anyPortRange = fc.tuple(anyPort, anyPort).map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }));
+
 const anyEndpoint = fc.record({ address: anyAddress, port: anyPort }, plain);
 
 export const anyEgressGateway: fc.Arbitrary<EgressGateway> = fc.record({
@@ -80,7 +82,8 @@ export const anyEgressGateway: fc.Arbitrary<EgressGateway> = fc.record({
       listen: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
       advertise: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
       identity: anySpiffeId,
-      ftp: fc.record({ passivePorts: fc.tuple(anyPort, anyPort).map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) })) }, { requiredKeys: [], ...plain }),
+      localPorts: anyPortRange,
+      ftp: fc.record({ passivePorts: anyPortRange }, { requiredKeys: [], ...plain }),
       limits: fc.record({
         connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }),
         handshakeTimeout: anyTimeout,

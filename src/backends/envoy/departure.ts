@@ -59,7 +59,7 @@ function outsideLocalPorts({ address, ports }: SnatAddress, localPorts: PortRang
   return {
     code: 'port-block-unusable',
     message: `ports ${ports.first}-${ports.last} of ${address} are outside the range ${localPorts.first}-${localPorts.last} from which the gateway's host takes source ports`,
-    hint: `set "net.ipv4.ip_local_port_range = ${snatPorts.first} ${snatPorts.last}" on the gateway's host, and say so to the control plane`,
+    hint: `set "net.ipv4.ip_local_port_range = ${snatPorts.first} ${snatPorts.last}" on the gateway's host, and say so in spec.localPorts of its EgressGateway`,
   };
 }
 

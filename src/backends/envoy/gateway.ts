@@ -1,6 +1,6 @@
 /** A gateway of class `envoy`: everything that a stock Envoy needs to enforce its part of the plan. */
 import { invariant } from '../../core/errors.ts';
-import type { Plan, PlannedGateway, PortRange, ServicePort } from '../../core/plan/plan.ts';
+import type { Plan, PlannedGateway, ServicePort } from '../../core/plan/plan.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
 import { mapInSteps, runThrough, type Steps } from '../../core/steps.ts';
 import { handOverTo, nowhere, ownEntrance, sharedEntrance, type HandOver } from './entrances.ts';
@@ -10,14 +10,9 @@ import type { RevokedCertificate } from './revocations.ts';
 import { renderServicePort, type GatewayContext, type Rendered } from './service-port.ts';
 
 export interface EnvoyGatewayOptions {
-  /** `net.ipv4.ip_local_port_range` of the gateway's host; Linux's own default where left out. Blocks of a shared address must lie in it. */
-  readonly localPorts?: PortRange;
   /** Certificates that are not to be accepted though they are valid. */
   readonly revoked?: readonly RevokedCertificate[];
 }
-
-/** Documentation/networking/ip-sysctl.rst of Linux. */
-const localPortsDefault: PortRange = { first: 32_768, last: 60_999 };
 
 /**
  * Renders a gateway. Pure and deterministic; resources of what has not changed since an earlier plan are the same objects.
@@ -26,8 +21,8 @@ const localPortsDefault: PortRange = { first: 32_768, last: 60_999 };
 export const renderEnvoyGateway = (plan: Plan, gateway: PlannedGateway, options?: EnvoyGatewayOptions): Rendered => runThrough(renderEnvoyGatewayInSteps(plan, gateway, options));
 
 /** As `renderEnvoyGateway`, a step for each service port. */
-export function* renderEnvoyGatewayInSteps(plan: Plan, gateway: PlannedGateway, { localPorts = localPortsDefault, revoked = [] }: EnvoyGatewayOptions = {}): Steps<Rendered> {
-  const context = contextOf(gateway, plan.trustDomain, localPorts);
+export function* renderEnvoyGatewayInSteps(plan: Plan, gateway: PlannedGateway, { revoked = [] }: EnvoyGatewayOptions = {}): Steps<Rendered> {
+  const context = contextOf(gateway, plan.trustDomain);
   const entering = plan.servicePorts.filter(({ entrance }) => entrance === gateway.name);
   const served = entering.filter((servicePort) => servicePort.gateway === gateway.name);
   const parts = yield* mapInSteps(served, 1, (servicePort) => renderServicePort(servicePort, context, revoked));
@@ -54,10 +49,10 @@ function ownEntrances({ listen, serverNames }: ServicePort, gateway: PlannedGate
 const contexts = new WeakMap<PlannedGateway, GatewayContext>();
 
 /** The same object for as long as it says the same, so that what was rendered in it is found again. */
-function contextOf(gateway: PlannedGateway, trustDomain: TrustDomain, localPorts: PortRange): GatewayContext {
+function contextOf(gateway: PlannedGateway, trustDomain: TrustDomain): GatewayContext {
   const known = contexts.get(gateway);
-  if (known?.trustDomain === trustDomain && known.localPorts.first === localPorts.first && known.localPorts.last === localPorts.last) return known;
-  const context = { gateway, limits: gateway.limits, trustDomain, localPorts };
+  if (known?.trustDomain === trustDomain) return known;
+  const context = { gateway, limits: gateway.limits, localPorts: gateway.localPorts, trustDomain };
   contexts.set(gateway, context);
   return context;
 }

@@ -3,6 +3,8 @@ import { apiVersion, clusterMetadata, dnsSubdomain, duration, ipAddress, portNum
 
 const endpoint = z.strictObject({ address: ipAddress, port: portNumber });
 
+const portRange = z.strictObject({ first: portNumber, last: portNumber }).refine(({ first, last }) => first <= last, 'must not end before it begins');
+
 const timeoutMsMax = 24 * 86_400_000; // timers of 2^31 ms and more fire at once, https://nodejs.org/api/timers.html
 const timeout = duration.refine((milliseconds) => milliseconds >= 1 && milliseconds <= timeoutMsMax, 'must be from 1ms to 24d');
 
@@ -23,15 +25,10 @@ export const egressGateway = z.strictObject({
     handOver: dnsSubdomain
       .optional()
       .meta({ description: 'Class `envoy`: the EgressGateway of class `sallyport` beside it that serves what Envoy cannot, such as FTP' }),
-    ftp: z
-      .strictObject({
-        passivePorts: z
-          .strictObject({ first: portNumber, last: portNumber })
-          .refine(({ first, last }) => first <= last, 'must not end before it begins')
-          .optional()
-          .meta({ description: 'Ports for data connections from workloads; default: any free port' }),
-      })
-      .optional(),
+    localPorts: portRange
+      .optional()
+      .meta({ description: "Class `envoy`: the `net.ipv4.ip_local_port_range` of its host, in which blocks of source ports must lie; default: Linux's, 32768-60999" }),
+    ftp: z.strictObject({ passivePorts: portRange.optional().meta({ description: 'Ports for data connections from workloads; default: any free port' }) }).optional(),
     limits: z
       .strictObject({
         connectionsPerIdentity: z.int().min(1).max(1_000_000).default(10_000),

@@ -2,11 +2,14 @@
 import { refOf, type DesiredState } from '../desired-state.ts';
 import type { EgressGateway } from '../objects/index.ts';
 import type { PlanFault } from '../plan-fault.ts';
-import type { PlannedGateway } from './plan.ts';
+import type { PlannedGateway, PortRange } from './plan.ts';
 import { trustDomainOf, workloadSpiffeId, type SpiffeId, type TrustDomain } from '../spiffe-id.ts';
 
 /** The namespace of gateways that say nothing else. */
 const gatewayNamespace = 'sallyport-system';
+
+/** Documentation/networking/ip-sysctl.rst of Linux, ip_local_port_range. */
+const linuxLocalPorts: PortRange = { first: 32_768, last: 60_999 };
 
 export interface ResolvedGateway {
   readonly planned: PlannedGateway;
@@ -29,6 +32,7 @@ export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain)
     listen: spec.listen,
     advertise: spec.advertise ?? spec.listen,
     ftpPassivePorts: spec.ftp?.passivePorts ?? null,
+    localPorts: spec.localPorts ?? linuxLocalPorts,
     handOver: spec.handOver ?? null,
     limits: { connectionsPerIdentity, handshakeTimeoutMs: handshakeTimeout, connectTimeoutMs: connectTimeout, idleTimeoutMs: idleTimeout, ftpDataTimeoutMs: ftpDataTimeout },
   };

@@ -126,6 +126,8 @@ export interface PlannedGateway {
   /** Where agents connect. */
   readonly advertise: readonly Endpoint[];
   readonly ftpPassivePorts: PortRange | null;
+  /** From which its host takes source ports by itself; blocks of them matter to class envoy only within. */
+  readonly localPorts: PortRange;
   /** The gateway beside it that serves what its class cannot; null for none. */
   readonly handOver: string | null;
   readonly limits: GatewayLimits;
