@@ -47,7 +47,7 @@ export function ledgerRecordOf(entry: TCPAccessLogEntry, { origin, plan, isRevok
   if (ends === undefined) return { type: 'connection-denied', time: timeOf(startedAtMs + lastedMs), ...facts, ...(isRevoked(said.serialNumber) ? revocation(said) : denialOf(common, said, decision)) };
   if (common.accessLogType === AccessLogType.TcpUpstreamConnected) return { type: 'connection-opened', time: timeOf(startedAtMs), ...facts, ...ends, channel: 'stream' };
   const { receivedBytes = 0n, sentBytes = 0n } = entry.connectionProperties ?? {};
-  return { type: 'connection-closed', time: timeOf(startedAtMs + lastedMs), ...facts, ...ends, reason: endOf(common), bytesSent: Number(receivedBytes), bytesReceived: Number(sentBytes), durationMs: Math.round(lastedMs) };
+  return { type: 'connection-closed', time: timeOf(startedAtMs + lastedMs), ...facts, ...ends, reason: endOf(common) ?? takenAway(said, ends.target, decision, isRevoked), bytesSent: Number(receivedBytes), bytesReceived: Number(sentBytes), durationMs: Math.round(lastedMs) };
 }
 
 interface Said {
@@ -172,12 +172,19 @@ function connectFaultOf(said: string): Extract<DenyReason | ConnectionReason, 'c
   return said.includes('Cannot assign requested address') && !said.includes('failed to bind') ? 'snat-ports-exhausted' : 'connect-failed';
 }
 
-/** Envoy does not say which side closed first. */
-function endOf(common: AccessLogCommon): ConnectionReason {
+/** Envoy does not say which side closed first. Undefined where it ended the connection itself, since its filter chain has gone. */
+function endOf(common: AccessLogCommon): ConnectionReason | undefined {
   const closed = tagOf(common, 'closed') ?? '';
   if (closed.includes('idle_timeout')) return 'idle-timeout';
-  if (closed.includes('removed') || closed.includes('drain')) return 'policy-revoked';
+  if (closed.includes('removed') || closed.includes('drain')) return undefined;
   return common.responseFlags?.upstreamRemoteReset === true ? 'target-reset' : 'finished';
+}
+
+/** By what has changed since: chains go for what the plan says now, and with a certificate that is revoked. */
+function takenAway({ serialNumber }: Said, reached: string, decision: Decision | undefined, isRevoked: EntryContext['isRevoked']): ConnectionReason {
+  if (isRevoked(serialNumber)) return 'certificate-revoked';
+  const isTargetGone = decision?.allowed === true && decision.servicePort.targets.every((target) => target.kind === 'address' && formatEndpoint(target) !== reached);
+  return isTargetGone ? 'target-removed' : 'policy-revoked';
 }
 
 function stateOf({ filterStateObjects }: AccessLogCommon, key: string): string | undefined {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { ledgerRecordOf, type EnvoyRecord } from '../../../src/backends/envoy/index.ts';
 import type { LedgerRecord } from '../../../src/core/ledger-record.ts';
+import type { Plan } from '../../../src/core/plan/plan.ts';
 import { findFreePorts, waitFor } from '../../../src/demo/processes.ts';
 import { grantTo, loopback, readAll, servicePort, startServer, until, type TestServer } from '../../support/gateway.ts';
 import { requirePeer } from '../../support/peers.ts';
@@ -135,12 +136,20 @@ describe("the ledger of a stock Envoy's connections", function () {
     held.destroy();
   });
 
-  it('says that a grant was taken away', async () => {
+  it('says what was taken away: the grant, the target, or the certificate', async () => {
     const socket = gateway.connect(workload(gateway.pki, 'goes'));
     await once(socket, 'data');
     await gateway.apply(servicePorts.map((each) => ({ ...each, grants: each.grants.filter(({ subject }) => subject.namespace !== 'goes') })));
     await readAll(socket);
-    await record('connection-closed', ({ reason }) => reason === 'policy-revoked');
+    const { connectionId } = await record('connection-closed', ({ reason }) => reason === 'policy-revoked');
+    const readAs = (plan: Plan, isRevoked = false) => {
+      const read = gateway.entries.map((entry) => ledgerRecordOf(entry, { origin: 'gate', plan, isRevoked: () => isRevoked, newId: () => 'new' }));
+      return read.flatMap((each) => (each?.type === 'connection-closed' && each.connectionId === connectionId ? [each.reason] : []));
+    };
+    const planWith = (targetPort: number) => planOf([servicePort({ targetPort, grants: [grantTo('goes', '127.0.1.2')] })], [plannedGateway(gateway.port)]);
+    assert.deepEqual(readAs(planWith(target.port)), ['policy-revoked'], 'something else of its grant has changed');
+    assert.deepEqual(readAs(planWith(1)), ['target-removed']);
+    assert.deepEqual(readAs(planWith(target.port), true), ['certificate-revoked']);
   });
 
   it('keeps what a peer wrote from moving the cursor of whoever reads it', async () => {
