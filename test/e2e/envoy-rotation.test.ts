@@ -122,6 +122,7 @@ describe('stock Envoys under load', function () {
     await rotateTo(makeIntermediate(files, 'next', 86_400_000));
     await renewBootstraps();
     await waitFor('the brief CA to be out of the bundles', briefCaLastsMs, async () => !(await trustBundles()).some(has(brief)) || undefined);
+    assert.match((await sallyport.cli(['ledger', 'tail', '--type', 'ca-rotated'])).stdout, /"step":"retired"/);
     await load.goesOn();
     await load.stop();
 
