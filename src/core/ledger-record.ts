@@ -29,6 +29,7 @@ export const connectionReasons = [
   'ftp-line-too-long',
   'ftp-passive-address-ignored',
   'ftp-passive-port-refused',
+  'ftp-policy-refused',
   'ftp-reply-unparsable',
   'ftp-transfer-aborted',
   'gateway-stopping',
@@ -38,6 +39,8 @@ export const connectionReasons = [
   'ledger-unavailable',
   'limit-exceeded',
   'policy-revoked',
+  'reverse-port-unavailable',
+  'reverse-source-refused',
   'snat-ports-exhausted',
   'target-removed',
   'target-reset',
@@ -65,7 +68,7 @@ export interface ConnectionOpened extends ConnectionFields {
   readonly snatPort: number;
   /** `address:port` at the external service. */
   readonly target: string;
-  readonly channel: 'stream' | 'ftp-control' | 'ftp-data' | 'connect';
+  readonly channel: 'stream' | 'ftp-control' | 'ftp-data' | 'connect' | 'reverse';
   /** HTTPConnect with constraints: what CONNECT named. */
   readonly authority?: string;
 }

@@ -3,6 +3,7 @@ import { isTransferVerb, parseCommand, refusalOf } from './command.ts';
 import { handleSetupCommand, isSetupVerb } from './data-setup.ts';
 import { abilitiesOf, answer, forward, notice, passOn, takeLine } from './session-draft.ts';
 import type { Draft } from './session-draft.ts';
+import { pass } from './session-facts.ts';
 import { readsClient } from './session-state.ts';
 import type { Command } from './command.ts';
 
@@ -44,16 +45,20 @@ function handleCommandLine(session: Draft, line: string): void {
 function handleCommand(session: Draft, command: Command): void {
   const { verb, argument } = command;
   const refusal = refusalOf(verb, abilitiesOf(session));
+  const verdict = session.rules?.check(command, session.facts) ?? { allowed: true, limits: [] };
   if (refusal !== undefined) {
     notice(session, 'ftp-command-refused', `${verb} is not available`);
     answer(session, refusal);
+  } else if (!verdict.allowed) {
+    notice(session, 'ftp-policy-refused', verdict.detail);
+    answer(session, verdict.reply);
   } else if (verb === 'EPSV' && argument.toUpperCase() === 'ALL') {
     handleExtendedOnly(session);
   } else if (isSetupVerb(verb)) {
     if (replacesChannelInUse(session)) session.postponed = command;
     else handleSetupCommand(session, verb, argument);
   } else {
-    forward(session, command);
+    pass(session, command, verdict.limits);
     if (verb === 'ABOR') session.effects.push({ type: 'abort-transfer' });
   }
 }

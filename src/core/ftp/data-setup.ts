@@ -9,6 +9,7 @@ import { invariant } from '../errors.ts';
 import { familyOf } from '../ip-address.ts';
 import { extendedPassiveReply, parseExtendedPassive, parseExtendedPort, parsePassive, parsePort, passiveReply, portCommand, protocolNumber } from './data-place.ts';
 import type { DataPlace } from './data-place.ts';
+import { drawNothing } from './session-facts.ts';
 import { answer, answerNow, end, forward, notice, sendClient } from './session-draft.ts';
 import type { Draft } from './session-draft.ts';
 import { dataPortMin, setupVerbs } from './session-state.ts';
@@ -157,7 +158,10 @@ function conclude(session: Draft, { asked, client }: DataSetup, clientPort: numb
 function takeExpected(session: Draft, index: number): Expected | undefined {
   const taken = session.expected.splice(0, index + 1);
   const last = taken.pop();
-  for (const skipped of taken) if (skipped.kind === 'own') sendClient(session, skipped.text);
+  for (const skipped of taken) {
+    if (skipped.kind === 'own') sendClient(session, skipped.text);
+    else drawNothing(session, skipped);
+  }
   return last;
 }
 

@@ -3,7 +3,8 @@
  *
  * Lives here: `command.ts`, `reply.ts` and `data-place.ts` (what single lines say), and the reducer that the gateway and the agent share:
  * `session.ts` (one step), `session-state.ts` (events, effects, state), `client-side.ts` and `server-side.ts` (what each sends),
- * `data-setup.ts` (PASV, EPSV, PORT, EPRT), `session-draft.ts` (what they all do).
+ * `data-setup.ts` (PASV, EPSV, PORT, EPRT), `session-facts.ts` (user, directory, transfers), `session-draft.ts` (what they all do).
+ * Policy: `rules.ts` (what commands do, and may), `path.ts` (what names mean), `rules-text.ts` and `name-text.ts` (both for people).
  *
  * Invariants:
  * - Text holds one byte a character (Latin-1), so nothing is lost and no encoding is guessed.
@@ -20,5 +21,8 @@ export { extendedPassiveReply, parseExtendedPassive, parseExtendedPort, parsePas
 export type { DataPlace } from './data-place.ts';
 export { parseReplyLine } from './reply.ts';
 export { beginFtpSession, lineBytesMax, readsClient, readsServer } from './session-state.ts';
-export type { DataEnd, FtpEffect, FtpEvent, FtpNotice, FtpParties, FtpSessionState } from './session-state.ts';
+export type { DataEnd, FtpEffect, FtpEvent, FtpNotice, FtpParties, FtpSessionState, FtpTransferStart } from './session-state.ts';
+export { printableName } from './name-text.ts';
+export { bytesMaxOf, createFtpRules, rateOf } from './rules.ts';
+export type { FtpConstraints, FtpRules, TransferLimit } from './rules.ts';
 export { stepFtpSession } from './session.ts';

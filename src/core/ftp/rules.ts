@@ -3,6 +3,7 @@
  * it. Pure; the session (session.ts) asks before it passes a command on.
  */
 import type { Command } from './command.ts';
+import { printableName } from './name-text.ts';
 import { bytesOfText, isWithin, parsePolicyPath, readPath, type FtpPath, type PathReading } from './path.ts';
 
 export const unknownCommandRules = ['Refuse', 'Pass'] as const;
@@ -42,7 +43,7 @@ export interface TransferLimit {
 
 export type RuleVerdict =
   | { readonly allowed: true; /** Of a transfer: each that allows it. Empty: no limit. */ readonly limits: readonly TransferLimit[] }
-  /** `detail` says why, and holds nothing that the client sent. */
+  /** `detail` is for records: what was refused, made printable, and why. */
   | { readonly allowed: false; readonly reply: string; readonly detail: string };
 
 export interface FtpRules {
@@ -184,10 +185,23 @@ export function createFtpRules(constraints: readonly FtpConstraints[]): FtpRules
         if (refusal === undefined) allowing.push(alternative);
         else if (rank > nearest.rank) nearest = { rank, refusal };
       }
-      if (allowing.length === 0) return nearest.refusal;
+      if (allowing.length === 0) return { ...nearest.refusal, detail: `${describeCommand(question)}: ${nearest.refusal.detail}` };
       return { allowed: true, limits: allowing.some(isUnlimited) ? [] : allowing.map(({ maxTransferBytes, maxBytesPerSecond }) => ({ maxTransferBytes, maxBytesPerSecond })) };
     },
   };
+}
+
+/** Without the argument of what might hold a password. */
+function describeCommand({ command: { verb, argument }, action }: Question): string {
+  const isSafe = verb === 'USER' || (action !== undefined && action.effect !== 'none');
+  return isSafe && argument !== '' ? `${verb} "${printableName(argument)}"` : verb;
+}
+
+/** The path that a command is about, as far as it is known: as it was named where it cannot be read. */
+export function pathOfCommand({ verb, argument }: Command, directory: FtpPath | null): string {
+  const [name = ''] = actions.get(verb)?.(argument)?.names ?? [argument];
+  const reading = name === '' ? currentPath(directory) : readPath(name, directory);
+  return reading.ok ? reading.path : name;
 }
 
 function firstRefusal(alternative: Alternative, question: Question): readonly [rank: number, refusal: Refusal | undefined] {

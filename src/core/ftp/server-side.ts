@@ -4,8 +4,9 @@ import { handlePassivePlace, handlePortAnswer, portAnsweredBy } from './data-set
 import { parseReplyLine } from './reply.ts';
 import { abilitiesOf, close, end, passOn, sendClient, sendOwnAnswers, takeLine } from './session-draft.ts';
 import type { Draft } from './session-draft.ts';
+import { concludeTransfer, draw } from './session-facts.ts';
 import { heldReplyBytesMax, readsServer } from './session-state.ts';
-import type { Expected, ReplyKind } from './session-state.ts';
+import type { Consequence, Expected, ReplyKind } from './session-state.ts';
 
 /** Takes as many replies as may be taken. */
 export function readServer(session: Draft): void {
@@ -47,14 +48,18 @@ function handleReplyLine(session: Draft, line: string): void {
 function kindOfReply(session: Draft, code: number): ReplyKind {
   if (code === 227 || code === 229) return 'passive-place';
   if (portAnsweredBy(session, code) !== undefined) return 'port-answer';
+  const consequence = consequenceAtHead(session);
+  if (consequence?.type === 'directory' && (consequence.isOurs || code === 257)) return 'directory';
+  if (consequence?.type === 'transfer' && consequence.isLimited && code >= 200) return 'transfer-end';
   return code === 211 && isFor(session.expected[0], 'FEAT') ? 'features' : 'passed-on';
 }
 
 function handleReply(session: Draft, { code, kind, text }: NonNullable<Draft['reply']>): void {
   if (kind === 'passive-place') handlePassivePlace(session, code === 227 ? 'PASV' : 'EPSV', text);
   else if (kind === 'port-answer') handlePortAnswer(session, code);
+  else if (kind === 'directory') handleDirectory(session, code, text);
   else if (code < 200) handlePreliminary(session, code);
-  else handleFinal(session, code, kind === 'features' ? text.slice(0, -1).split('\n') : []);
+  else handleFinal(session, code, text, kind);
 }
 
 /** The final reply follows. Beginning a transfer is all that is said by 125 and 150 (RFC 959 section 4.2.1). */
@@ -62,8 +67,8 @@ function handlePreliminary(session: Draft, code: number): void {
   if (code === 125 || code === 150) dialClient(session);
 }
 
-function handleFinal(session: Draft, code: number, features: readonly string[]): void {
-  for (const line of features) if (!featureRefused(session, line)) sendClient(session, line);
+function handleFinal(session: Draft, code: number, text: string, kind: ReplyKind): void {
+  if (kind === 'features') for (const line of linesOf(text)) if (!featureRefused(session, line)) sendClient(session, line);
   const [head] = session.expected;
   if (head?.kind === 'server') {
     // Some servers send one final reply too many, or late, around ABOR. No such reply may be taken for the answer about a data connection.
@@ -72,8 +77,33 @@ function handleFinal(session: Draft, code: number, features: readonly string[]):
     if (code >= 400 && head.verb === 'EPSV ALL') session.extendedOnly = false;
     if (code === 234 && head.verb === 'AUTH') session.opaque = true; // RFC 4217 section 4: TLS begins behind this reply
   }
+  const consequence = consequenceAtHead(session);
+  if (kind === 'transfer-end' && consequence?.type === 'transfer') {
+    concludeTransfer(session, consequence.id, code, text);
+    return;
+  }
   session.expected.shift();
+  draw(session, consequence, code);
   sendOwnAnswers(session);
+}
+
+/** To PWD, the client's or ours. A reply too many that comes in the place of ours is nobody's. */
+function handleDirectory(session: Draft, code: number, text: string): void {
+  const consequence = consequenceAtHead(session);
+  const isOurs = consequence?.type === 'directory' && consequence.isOurs;
+  if (isOurs && code !== 257 && code < 400) return;
+  session.expected.shift();
+  if (!isOurs) for (const line of linesOf(text)) sendClient(session, line);
+  draw(session, consequence, code, text);
+  sendOwnAnswers(session);
+}
+
+function consequenceAtHead({ expected: [head] }: Draft): Consequence | undefined {
+  return head?.kind === 'server' ? head.consequence : undefined;
+}
+
+function linesOf(text: string): string[] {
+  return text.slice(0, -1).split('\n');
 }
 
 function isFor(expected: Expected | undefined, verb: string): boolean {

@@ -11,7 +11,7 @@ export function draftOf(state: FtpSessionState): Draft {
 }
 
 /** What the client may do in this session. */
-export const abilitiesOf = ({ parties: { clientAddress, tlsPassedThrough } }: Draft): ClientAbilities => ({ active: clientAddress !== null, tls: tlsPassedThrough });
+export const abilitiesOf = ({ parties: { clientAddress, tlsPassedThrough }, rules }: Draft): ClientAbilities => ({ active: clientAddress !== null, tls: tlsPassedThrough && rules === null });
 
 /** The next whole line without its LF, taken out of the input. Ends the session where a line is too long to wait for its end. */
 export function takeLine(session: Draft, input: 'clientInput' | 'serverInput'): string | undefined {

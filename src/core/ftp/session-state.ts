@@ -119,6 +119,8 @@ export interface SessionKnowledge extends SessionFacts {
   readonly candidate: string | null;
 }
 
+export const nothingKnown: SessionKnowledge = { user: null, candidate: null, directory: null, renaming: null };
+
 /** A final reply that the client is owed: the server's to a command that was passed on, or an answer of our own waiting for its turn. */
 export type Expected = Passed | { readonly kind: 'own'; readonly text: string };
 
@@ -188,7 +190,7 @@ export function readsServer(state: FtpSessionState): boolean {
 }
 
 /** The state before the server's greeting. */
-export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, tlsPassedThrough }: FtpParties): FtpSessionState {
+export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, tlsPassedThrough }: FtpParties, rules: FtpRules | null = null): FtpSessionState {
   return {
     parties: { clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, tlsPassedThrough },
     clientInput: '',
@@ -200,6 +202,12 @@ export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddr
     clientToDial: false,
     extendedOnly: false,
     opaque: false,
+    rules,
+    facts: nothingKnown,
+    settling: false,
+    nextTransfer: 1,
+    settledTransfers: [],
+    concluding: null,
     noticed: [],
     afterAbort: false,
     clientEnding: false,

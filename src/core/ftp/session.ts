@@ -5,6 +5,7 @@
 import { handleChannelFailed, handleChannelReady } from './data-setup.ts';
 import { readClient } from './client-side.ts';
 import { readServer } from './server-side.ts';
+import { handleTransferSettled } from './session-facts.ts';
 import { draftOf, end } from './session-draft.ts';
 import type { FtpEffect, FtpEvent, FtpSessionState } from './session-state.ts';
 
@@ -28,6 +29,9 @@ export function stepFtpSession(state: FtpSessionState, event: FtpEvent): { reado
       break;
     case 'channel-failed':
       handleChannelFailed(session);
+      break;
+    case 'transfer-settled':
+      handleTransferSettled(session, event.id, event.isTooLarge);
       break;
     case 'client-ended':
       session.clientEnding = true;

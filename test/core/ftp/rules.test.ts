@@ -77,7 +77,7 @@ describe('what a policy allows within an ftp session', () => {
 
   it('says why with the alternative that came nearest', () => {
     const verdict = createFtpRules([{ ...free, users: ['bob'] }, { ...free, paths: ['/out'] }, { ...free, readOnly: true, paths: ['/out'] }]).check({ verb: 'STOR', argument: '/a' }, loggedIn);
-    assert.deepEqual(verdict, { allowed: false, reply: '553 Refused by policy: the path is outside of those allowed.', detail: 'the path is outside of those allowed' });
+    assert.deepEqual(verdict, { allowed: false, reply: '553 Refused by policy: the path is outside of those allowed.', detail: 'STOR "/a": the path is outside of those allowed' });
   });
 
   it('allows nothing without an alternative', () => assert.equal(ask([], 'NOOP'), '550'));
@@ -87,7 +87,16 @@ describe('what a policy allows within an ftp session', () => {
     assert.equal(createFtpRules([free, { ...free, paths: ['/a'] }]).followsDirectory, true);
   });
 
-  it('never says in a reply or a detail what the client sent', () => {
+  it('says in a record what was refused, made printable, and nothing that may be a password', () => {
+    const details = ['USER b\tb', 'STOR /a\xe9', 'SITE CHMOD 600 /a', 'SITE PSWD old new', 'XAUT secret', 'LIST'].map((line) => {
+      const parse = parseCommand(line);
+      const verdict = parse.ok ? createFtpRules([{ ...free, paths: ['/out'], users: ['ada'] }]).check(parse.command, loggedIn) : undefined;
+      return verdict?.allowed === false ? verdict.detail.split(': ')[0] : undefined;
+    });
+    assert.deepEqual(details, ['USER "b\\u{9}b"', 'STOR "/a\\xe9"', 'SITE "CHMOD 600 /a"', 'SITE', 'XAUT', 'LIST']);
+  });
+
+  it('says in a reply nothing that the client sent', () => {
     const anyText = fc.string({ unit: fc.integer({ min: 0x20, max: 0xfe }).map((code) => String.fromCharCode(code)), maxLength: 20 });
     fc.assert(
       fc.property(fc.constantFrom('USER', 'STOR', 'LIST', 'SITE', 'RNTO', 'XXXX'), anyText, (verb, argument) => {

@@ -1,12 +1,14 @@
 /** Drives the reducer of an FTP session as its shell would, and keeps what it did. */
 import assert from 'node:assert/strict';
-import { beginFtpSession, stepFtpSession } from '../../../src/core/ftp/index.ts';
-import type { DataEnd, FtpEvent, FtpNotice, FtpSessionState } from '../../../src/core/ftp/index.ts';
+import { beginFtpSession, createFtpRules, stepFtpSession } from '../../../src/core/ftp/index.ts';
+import type { DataEnd, FtpConstraints, FtpEvent, FtpNotice, FtpSessionState, FtpTransferStart } from '../../../src/core/ftp/index.ts';
 import type { IpAddress } from '../../../src/core/ip-address.ts';
 
 export const serverAddress = '192.0.2.7' as IpAddress;
 export const clientPort = 50_001;
 export const serverPort = 60_001;
+
+const unlimited: FtpConstraints = { readOnly: false, noDelete: false, paths: null, users: null, maxTransferBytes: null, maxBytesPerSecond: null, unknownCommands: 'Refuse' };
 
 export interface SessionOptions {
   readonly clientFacingAddress?: string;
@@ -17,6 +19,7 @@ export interface SessionOptions {
   readonly serverFacingAddress?: string;
   readonly tlsPassedThrough?: boolean;
   /** What becomes of a channel that is asked for; by default it is ready at once. */
+  readonly rules?: readonly Partial<FtpConstraints>[];
   readonly channels?: 'ready' | 'failed' | 'held';
 }
 
@@ -27,8 +30,8 @@ export function begin(options: SessionOptions = {}) {
     serverAddress: (options.serverAddress ?? serverAddress) as IpAddress,
     serverFacingAddress: (options.serverFacingAddress ?? null) as IpAddress | null,
     tlsPassedThrough: options.tlsPassedThrough ?? false,
-  });
-  const seen = { client: '', server: '', channels: [] as ChannelSeen[], done: [] as string[], notices: [] as FtpNotice[], serverEnded: false, end: undefined as string | undefined };
+  }, options.rules === undefined ? null : createFtpRules(options.rules.map((each) => ({ ...unlimited, ...each }))));
+  const seen = { client: '', server: '', channels: [] as ChannelSeen[], done: [] as string[], transfers: [] as FtpTransferStart[], transfersEnded: [] as (readonly [id: number, code: number | null])[], notices: [] as FtpNotice[], serverEnded: false, end: undefined as string | undefined };
   const feed = (event: FtpEvent): void => {
     const step = stepFtpSession(state, event);
     state = step.state;
@@ -37,6 +40,8 @@ export function begin(options: SessionOptions = {}) {
       if (effect.type === 'send-client') seen.client += effect.text;
       else if (effect.type === 'send-server') seen.server += effect.text;
       else if (effect.type === 'notice') seen.notices.push(effect.notice);
+      else if (effect.type === 'transfer-begun') seen.transfers.push(effect.transfer);
+      else if (effect.type === 'transfer-ended') seen.transfersEnded.push([effect.id, effect.code]);
       else if (effect.type === 'end-server') seen.serverEnded = true;
       else if (effect.type === 'end') seen.end = effect.reason;
       else if (effect.type === 'open-channel') seen.channels.push({ client: portOf(effect.client), server: portOf(effect.server) });
