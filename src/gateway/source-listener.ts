@@ -41,14 +41,31 @@ export function createListenAtSource({ ports, random }: { readonly ports: SnatPo
 }
 
 function serve(server: net.Server, local: Endpoint, onArrival: (arrival: Arrival) => void, release: () => void): SourceListener {
+  let listening = true;
+  let connections = 0;
+  function releaseUnused(): void {
+    if (!listening && connections === 0) release();
+  }
   server.on('connection', (socket) => {
+    connections += 1;
     socket.on('error', () => undefined); // `close` follows
+    socket.once('close', () => {
+      connections -= 1;
+      releaseUnused();
+    });
     const address = parseAddress(socket.remoteAddress ?? '');
-    if (address === undefined) socket.destroy(); // gone already
+    if (!listening || address === undefined) socket.destroy(); // too late, or gone already
     else onArrival({ socket, local, remote: { address, port: socket.remotePort! } });
   });
-  server.once('close', release); // which waits for the connections that were accepted
-  return { ...local, close: () => server.close() };
+  return {
+    ...local,
+    close() {
+      if (!listening) return;
+      listening = false;
+      server.close(); // the kernel has the port back when this returns
+      releaseUnused();
+    },
+  };
 }
 
 /** Undefined where the port is taken, or cannot be had. */

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
 import type { Grant, Revision, Target } from '../../src/core/plan/plan.ts';
 import { startFtpServer } from '../../src/demo/ftp-server.ts';
 import type { DemoFtpServer } from '../../src/demo/ftp-server.ts';
+import { converse, readToEnd } from '../support/ftp-dialogue.ts';
+import type { Dialogue } from '../support/ftp-dialogue.ts';
 import { openFtpPath, snatAddress } from '../support/ftp-path.ts';
 import type { FtpPath } from '../support/ftp-path.ts';
 import { batch, grantTo, productpage, servicePort, startServer, until } from '../support/gateway.ts';
@@ -14,47 +15,6 @@ import type { Issued } from '../support/pki.ts';
 
 const statement = Buffer.from('the statement of the month\r\n'.repeat(20_000));
 const slowBytesPerSecond = 1_000_000;
-
-/** The control connection of a client that speaks by hand. */
-interface Dialogue {
-  readonly socket: TLSSocket;
-  /** The next final reply; `closed` where the connection is. */
-  reply(): Promise<string>;
-  command(line: string): Promise<string>;
-  /** The port of a 229. */
-  passive(): Promise<number>;
-}
-
-function converse(socket: TLSSocket): Dialogue {
-  let text = '';
-  let closed = false;
-  socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
-  socket.once('close', () => (closed = true));
-  async function reply(): Promise<string> {
-    for (;;) {
-      await until(() => text.includes('\n') || closed, () => `no reply, but ${JSON.stringify(text)}`);
-      const end = text.indexOf('\n');
-      if (end === -1) return 'closed';
-      const line = text.slice(0, end).trimEnd();
-      text = text.slice(end + 1);
-      if (/^[2-5]\d\d /.test(line)) return line;
-    }
-  }
-  async function command(line: string): Promise<string> {
-    socket.write(`${line}\r\n`);
-    return reply();
-  }
-  return { socket, reply, command, passive: async () => Number(/\(\|\|\|(\d+)\|\)/.exec(await command('EPSV'))?.[1]) };
-}
-
-/** What a connection gives until it ends, in whatever way. */
-async function readToEnd(socket: Socket): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-  socket.once('end', () => socket.end());
-  await new Promise((resolve) => socket.once('close', resolve));
-  return Buffer.concat(chunks);
-}
 
 describe('ftp at the gateway', () => {
   const closing: (() => unknown)[] = [];

@@ -8,6 +8,7 @@ import type { Connection } from '../../src/agent/connection.ts';
 import { createGatewayDialler } from '../../src/agent/gateway-dialler.ts';
 import { agentLimits } from '../../src/agent/limits.ts';
 import type { AgentUpstream } from '../../src/core/plan/agent-view.ts';
+import type { FtpDataMode } from '../../src/core/objects/index.ts';
 import type { Grant } from '../../src/core/plan/plan.ts';
 import type { GatewaySettings } from '../../src/gateway/protocol.ts';
 import { grantTo, loopback, productpage, servicePort, settings, startGateway } from './gateway.ts';
@@ -25,8 +26,15 @@ export interface FtpPath {
 
 export const snatAddress = '127.0.1.11';
 
-export async function openFtpPath({ serverPort, limits = {}, grants = [grantTo('bookinfo', snatAddress)] }: { serverPort: number; limits?: Partial<GatewaySettings['limits']>; grants?: readonly Grant[] }): Promise<FtpPath> {
-  const partner = servicePort({ protocol: 'FTP', targetPort: serverPort, grants });
+export interface FtpPathOptions {
+  readonly serverPort: number;
+  readonly dataMode?: FtpDataMode;
+  readonly limits?: Partial<GatewaySettings['limits']>;
+  readonly grants?: readonly Grant[];
+}
+
+export async function openFtpPath({ serverPort, dataMode = 'Passive', limits = {}, grants = [grantTo('bookinfo', snatAddress)] }: FtpPathOptions): Promise<FtpPath> {
+  const partner = servicePort({ protocol: 'FTP', targetPort: serverPort, grants, dataMode });
   const gateway = await startGateway({ servicePorts: [partner], limits });
   const identity = gateway.pki.issue(productpage);
   const dial = createGatewayDialler({ current: identity, subscribe: () => () => undefined }, { now: Date.now, dialTimeoutMs: 2_000 });
