@@ -183,27 +183,43 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   /** Takes what the CA has become: a certificate of our own, the listeners if they are not there yet, the bundle for everyone. */
   async function takeCa(): Promise<void> {
     if (authority.slots.active === null) return;
-    identity = await issueControlIdentity(authority, issue, defaultControlIdentity(trustDomain));
-    if (listener === undefined) {
-      const started = await listenForMesh({ ...mesh, identity, services, log });
-      opened.defer(() => started.close());
-      listener = started;
-      log.info({ port: listener.port }, 'listening for workloads and gateways');
-    } else {
-      listener.setIdentity(identity);
-    }
-    if (admin !== null && adminServer === undefined) {
-      adminServer = await listenOnMutualTls(admin, identity, createHttpRouter({ routes, bodyBytesMax, log, authorize: (request) => authorizeAdministrator(request, administrators, isRevoked) }));
-      opened.defer(closing(adminServer));
-    } else {
-      adminServer?.setSecureContext(tlsOptions(identity));
-    }
+    identity = await ownIdentity();
+    if (identity !== undefined) await show(identity);
     publish();
     await caKeeper.published();
   }
 
+  /** A new one; where the CA is at its end, what there is, so that an administrator can bring the next CA. */
+  async function ownIdentity(): Promise<ControlIdentity | undefined> {
+    try {
+      return await issueControlIdentity(authority, issue, defaultControlIdentity(trustDomain));
+    } catch (error) {
+      if (!(error instanceof SallyportError && error.code === 'ca-expiring')) throw error;
+      log.error({ err: error }, 'the control plane gets no certificate any more from its own CA');
+      return identity === undefined ? undefined : { ...identity, trustBundlePem: certificatesToPem(authority.trustBundle) };
+    }
+  }
+
+  /** Answers as this from now on. */
+  async function show(own: ControlIdentity): Promise<void> {
+    if (listener === undefined) {
+      const started = await listenForMesh({ ...mesh, identity: own, services, log });
+      opened.defer(() => started.close());
+      listener = started;
+      log.info({ port: listener.port }, 'listening for workloads and gateways');
+    } else {
+      listener.setIdentity(own);
+    }
+    if (admin !== null && adminServer === undefined) {
+      adminServer = await listenOnMutualTls(admin, own, createHttpRouter({ routes, bodyBytesMax, log, authorize: (request) => authorizeAdministrator(request, administrators, isRevoked) }));
+      opened.defer(closing(adminServer));
+    } else {
+      adminServer?.setSecureContext(tlsOptions(own));
+    }
+  }
+
   function status(): StatusResult {
-    const conditions = [...(identity === undefined ? ['there is no CA yet: sallyport ca init, or sallyport ca import'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions()];
+    const conditions = [...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions()];
     return {
       version,
       trustDomain,
@@ -211,7 +227,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ready: identity !== undefined,
       conditions,
       objects: Object.fromEntries(Object.entries(store.desired).map(([kind, objects]) => [kind, objects.size])),
-      proxies: proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions }),
+      proxies: proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions, withheld: publisher.withheld }),
       ca: caKeeper.status(),
       ledger: { records: ledger.head.sequence, lastSequence: ledger.head.sequence },
       startedAt,

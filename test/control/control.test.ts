@@ -359,6 +359,36 @@ spec: {subjects: [{namespace: bookinfo}], to: [{service: prxy}]}
       assert.deepEqual((await server.admin.post<CaStatus>(adminPaths.caRetire, {})).slots.map(({ slot }) => slot), ['active']);
     });
 
+    it('has come to its end: the control plane starts all the same, says so, and takes in the next', async () => {
+      const { certificatePem, keyPem } = selfSignedCa(server.directory);
+      let nowMs = Date.now() - 400 * 86_400_000;
+      await server.close();
+      server = await startTestControl({ now: () => nowMs });
+      await server.admin.post(adminPaths.caInit, {});
+      nowMs = Date.now();
+      server = await server.restart();
+      const { ready, conditions } = await server.admin.get<StatusResult>(adminPaths.status);
+      assert.deepEqual([ready, server.control.meshPort], [false, undefined]);
+      assert.match(conditions.join(), /^the CA has come to its end: /);
+      await server.admin.post(adminPaths.caImport, { certificatesPem: certificatePem, privateKeyPem: keyPem });
+      await server.admin.post(adminPaths.caActivate, {});
+      const answer = await enrol(await server.mesh(), await server.token(productpage), createCsr(key()), limits);
+      assert.equal(new X509Certificate(answer.certificateChain[0]!).checkIssued(new X509Certificate(certificatePem)), true);
+    });
+
+    it('comes to its end while the control plane runs, which takes in the next all the same', async () => {
+      const { certificatePem, keyPem } = selfSignedCa(server.directory);
+      let nowMs = Date.now() - 400 * 86_400_000;
+      await server.close();
+      server = await startTestControl({ now: () => nowMs });
+      await server.admin.post(adminPaths.caInit, {});
+      nowMs = Date.now();
+      await server.admin.post(adminPaths.caImport, { certificatesPem: certificatePem, privateKeyPem: keyPem });
+      await server.admin.post(adminPaths.caActivate, {});
+      const answer = await enrol(await server.mesh(), await server.token(productpage), createCsr(key()), limits);
+      assert.equal(new X509Certificate(answer.certificateChain[0]!).checkIssued(new X509Certificate(certificatePem)), true);
+    });
+
     it('keeps its keys encrypted under a passphrase, and does not start with another', async () => {
       await server.close();
       server = await startTestControl({ caPassphrase: 'correct horse' });
