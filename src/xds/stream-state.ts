@@ -140,6 +140,7 @@ export function step(before: StreamState, event: StreamEvent): Step {
 }
 
 function burstAfter({ burst, settings: { quietMs, quietWaitMaxMs } }: StreamState, atMs: number): StreamState['burst'] {
+  if (quietMs === 0) return burst; // nothing ever waits
   const sinceMs = burst.isHeld ? burst.sinceMs : atMs;
   return { ...burst, sinceMs, untilMs: Math.min(atMs + quietMs, sinceMs + quietWaitMaxMs) };
 }
