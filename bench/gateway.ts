@@ -19,7 +19,7 @@ import type { IpAddress } from '../src/core/ip-address.ts';
 import type { LedgerRecord } from '../src/core/ledger-record.ts';
 import type { Endpoint } from '../src/core/plan/plan.ts';
 import { createSnatPorts } from '../src/core/snat/snat-ports.ts';
-import { createDial } from '../src/gateway/dial.ts';
+import { createDial, streams } from '../src/gateway/dial.ts';
 import { createHostLookup } from '../src/gateway/host-lookup.ts';
 import { createPlane } from '../src/gateway/workers.ts';
 import { openSpool } from '../src/store/index.ts';
@@ -261,7 +261,7 @@ async function hold(): Promise<void> {
     const targets = await Promise.all(children.map(async (child) => ((await once(child, 'message')) as [number])[0]));
     const { userLimits } = process.report.getReport() as unknown as { userLimits: { open_files: { soft: number | 'unlimited' } } };
     const descriptors = Math.min(Number(userLimits.open_files.soft) || 1e6, 110_000) - 200;
-    const dial = createDial({ ports: createSnatPorts(Math.random()), lookup: createHostLookup(), now: Date.now });
+    const dial = createDial(streams, { ports: createSnatPorts(Math.random()), lookup: createHostLookup(), now: Date.now });
     const snat = { ipv4: { address: '127.0.1.62' as IpAddress, ports: { first: 1024, last: 65535 } } };
     const startedAtMs = performance.now();
     const counts = targets.map(() => 0);

@@ -104,6 +104,8 @@ export function encodeGatewaySettings(gateway: PlannedGateway, trustDomain: Trus
     connectTimeoutMs: BigInt(limits.connectTimeoutMs),
     idleTimeoutMs: BigInt(limits.idleTimeoutMs),
     ftpDataTimeoutMs: BigInt(limits.ftpDataTimeoutMs),
+    udpFlowsPerIdentity: limits.udpFlowsPerIdentity,
+    udpIdleTimeoutMs: BigInt(limits.udpIdleTimeoutMs),
   });
 }
 
@@ -123,6 +125,8 @@ export function decodeGatewaySettings(bytes: Uint8Array): GatewaySettings {
       connectTimeoutMs: Number(wire.connectTimeoutMs),
       idleTimeoutMs: Number(wire.idleTimeoutMs),
       ftpDataTimeoutMs: Number(wire.ftpDataTimeoutMs),
+      udpFlowsPerIdentity: wire.udpFlowsPerIdentity,
+      udpIdleTimeoutMs: Number(wire.udpIdleTimeoutMs),
     },
   };
 }

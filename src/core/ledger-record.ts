@@ -45,11 +45,14 @@ export const connectionReasons = [
   'target-removed',
   'target-reset',
   'target-tls-failed',
+  'udp-capsule-invalid',
+  'udp-flow-displaced',
+  'udp-target-unreachable',
 ] as const;
 export type ConnectionReason = (typeof connectionReasons)[number];
 
 interface ConnectionFields extends RecordBase {
-  /** Joins log, ledger and metrics; unique. The data connections of an FTP session name their control connection in `parentId`. */
+  /** Joins log, ledger and metrics; unique. The data connections of an FTP session name their control connection in `parentId`, UDP flows the mesh connection that carries them. */
   readonly connectionId: string;
   readonly parentId?: string;
   readonly revision: Revision | null;
@@ -68,7 +71,7 @@ export interface ConnectionOpened extends ConnectionFields {
   readonly snatPort: number;
   /** `address:port` at the external service. */
   readonly target: string;
-  readonly channel: 'stream' | 'ftp-control' | 'ftp-data' | 'connect' | 'reverse';
+  readonly channel: 'stream' | 'ftp-control' | 'ftp-data' | 'connect' | 'reverse' | 'udp';
   /** HTTPConnect with constraints: what CONNECT named. */
   readonly authority?: string;
 }
@@ -81,6 +84,10 @@ export interface ConnectionClosed extends ConnectionFields {
   readonly reason: ConnectionReason;
   readonly bytesSent: number;
   readonly bytesReceived: number;
+  /** UDP. Dropped: in either direction, for want of room or sent in vain. */
+  readonly datagramsSent?: number;
+  readonly datagramsReceived?: number;
+  readonly datagramsDropped?: number;
   readonly durationMs: number;
 }
 

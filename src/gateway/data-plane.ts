@@ -7,12 +7,12 @@ import type { TLSSocket } from 'node:tls';
 import { decide } from '../core/plan/decide.ts';
 import { describeDenial } from '../core/plan/denial.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
-import type { Protocol } from '../core/objects/index.ts';
-import type { Decision, DenyReason, Endpoint, ServicePort, SnatSource } from '../core/plan/plan.ts';
+import type { Decision, DenyReason, Endpoint, ServedProtocol, ServicePort, SnatSource } from '../core/plan/plan.ts';
 import { createSnatPorts } from '../core/snat/snat-ports.ts';
 import { reset } from '../relay/reset.ts';
 import { createConnectionLedger, type RecordSink } from './connection-ledger.ts';
-import { createDial } from './dial.ts';
+import { createDial, streams } from './dial.ts';
+import { createFlowDial } from './flow-dial.ts';
 import { createHostLookup, type HostLookup } from './host-lookup.ts';
 import type { IdentityLimits } from './identity-limits.ts';
 import { createListeners } from './listeners.ts';
@@ -25,12 +25,16 @@ import { createServiceDial } from './service-dial.ts';
 import { createListenAtSource } from './source-listener.ts';
 import { createTable, type TableChange } from './table.ts';
 import { createTlsFront, serverNameOf, type HandshakeRefusal, type TlsMaterial } from './tls-front.ts';
+import { datagrams } from './udp-socket.ts';
 
 export interface DataPlaneOptions {
   readonly material: TlsMaterial;
-  readonly handlers: Readonly<Record<Protocol, ProtocolHandler>>;
+  readonly handlers: Readonly<Record<ServedProtocol, ProtocolHandler>>;
   readonly sink: RecordSink;
+  /** Of connections. */
   readonly limits: IdentityLimits;
+  /** Of flows of datagrams. */
+  readonly flowLimits: IdentityLimits;
   /** Where in each range of source ports this thread begins, from 0 up to 1. */
   readonly portStart: number;
   readonly reusePort: boolean;
@@ -63,7 +67,9 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const budget = createRecordBudget(now);
   let stopping = false;
   const ports = createSnatPorts(options.portStart);
-  const dial = createDial({ ports, lookup: options.lookup ?? createHostLookup(), now });
+  const ways = { ports, lookup: options.lookup ?? createHostLookup(), now };
+  const dial = createDial(streams, ways);
+  const dialFlow = createFlowDial({ dial: createDial(datagrams, ways), limits: options.flowLimits, sink });
   const listenAtSource = createListenAtSource({ ports, random });
   const front = createTlsFront({
     material: options.material,
@@ -121,8 +127,10 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const { localAddress } = client; // a closed connection has none, and a listener without an address would be open to all
     const clientGone = new AbortController();
     client.once('close', () => clientGone.abort(null)); // a reason of its own would cost a stack trace for each connection
+    const request = { snat: grant.snat, connectTimeoutMs: settings.limits.connectTimeoutMs, signal: clientGone.signal };
     const { keepsTo, ...dials } = createServiceDial({
-      dialTargets: (targets) => dial({ snat: grant.snat, targets, connectTimeoutMs: settings.limits.connectTimeoutMs, signal: clientGone.signal }),
+      dialTargets: (targets) => dial({ ...request, targets }),
+      dialFlowTargets: (targets) => dialFlow({ spiffeId: peer.spiffeId, flowsMax: settings.limits.udpFlowsPerIdentity }, { ...request, targets }),
       targets: () => table.servicePort(servicePort.id)?.targets ?? [],
     });
     const session = options.handlers[servicePort.protocol]({

@@ -16,36 +16,59 @@ export interface DialRequest {
   readonly signal?: AbortSignal;
 }
 
-export type DialOutcome = Dialled | Failure;
+export type DialOutcome<Socket = net.Socket> = Dialled<Socket> | Failure;
 
-export interface Dialled extends Connected {
+export interface Dialled<Socket = net.Socket> extends Connected<Socket> {
   /** The one that led to `remote`. */
   readonly target: Target;
 }
 
-/** The socket is connected, half-open, not flowing, and gives its source port back when it closes. An error listener is there: watch `close`. */
-interface Connected {
+/** What is dialled for: a stream, or a UDP socket that speaks with one peer. */
+export interface Dialable {
+  once(event: 'close', listener: () => void): unknown;
+  destroy(): unknown;
+}
+
+/** The socket is connected and gives its source port back when it closes. A stream is half-open and not flowing, and has an error listener: watch `close`. */
+export interface Connected<Socket = net.Socket> {
   readonly ok: true;
-  readonly socket: net.Socket;
+  readonly socket: Socket;
   readonly local: Endpoint;
   readonly remote: Endpoint;
 }
 
 /** `detail` is one sentence, safe to print, and tells of every target. */
-interface Failure {
+export interface Failure {
   readonly ok: false;
   readonly reason: ConnectionReason | DenyReason;
   readonly detail: string;
 }
 
-export type Dial = (request: DialRequest) => Promise<DialOutcome>;
+export type Dial<Socket = net.Socket> = (request: DialRequest) => Promise<DialOutcome<Socket>>;
+
+/** How a source port is used. */
+export interface DialTransport<Socket> {
+  /** One try, from one address and port to one place. */
+  readonly attempt: (from: Endpoint, to: Endpoint, timeoutMs: number, signal: AbortSignal | undefined) => Promise<Connected<Socket> | Failure | PortTaken>;
+  /** What a source port serves once at a time. */
+  readonly useOf: (to: Endpoint) => string;
+}
+
+/** The kernel would not let this port go there. */
+export type PortTaken = Failure & { readonly portTaken: true };
 
 /** Ports refused by the kernel before a dial gives up: a whole small block, or a fair sample of a large one. */
 const portRefusalsMax = 256;
 /** As Go's net.Dialer: a target that does not answer must leave time for the next. */
 const attemptTimeoutMinMs = 2_000;
 
-export function createDial({ ports, lookup, now }: { readonly ports: SnatPorts; readonly lookup: HostLookup; readonly now: () => number }): Dial {
+export interface DialOptions {
+  readonly ports: SnatPorts;
+  readonly lookup: HostLookup;
+  readonly now: () => number;
+}
+
+export function createDial<Socket extends Dialable>({ attempt, useOf }: DialTransport<Socket>, { ports, lookup, now }: DialOptions): Dial<Socket> {
   return async function dial({ snat, targets, connectTimeoutMs, signal }) {
     const deadlineMs = now() + connectTimeoutMs;
     const failures: Failure[] = [];
@@ -76,41 +99,44 @@ export function createDial({ ports, lookup, now }: { readonly ports: SnatPorts; 
     return summarise(failures, connectTimeoutMs);
   };
 
-  async function connectFrom(source: SnatAddress, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connected | Failure> {
-    const destination = formatEndpoint(remote);
+  async function connectFrom(source: SnatAddress, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connected<Socket> | Failure> {
+    const use = useOf(remote);
     const refused: number[] = [];
     try {
       for (;;) {
-        const port = refused.length < portRefusalsMax ? ports.take(source, destination, refused.length) : undefined;
+        const port = refused.length < portRefusalsMax ? ports.take(source, use, refused.length) : undefined;
         if (port === undefined) {
           const range = `${source.ports.first}-${source.ports.last}`;
-          return { ok: false, reason: 'snat-ports-exhausted', detail: `no port of ${formatAddress(source.address)}:${range} is free for ${destination} (${refused.length} refused by the kernel)` };
+          return { ok: false, reason: 'snat-ports-exhausted', detail: `no port of ${formatAddress(source.address)}:${range} is free for ${formatEndpoint(remote)} (${refused.length} refused by the kernel)` };
         }
-        const outcome = await attempt(source.address, port, remote, timeoutMs, signal);
+        const outcome = await attempt({ address: source.address, port }, remote, timeoutMs, signal);
         if (outcome.ok) {
-          outcome.socket.once('close', () => ports.release(source, destination, port));
+          outcome.socket.once('close', () => ports.release(source, use, port));
           return outcome;
         }
         if (!('portTaken' in outcome)) {
-          ports.release(source, destination, port);
+          ports.release(source, use, port);
           return outcome;
         }
         refused.push(port);
       }
     } finally {
-      for (const port of refused) ports.release(source, destination, port);
+      for (const port of refused) ports.release(source, use, port);
     }
   }
 }
 
-function attempt(localAddress: IpAddress, localPort: number, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connected | Failure | (Failure & { portTaken: true })> {
+/** TCP: a source port leads to several places at once, to each by one connection. */
+export const streams: DialTransport<net.Socket> = { attempt: attemptStream, useOf: formatEndpoint };
+
+function attemptStream(from: Endpoint, remote: Endpoint, timeoutMs: number, signal: AbortSignal | undefined): Promise<Connected | Failure | PortTaken> {
   return new Promise((resolve) => {
     if (signal?.aborted === true) {
       resolve(clientClosed);
       return;
     }
     // Keep-alive finds a peer that vanished long before the idle timeout, which may be an hour.
-    const socket = net.connect({ host: remote.address, port: remote.port, localAddress, localPort, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs });
+    const socket = net.connect({ host: remote.address, port: remote.port, localAddress: from.address, localPort: from.port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs });
     const giveUp = (failure: Failure): void => {
       settle();
       socket.destroy();
@@ -125,23 +151,23 @@ function attempt(localAddress: IpAddress, localPort: number, remote: Endpoint, t
     signal?.addEventListener('abort', onAbort);
     socket.once('connect', () => {
       settle();
-      resolve({ ok: true, socket, local: { address: localAddress, port: localPort }, remote });
+      resolve({ ok: true, socket, local: from, remote });
     });
     // Stays for the socket's life: an error without a listener would end the process, and `close` follows every error.
     socket.on('error', (error: NodeJS.ErrnoException) => {
       settle();
-      resolve(describeFailure(error, localAddress, remote));
+      resolve(describeFailure(error, from.address, remote));
     });
   });
 }
 
 export const keepAliveDelayMs = 30_000;
 
-const clientClosed: Failure = { ok: false, reason: 'client-closed', detail: 'the client closed the connection before the target was reached' };
+export const clientClosed: Failure = { ok: false, reason: 'client-closed', detail: 'the client closed the connection before the target was reached' };
 
-const timedOut = (remote: Endpoint, timeoutMs: number): Failure => ({ ok: false, reason: 'connect-timeout', detail: `${formatEndpoint(remote)} did not answer within ${Math.round(timeoutMs)} ms` });
+export const timedOut = (remote: Endpoint, timeoutMs: number): Failure => ({ ok: false, reason: 'connect-timeout', detail: `${formatEndpoint(remote)} did not answer within ${Math.round(timeoutMs)} ms` });
 
-function describeFailure({ code = 'an unknown error', syscall }: NodeJS.ErrnoException, localAddress: IpAddress, remote: Endpoint): Failure | (Failure & { portTaken: true }) {
+export function describeFailure({ code = 'an unknown error', syscall }: NodeJS.ErrnoException, localAddress: IpAddress, remote: Endpoint): Failure | PortTaken {
   // bind(2) gives EADDRNOTAVAIL for an address that is not this host's; connect(2) gives it for a four-tuple in use. libuv reports EADDRINUSE of bind at connect.
   if (syscall === 'bind' && code === 'EADDRNOTAVAIL') return { ok: false, reason: 'connect-failed', detail: `the source address ${localAddress} is not an address of this host` };
   const failure: Failure = { ok: false, reason: code === 'ETIMEDOUT' ? 'connect-timeout' : 'connect-failed', detail: `connecting from ${localAddress} to ${formatEndpoint(remote)} failed with ${code}` };

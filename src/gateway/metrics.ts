@@ -26,6 +26,7 @@ export function createGatewayMetrics({ spooledRecords, identityExpiry }: MetricS
   const closed = new Counter({ name: 'sallyport_gateway_connections_closed_total', help: 'Connections that have ended, by reason', registers, labelNames: ['service', 'reason'] });
   const denied = new Counter({ name: 'sallyport_gateway_denials_total', help: 'Connections and requests refused, by reason', registers, labelNames: ['reason'] });
   const bytes = new Counter({ name: 'sallyport_gateway_bytes_total', help: 'Bytes of ended connections, as seen from the workload', registers, labelNames: ['service', 'direction'] });
+  const datagrams = new Counter({ name: 'sallyport_gateway_datagrams_total', help: 'Datagrams of ended UDP flows, as seen from the workload', registers, labelNames: ['service', 'fate'] });
   const unrecorded = new Gauge({ name: 'sallyport_gateway_denials_unrecorded', help: 'Refusals of strangers that were too many to record one by one', registers, labelNames: ['thread'] });
   const read = (name: string, help: string, source: () => number) =>
     new Gauge({
@@ -53,6 +54,9 @@ export function createGatewayMetrics({ spooledRecords, identityExpiry }: MetricS
           connections.dec({ service });
           bytes.inc({ service, direction: 'sent' }, record.bytesSent);
           bytes.inc({ service, direction: 'received' }, record.bytesReceived);
+          if (record.datagramsSent !== undefined) datagrams.inc({ service, fate: 'sent' }, record.datagramsSent);
+          if (record.datagramsReceived !== undefined) datagrams.inc({ service, fate: 'received' }, record.datagramsReceived);
+          if (record.datagramsDropped !== undefined) datagrams.inc({ service, fate: 'dropped' }, record.datagramsDropped);
         } else if (record.type === 'connection-denied') {
           denied.inc({ reason: record.reason });
         }

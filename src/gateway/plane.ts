@@ -45,6 +45,7 @@ export type WorkerReport =
 export interface WorkerBirth {
   readonly index: number;
   readonly count: number;
-  /** See identity-limits.ts. */
+  /** See identity-limits.ts: of connections, and of flows of datagrams. */
   readonly limits: SharedArrayBuffer;
+  readonly flowLimits: SharedArrayBuffer;
 }

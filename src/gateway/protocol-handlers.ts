@@ -3,5 +3,6 @@ import { handleConnect } from './connect-handler.ts';
 import { handleFtp } from './ftp-handler.ts';
 import type { ProtocolHandler } from './protocol.ts';
 import { handleStream } from './stream-handler.ts';
+import { handleUdp } from './udp-handler.ts';
 
-export const protocolHandlers: Readonly<Record<ServedProtocol, ProtocolHandler>> = { FTP: handleFtp, HTTPConnect: handleConnect, TCP: handleStream };
+export const protocolHandlers: Readonly<Record<ServedProtocol, ProtocolHandler>> = { FTP: handleFtp, HTTPConnect: handleConnect, TCP: handleStream, UDP: handleUdp };

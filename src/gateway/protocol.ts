@@ -2,7 +2,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { GatewaySettings } from '../api/table-codec.ts';
 import type { IpFamily } from '../core/ip-address.ts';
-import type { ConnectionReason, ConnectionOpened } from '../core/ledger-record.ts';
+import type { ConnectionClosed, ConnectionReason, ConnectionOpened } from '../core/ledger-record.ts';
 import type { Decision, DenyReason, Endpoint, PortRange, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { Dialled } from './dial.ts';
@@ -28,8 +28,11 @@ export interface ConnectionLedger {
   child(client: string, spiffeId?: SpiffeId | null): ConnectionLedger;
 }
 
+/** What only a connection's end tells. */
+export type ConnectionEnd = Pick<ConnectionClosed, 'reason' | 'bytesSent' | 'bytesReceived' | 'datagramsSent' | 'datagramsReceived' | 'datagramsDropped'>;
+
 export interface OpenedRecord {
-  closed(end: { readonly reason: ConnectionReason; readonly bytesSent: number; readonly bytesReceived: number }): void;
+  closed(end: ConnectionEnd): void;
 }
 
 /** A listener beside the shared ones, for further connections of one session. */
@@ -58,6 +61,8 @@ export interface ProtocolContext {
   readonly now: () => number;
   /** From the grant's address to one of the service port's targets. Given up when the client closes. */
   readonly dial: ServiceDial['dial'];
+  /** The same for one flow of datagrams. */
+  readonly dialFlow: ServiceDial['dialFlow'];
   /** The same for a further connection of this session. */
   readonly dialBeside: ServiceDial['dialBeside'];
   /**

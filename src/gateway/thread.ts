@@ -18,7 +18,7 @@ export interface ThreadOptions extends WorkerBirth {
 }
 
 /** One thread's data plane, driven by messages: the same in a worker and in the main thread. */
-export function createThread({ index, count, limits, report, now, random }: ThreadOptions): (command: WorkerCommand) => Promise<void> {
+export function createThread({ index, count, limits, flowLimits, report, now, random }: ThreadOptions): (command: WorkerCommand) => Promise<void> {
   let dataPlane: DataPlane | undefined;
   let keepable = true;
   let untaken = 0;
@@ -54,6 +54,7 @@ export function createThread({ index, count, limits, report, now, random }: Thre
           handlers: protocolHandlers,
           sink,
           limits: createIdentityLimits(limits),
+          flowLimits: createIdentityLimits(flowLimits),
           portStart: (index + random()) / count,
           reusePort: count > 1,
           onListenerFault: (endpoint, error) => report({ type: 'listener-fault', endpoint, code: error === undefined ? null : (error.code ?? 'unknown') }),

@@ -20,12 +20,12 @@ export interface PlaneOptions {
 /** Threads load their code at once, so that they can listen as soon as there is a table. */
 export function createPlane({ workers, events, now, random }: PlaneOptions): Plane {
   const count = Math.max(workers, 1);
-  const limits = allocateIdentityLimits();
+  const shared = { limits: allocateIdentityLimits(), flowLimits: allocateIdentityLimits() };
   const waiting = new Map<number, { left: number; readonly resolve: () => void }>();
   let commands = 0;
 
   const threads = Array.from({ length: count }, (_, index) => {
-    const birth: WorkerBirth = { index, count, limits };
+    const birth: WorkerBirth = { index, count, ...shared };
     const onReport = (report: WorkerReport): void => take(index, report);
     return workers === 0 ? ownThread(birth, onReport) : workerThread(birth, onReport);
   });

@@ -5,7 +5,7 @@ import net from 'node:net';
 import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { SnatSource, Target } from '../../src/core/plan/plan.ts';
 import { createSnatPorts } from '../../src/core/snat/snat-ports.ts';
-import { createDial, type DialOutcome, type DialRequest } from '../../src/gateway/dial.ts';
+import { createDial, streams, type DialOutcome, type DialRequest } from '../../src/gateway/dial.ts';
 import { createHostLookup } from '../../src/gateway/host-lookup.ts';
 import { loopback, startServer, until, type TestServer } from '../support/gateway.ts';
 
@@ -19,7 +19,7 @@ describe('dialling from an identity\'s address', () => {
   const sockets: net.Socket[] = [];
   const hosts = new Map<string, () => Promise<readonly { address: string }[]>>();
   const ports = createSnatPorts(0);
-  const dial = createDial({ ports, lookup: createHostLookup((host) => hosts.get(host)!()), now: Date.now });
+  const dial = createDial(streams, { ports, lookup: createHostLookup((host) => hosts.get(host)!()), now: Date.now });
 
   async function dialling(request: Partial<DialRequest> & Pick<DialRequest, 'targets'>): Promise<DialOutcome> {
     const outcome = await dial({ snat: snatFrom('127.0.1.41'), connectTimeoutMs: 1_000, ...request });
@@ -67,7 +67,7 @@ describe('dialling from an identity\'s address', () => {
   });
 
   it('resolves a real name by the system', async () => {
-    const real = createDial({ ports, lookup: createHostLookup(), now: Date.now });
+    const real = createDial(streams, { ports, lookup: createHostLookup(), now: Date.now });
     const outcome = await real({ snat: snatFrom('127.0.1.41'), targets: [{ kind: 'host', host: 'localhost', port: server.port }], connectTimeoutMs: 1_000 });
     assert.ok(outcome.ok);
     sockets.push(outcome.socket);

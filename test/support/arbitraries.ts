@@ -90,6 +90,8 @@ export const anyEgressGateway: fc.Arbitrary<EgressGateway> = fc.record({
         connectTimeout: anyTimeout,
         idleTimeout: anyTimeout,
         ftpDataTimeout: anyTimeout,
+        udpFlowsPerIdentity: fc.integer({ min: 1, max: 60_000 }),
+        udpIdleTimeout: anyTimeout,
       }, plain),
     },
     { requiredKeys: ['class', 'listen', 'limits'], ...plain },

@@ -66,7 +66,7 @@ export const settings: GatewaySettings = {
   identity: spiffeIdOf('sallyport-system', 'gate'),
   listen: [{ address: loopback, port: 0 }],
   ftpPassivePorts: null,
-  limits: { connectionsPerIdentity: 1000, handshakeTimeoutMs: 2000, connectTimeoutMs: 2000, idleTimeoutMs: 60_000, ftpDataTimeoutMs: 2000 },
+  limits: { connectionsPerIdentity: 1000, handshakeTimeoutMs: 2000, connectTimeoutMs: 2000, idleTimeoutMs: 60_000, ftpDataTimeoutMs: 2000, udpFlowsPerIdentity: 100, udpIdleTimeoutMs: 60_000 },
 };
 
 export interface TestGateway {
@@ -99,6 +99,7 @@ export async function startGateway({ servicePorts, limits = {}, ftpPassivePorts 
     handlers: protocolHandlers,
     sink,
     limits: createIdentityLimits(allocateIdentityLimits()),
+    flowLimits: createIdentityLimits(allocateIdentityLimits()),
     portStart: Math.random(),
     reusePort: false,
     onListenerFault: (_endpoint, error) => {

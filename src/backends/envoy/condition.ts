@@ -12,6 +12,8 @@ export interface Condition {
 }
 
 export type ConditionCode =
+  /** A sidecar knows no capsules. */
+  | 'datagrams-unable'
   /** A sidecar cannot carry FTP's data connections. */
   | 'ftp-data-unreachable'
   /** A sidecar's listener could be reached by others than its workload. */

@@ -38,7 +38,8 @@ function renderUpstream(upstream: AgentUpstream): Rendered {
 }
 
 /** Whoever reaches the listener is taken for the workload; and with nobody to believe, Envoy would believe everybody of the trust domain. */
-function refusalOf({ id, listen, serverIdentities }: AgentUpstream): Condition | undefined {
+function refusalOf({ id, protocol, listen, serverIdentities }: AgentUpstream): Condition | undefined {
+  if (protocol === 'UDP') return { code: 'datagrams-unable', object: id, message: 'a sidecar cannot carry datagrams to the gateway', hint: 'run "sallyport agent" beside the workload' };
   if (!isLoopback(listen.address)) return { code: 'listener-exposed', object: id, message: `${listen.address} is not a loopback address`, hint: 'set spec.agentAddress of the ExternalService to an address of 127.0.0.0/8, or ::1' };
   if (serverIdentities.length === 0) return { code: 'server-identity-missing', object: id, message: 'nobody could be believed as its gateway', hint: 'name an identity in "subjectAltNames", or leave it out' };
   return undefined;

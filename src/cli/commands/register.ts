@@ -4,7 +4,7 @@ import { adminPaths, type ApplyResult, type ObjectList } from '../../api/admin.t
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
 import { parseManifests } from '../../core/manifest/manifest.ts';
-import { apiVersion, protocols, serviceAccountsAnnotation } from '../../core/objects/index.ts';
+import { apiVersion, protocols, transportOf, serviceAccountsAnnotation } from '../../core/objects/index.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
 import { printChange } from './apply.ts';
 
@@ -25,7 +25,7 @@ interface Manifest {
   readonly apiVersion: string;
   readonly kind: 'ExternalService';
   readonly metadata: { readonly name: string; readonly namespace: string; readonly labels?: Record<string, string>; readonly annotations?: Record<string, string> };
-  readonly spec: Readonly<Record<string, unknown>> & { readonly addresses?: readonly string[]; readonly hosts?: readonly string[]; readonly ports: readonly { readonly port: number; readonly name?: string }[] };
+  readonly spec: Readonly<Record<string, unknown>> & { readonly addresses?: readonly string[]; readonly hosts?: readonly string[]; readonly ports: readonly { readonly port: number; readonly name?: string; readonly protocol?: string }[] };
 }
 
 export function addRegister(program: Command, context: CliContext): void {
@@ -110,7 +110,8 @@ function merge(known: Manifest, added: Manifest): Manifest {
   const addresses = union('addresses');
   const hosts = union('hosts');
   if (addresses.length > 0 && hosts.length > 0) throw new SallyportError('usage', 'the service is registered by address, and cannot have a host name too (or the other way round)', { hint: 'deregister it first, or register under another name' });
-  const knownPorts = new Set(known.spec.ports.map(({ port }) => port));
+  const placeOf = ({ port, protocol = 'TCP' }: Manifest['spec']['ports'][number]) => `${port} ${transportOf(protocol)}`;
+  const knownPorts = new Set(known.spec.ports.map(placeOf));
   return {
     ...known,
     metadata: {
@@ -122,7 +123,7 @@ function merge(known: Manifest, added: Manifest): Manifest {
       ...known.spec,
       ...(added.spec['subjectAltNames'] === undefined ? {} : { subjectAltNames: added.spec['subjectAltNames'] }),
       ...(addresses.length === 0 ? { hosts } : { addresses }),
-      ports: [...known.spec.ports, ...added.spec.ports.filter(({ port }) => !knownPorts.has(port))],
+      ports: [...known.spec.ports, ...added.spec.ports.filter((port) => !knownPorts.has(placeOf(port)))],
     },
   };
 }

@@ -143,5 +143,5 @@ export const serviceTarget = z.strictObject({
     .min(1)
     .max(64)
     .optional()
-    .meta({ description: 'Ports, by name or number; by default every port of the service' }),
+    .meta({ description: 'Ports, by name or number (which means both the TCP and the UDP port of it); by default every port of the service' }),
 });

@@ -36,6 +36,8 @@ export const egressGateway = z.strictObject({
         connectTimeout: timeout.prefault('10s'),
         idleTimeout: timeout.prefault('1h'),
         ftpDataTimeout: timeout.prefault('30s'),
+        udpFlowsPerIdentity: z.int().min(1).max(60_000).default(1_024).meta({ description: 'UDP: client addresses and ports at a time, each with a source port of its own' }),
+        udpIdleTimeout: timeout.prefault('2m').meta({ description: 'UDP: how long a flow lasts without a datagram (RFC 4787 section 4.3 wants two minutes at least)' }),
       })
       .prefault({}),
   }),

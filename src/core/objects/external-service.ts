@@ -4,8 +4,15 @@ import { certificatesOfPem } from '../x509/pem.ts';
 import { apiVersion, dnsLabel, dnsSubdomain, exactlyOneOf, hostName, ipAddress, namespacedMetadata, portNumber, spiffeId } from './common.ts';
 
 /** What the gateway understands of the traffic. Protocols that a gateway class cannot serve are refused at compile time. */
-export const protocols = ['TCP', 'HTTPConnect', 'FTP', 'FTPS'] as const;
+export const protocols = ['TCP', 'HTTPConnect', 'FTP', 'FTPS', 'UDP'] as const;
 export type Protocol = (typeof protocols)[number];
+
+/** What carries a protocol. A TCP and a UDP port of one number are two ports. */
+export type Transport = 'TCP' | 'UDP';
+
+export function transportOf(protocol: string): Transport {
+  return protocol === 'UDP' ? 'UDP' : 'TCP';
+}
 
 /** Who opens the data connections between gateway and FTP server (RFC 959 section 3.2): the gateway, or the server. */
 export const ftpDataModes = ['Passive', 'Active'] as const;
@@ -104,32 +111,34 @@ function dataPortsOf(tls: unknown): readonly number[] {
 }
 
 /**
- * Lets no port of a list repeat the number or the name of one before it. The number that workloads use is the first there
- * is of `numberFields`. It looks at faulty ports too, as far as they go, so that all faults are named at once.
+ * Lets no port of a list repeat the number (of its transport) or the name of one before it. The number that workloads use is the
+ * first there is of `numberFields`. It looks at faulty ports too, as far as they go, so that all faults are named at once.
  */
 export function portsDiffer<T extends z.ZodArray>(ports: T, numberFields: readonly string[]): T {
   return ports.superRefine(
     (entries, context) => {
-      const numbers = new Map<number, number>();
+      const numbers = new Map<string, number>();
       const names = new Map<string, number>();
       for (const [index, entry] of (entries as readonly unknown[]).entries()) {
-        const { protocol = 'TCP', ...port } = { ...(entry as Readonly<Record<string, unknown>>) };
+        const port = { ...(entry as Readonly<Record<string, unknown>>) };
+        const protocol = typeof port['protocol'] === 'string' ? port['protocol'] : 'TCP';
         const field = numberFields.find((candidate) => port[candidate] !== undefined) ?? 'port';
         const number = port[field];
         if (typeof number !== 'number') continue;
-        const name = typeof port['name'] === 'string' ? port['name'] : defaultPortName(String(protocol), number);
+        const name = typeof port['name'] === 'string' ? port['name'] : defaultPortName(protocol, number);
         const refuse = (path: readonly string[], what: string, first: number, fault: string) =>
           context.addIssue({ code: 'custom', path: [index, ...path], message: `${what} is already taken by entry ${first + 1} of the list`, params: { fault } });
-        const claim = (claimed: number, as: string, numberPath: readonly string[], namePath: readonly string[]): void => {
-          const sameNumber = numbers.get(claimed);
+        const claim = (claimed: number, transport: Transport, as: string, numberPath: readonly string[], namePath: readonly string[]): void => {
+          const place = `${transport} port ${claimed}`;
+          const sameNumber = numbers.get(place);
           const sameName = names.get(as);
-          if (sameNumber !== undefined) refuse(numberPath, `port ${claimed}`, sameNumber, 'port-duplicate');
+          if (sameNumber !== undefined) refuse(numberPath, place, sameNumber, 'port-duplicate');
           else if (sameName !== undefined) refuse(namePath, `port name "${as}"`, sameName, 'port-name-duplicate');
-          numbers.set(claimed, sameNumber ?? index);
+          numbers.set(place, sameNumber ?? index);
           names.set(as, sameName ?? index);
         };
-        claim(number, name, [field], ['name']);
-        for (const dataPort of dataPortsOf(port['tls'])) claim(dataPort, dataPortName(name, dataPort), ['tls', 'dataPorts'], ['tls', 'dataPorts']);
+        claim(number, transportOf(protocol), name, [field], ['name']);
+        for (const dataPort of dataPortsOf(port['tls'])) claim(dataPort, 'TCP', dataPortName(name, dataPort), ['tls', 'dataPorts'], ['tls', 'dataPorts']);
       }
     },
     { when: ({ value }) => Array.isArray(value) },

@@ -1,7 +1,7 @@
 /** What only shows when service ports stand side by side: names, listeners and identities that two of them claim. */
 import { keyOf, type DesiredState } from '../desired-state.ts';
 import type { ObjectRef } from '../errors.ts';
-import type { Kind } from '../objects/index.ts';
+import { transportOf, type Kind } from '../objects/index.ts';
 import type { Ground, PlanFault } from '../plan-fault.ts';
 import { groundsOfGrant } from './grants.ts';
 import type { Endpoint, Grant, PlannedGateway, ServicePort } from './plan.ts';
@@ -66,7 +66,7 @@ export function serverNameConflicts(servicePorts: readonly ServicePort[], servic
         owners.set(serverName, servicePort);
         continue;
       }
-      const host = serverName.replace(/^outbound_\.[0-9]+_\._\./, '');
+      const host = serverName.replace(/^outbound_\.[0-9]+_\.(udp)?_\./, '');
       faults.set(`${owner.id} ${servicePort.id} ${host}`, {
         code: 'server-name-conflict',
         message: `host "${host}" already means ${owner.id} at the same gateway`,
@@ -121,9 +121,9 @@ function sameListener(a: Endpoint, b: Endpoint): boolean {
   return a.address === b.address || wild(a) || wild(b);
 }
 
-/** Two services that an agent would offer on one address and port, to somebody who may use both. */
+/** Two services that an agent would offer on one address and port of one transport, to somebody who may use both. */
 export function agentListenerConflicts(servicePorts: readonly ServicePort[]): PlanFault[] {
-  const listeners = Map.groupBy(servicePorts, ({ agentListen: { address, port } }) => `${address} ${port}`);
+  const listeners = Map.groupBy(servicePorts, ({ agentListen: { address, port }, protocol }) => `${address} ${port} ${transportOf(protocol)}`);
   return [...listeners.values()].filter(({ length }) => length > 1).flatMap(rivalsAtAgents);
 }
 

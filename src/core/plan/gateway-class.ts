@@ -10,7 +10,7 @@ interface Served {
 /** Why a gateway of this class cannot serve a port, as the end of a sentence; undefined where it can. */
 export function inabilityOf(gatewayClass: GatewayClass, { protocol, grants }: Served): string | undefined {
   if (gatewayClass === 'sallyport') return undefined;
-  if (protocol === 'FTP') return 'cannot relay FTP';
+  if (protocol === 'FTP' || protocol === 'UDP') return `cannot relay ${protocol}`;
   if (protocol === 'HTTPConnect' && grants.some(({ connectAuthorities }) => connectAuthorities !== null)) return 'cannot limit the authorities of CONNECT';
   return undefined;
 }

@@ -24,7 +24,7 @@ export function gatewayIdentity({ metadata, spec }: Pick<EgressGateway, 'metadat
 export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain): ResolvedGateway {
   const { metadata, spec } = gateway;
   const identity = gatewayIdentity(gateway, trustDomain);
-  const { connectionsPerIdentity, handshakeTimeout, connectTimeout, idleTimeout, ftpDataTimeout } = spec.limits;
+  const { connectionsPerIdentity, handshakeTimeout, connectTimeout, idleTimeout, ftpDataTimeout, udpFlowsPerIdentity, udpIdleTimeout } = spec.limits;
   const planned: PlannedGateway = {
     name: metadata.name,
     class: spec.class,
@@ -34,7 +34,15 @@ export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain)
     ftpPassivePorts: spec.ftp?.passivePorts ?? null,
     localPorts: spec.localPorts ?? linuxLocalPorts,
     handOver: spec.handOver ?? null,
-    limits: { connectionsPerIdentity, handshakeTimeoutMs: handshakeTimeout, connectTimeoutMs: connectTimeout, idleTimeoutMs: idleTimeout, ftpDataTimeoutMs: ftpDataTimeout },
+    limits: {
+      connectionsPerIdentity,
+      handshakeTimeoutMs: handshakeTimeout,
+      connectTimeoutMs: connectTimeout,
+      idleTimeoutMs: idleTimeout,
+      ftpDataTimeoutMs: ftpDataTimeout,
+      udpFlowsPerIdentity,
+      udpIdleTimeoutMs: udpIdleTimeout,
+    },
   };
   const foreign: PlanFault = {
     code: 'gateway-identity-foreign',

@@ -77,7 +77,7 @@ export type FtpTls =
   | { readonly mode: 'PassThrough' };
 
 /** What a gateway does with the traffic: FTPS is FTP with options, or TCP where nobody on the way can read a byte of it. */
-export const servedProtocols = ['TCP', 'HTTPConnect', 'FTP'] as const satisfies readonly Protocol[];
+export const servedProtocols = ['TCP', 'HTTPConnect', 'FTP', 'UDP'] as const satisfies readonly Protocol[];
 export type ServedProtocol = (typeof servedProtocols)[number];
 
 /** One port of one external service, with everything that a gateway needs to serve it. The unit of distribution. */
@@ -94,7 +94,7 @@ export interface ServicePort {
   readonly entrance: string;
   /** Host names by which workloads ask (lower case); the first is the canonical NAME.NAMESPACE.svc.CLUSTER-DOMAIN. */
   readonly hosts: readonly string[];
-  /** SNI values that choose this port: `outbound_.PORT_._.HOST` for each host, and plain HOST where the service has one port. Unique per gateway and entrance. */
+  /** SNI values that choose this port: `outbound_.PORT_._.HOST` for each host, and plain HOST where the service has one port but those of UDP, whose names are `outbound_.PORT_.udp_.HOST`. Unique per gateway and entrance. */
   readonly serverNames: readonly string[];
   /** The listener of its own at the gateway, or null. */
   readonly listen: Endpoint | null;
@@ -116,6 +116,8 @@ export interface GatewayLimits {
   readonly connectTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly ftpDataTimeoutMs: number;
+  readonly udpFlowsPerIdentity: number;
+  readonly udpIdleTimeoutMs: number;
 }
 
 export interface PlannedGateway {

@@ -8,7 +8,7 @@ import { keyOf, type DesiredState } from '../desired-state.ts';
 import { ownerOf } from '../snat/holder.ts';
 import { familyOf, type IpFamily } from '../ip-address.ts';
 import { dnsLabel, dnsSubdomain } from '../objects/common.ts';
-import { apiVersion, type Kind } from '../objects/index.ts';
+import { apiVersion, transportOf, type Kind } from '../objects/index.ts';
 import { byText } from '../order.ts';
 import type { Plan, ServedProtocol, ServicePort, ServicePortId } from './plan.ts';
 import { proposeService } from './service-proposal.ts';
@@ -111,8 +111,8 @@ function bindingNeed(workload: WorkloadName, { id, families }: Destination, desi
 }
 
 /** Another service port that the workload has a grant for and that its agent would offer in the same place. */
-function agentRival(workload: WorkloadName, { id, agentListen: { address, port } }: ServicePort, plan: Plan): ServicePort | undefined {
-  return plan.servicePorts.find((other) => other.id !== id && other.agentListen.port === port && other.agentListen.address === address && (grantFor(other, workload)?.snat ?? null) !== null);
+function agentRival(workload: WorkloadName, { id, protocol, agentListen: { address, port } }: ServicePort, plan: Plan): ServicePort | undefined {
+  return plan.servicePorts.find((other) => other.id !== id && other.agentListen.port === port && other.agentListen.address === address && transportOf(other.protocol) === transportOf(protocol) && (grantFor(other, workload)?.snat ?? null) !== null);
 }
 
 function gatewayManifest(desired: DesiredState) {

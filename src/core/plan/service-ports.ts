@@ -6,7 +6,7 @@ import { inabilityOf, servingGateway } from './gateway-class.ts';
 import type { GatewayChoice } from './gateways.ts';
 import { grantsOf, groundsOfGrant } from './grants.ts';
 import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
-import { dataPortName, type ExternalService, type ExternalServicePort } from '../objects/index.ts';
+import { dataPortName, transportOf, type ExternalService, type ExternalServicePort } from '../objects/index.ts';
 import { boundedList, sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Endpoint, FtpOptions, Grant, PlannedGateway, ServedProtocol, ServicePort, SnatSource, Target } from './plan.ts';
@@ -48,6 +48,7 @@ export function compileService(service: ExternalService, context: ServiceContext
   const entrance = typeof gateway === 'string' ? null : gateway;
   const hosts = hostsOf(service, context.clusterDomain);
   const faults: PlanFault[] = [];
+  const streamPorts = service.spec.ports.filter(({ protocol }) => transportOf(protocol) === 'TCP');
   const servicePorts = service.spec.ports.map((port): ServicePort => {
     const id = servicePortId(serviceKey, port.name);
     const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
@@ -63,7 +64,7 @@ export function compileService(service: ExternalService, context: ServiceContext
       gateway: serving?.name ?? '',
       entrance: serving === null ? '' : entrance!.name,
       hosts,
-      serverNames: serverNamesOf(hosts, port.port, service.spec.ports.length === 1),
+      serverNames: serverNamesOf(hosts, port, streamPorts.length === 1),
       listen: serving === null ? null : ownListener(port, serving),
       targets: targetsOf(service, port.targetPort ?? port.port),
       serverIdentities: service.spec.subjectAltNames ?? (serving === null ? [] : [serving.identity]),
@@ -102,7 +103,7 @@ function dataPortsOf(service: ExternalService, { name, tls }: ExternalServicePor
       portName,
       port,
       protocol: 'TCP',
-      serverNames: serverNamesOf(control.hosts, port, false),
+      serverNames: serverNamesOf(control.hosts, { port, protocol: 'TCP' }, false),
       listen: null,
       targets: targetsOf(service, port),
       agentListen: { ...control.agentListen, port },
@@ -117,12 +118,16 @@ function hostsOf({ metadata: { name, namespace }, spec }: ExternalService, clust
   return [...new Set([`${name}.${namespace}.svc.${clusterDomain}`, ...short, ...(spec.serverNames ?? []), ...(spec.hosts ?? [])])];
 }
 
-/** Istio's form first, which its sidecars send (pilot's `BuildSubsetKey`); the plain host where it can mean one port only. */
-function serverNamesOf(hosts: readonly string[], port: number, onlyPort: boolean): string[] {
-  return [...hosts.map((host) => `outbound_.${port}_._.${host}`), ...(onlyPort ? hosts : [])];
+/**
+ * Istio's form first, which its sidecars send (pilot's `BuildSubsetKey`); the plain host where it can mean one port only. Datagrams have
+ * the form's subset to be told by from a stream to the same number, and no plain host: whoever sends one has a stream to send.
+ */
+function serverNamesOf(hosts: readonly string[], { port, protocol }: Pick<ExternalServicePort, 'port' | 'protocol'>, onlyStream: boolean): string[] {
+  if (transportOf(protocol) === 'UDP') return hosts.map((host) => `outbound_.${port}_.udp_.${host}`);
+  return [...hosts.map((host) => `outbound_.${port}_._.${host}`), ...(onlyStream ? hosts : [])];
 }
 
-function ownListener({ listen }: ExternalService['spec']['ports'][number], gateway: PlannedGateway): Endpoint | null {
+function ownListener({ listen }: ExternalServicePort, gateway: PlannedGateway): Endpoint | null {
   return listen === undefined ? null : { address: listen.address ?? gateway.listen[0]!.address, port: listen.port };
 }
 

@@ -51,7 +51,7 @@ export function proposeService(target: string, ownNamespace: string, plan: Plan,
         ...(agentAddress !== '127.0.0.1' && { agentAddress }),
       },
     },
-    comment: 'addresses' in whereabouts && address === undefined ? 'replace the address by that of the external service; protocol: TCP, FTP or HTTPConnect' : 'protocol: TCP, FTP or HTTPConnect',
+    comment: 'addresses' in whereabouts && address === undefined ? 'replace the address by that of the external service; protocol: TCP, FTP, HTTPConnect or UDP' : 'protocol: TCP, FTP, HTTPConnect or UDP',
     namespace,
     name,
     portName,
@@ -72,7 +72,7 @@ interface ReadTarget {
 
 function readTarget(target: string, ownNamespace: string): ReadTarget | undefined {
   const bare = parseAddress(target);
-  const [, sniPort, sniHost] = /^outbound_\.([0-9]{1,5})_\._\.(.+)$/.exec(target) ?? [];
+  const [, sniPort, sniHost] = /^outbound_\.([0-9]{1,5})_\.(?:udp)?_\.(.+)$/.exec(target) ?? [];
   const [, writtenPlace = target, writtenPort] = bare === undefined ? (/^(.*?)(?::([a-z0-9-]{1,63}))?$/.exec(target) ?? []) : [];
   const place = sniHost ?? writtenPlace;
   const portText = sniPort ?? writtenPort ?? String(portDefault);

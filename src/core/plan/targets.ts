@@ -45,8 +45,8 @@ export function resolveTargets(
     }
     if (target.ports === undefined) return [{ serviceKey, portNames: null }];
     const portNames = target.ports.flatMap((wanted, portIndex) => {
-      const port = service.spec.ports.find((candidate) => wanted === (typeof wanted === 'number' ? candidate.port : candidate.name));
-      if (port !== undefined) return [port.name];
+      const ports = service.spec.ports.filter((candidate) => wanted === (typeof wanted === 'number' ? candidate.port : candidate.name));
+      if (ports.length > 0) return ports.map(({ name }) => name); // two where a number is that of a TCP and of a UDP port
       const known = service.spec.ports.map((candidate) => `${candidate.name} (${candidate.port})`);
       faults.push({ code: `${kind}-port-unknown`, message: `${describeRef({ kind: 'ExternalService', ...service.metadata })} has no port ${JSON.stringify(wanted)}`, hint: `its ports are ${boundedList(known)}`, object, path: [...path, index, 'ports', portIndex], restsOn });
       return [];

@@ -209,7 +209,7 @@ describe('a stock Envoy as a gateway', function () {
 
   it('limits the connections from a source address', async () => {
     const target = ended(await echo());
-    const limits = { connectionsPerIdentity: 3, handshakeTimeoutMs: 2_000, connectTimeoutMs: 2_000, idleTimeoutMs: 60_000, ftpDataTimeoutMs: 2_000 };
+    const limits = { connectionsPerIdentity: 3, handshakeTimeoutMs: 2_000, connectTimeoutMs: 2_000, idleTimeoutMs: 60_000, ftpDataTimeoutMs: 2_000, udpFlowsPerIdentity: 100, udpIdleTimeoutMs: 60_000 };
     const gateway = await gatewayOf([servicePort({ targetPort: target.port, grants: [grantTo('book', '127.0.1.1'), grantTo('shop', '127.0.1.2')] })], { limits });
     const [book, shop] = [workload(gateway.pki, 'book'), workload(gateway.pki, 'shop')];
     const held = await Promise.all([1, 2, 3].map(() => reach(gateway, book)));
@@ -222,7 +222,7 @@ describe('a stock Envoy as a gateway', function () {
 
   it('ends what is idle, and a handshake that does not come', async () => {
     const target = ended(await echo());
-    const limits = { connectionsPerIdentity: 3, handshakeTimeoutMs: 400, connectTimeoutMs: 2_000, idleTimeoutMs: 400, ftpDataTimeoutMs: 2_000 };
+    const limits = { connectionsPerIdentity: 3, handshakeTimeoutMs: 400, connectTimeoutMs: 2_000, idleTimeoutMs: 400, ftpDataTimeoutMs: 2_000, udpFlowsPerIdentity: 100, udpIdleTimeoutMs: 60_000 };
     const gateway = await gatewayOf([servicePort({ targetPort: target.port, grants: [grantTo('book', '127.0.1.1')] })], { limits });
     const startedAtMs = performance.now();
     await readAll(await reach(gateway, workload(gateway.pki, 'book')));

@@ -10,7 +10,7 @@ import { requirePeer } from '../../support/peers.ts';
 import { makePki, type Issued } from '../../support/pki.ts';
 import { plannedGateway, planOf, startEnvoyGateway, workload, type EnvoyGateway } from './envoy-gateway.ts';
 
-const limits = { connectionsPerIdentity: 1, handshakeTimeoutMs: 500, connectTimeoutMs: 2_000, idleTimeoutMs: 2_500, ftpDataTimeoutMs: 2_000 };
+const limits = { connectionsPerIdentity: 1, handshakeTimeoutMs: 500, connectTimeoutMs: 2_000, idleTimeoutMs: 2_500, ftpDataTimeoutMs: 2_000, udpFlowsPerIdentity: 100, udpIdleTimeoutMs: 60_000 };
 const withoutAddress = { snat: null, binding: null } as const;
 
 describe("the ledger of a stock Envoy's connections", function () {

@@ -147,7 +147,7 @@ describe('the older external service', () => {
     ['a field of our form', `${text}  gateway: g\n`, ['1.yaml:15:3 field-unknown spec has an unknown field "gateway"']],
     ['a wrong version of it', text.replace('v1alpha1', 'v1'), ['1.yaml:1:13 api-version-unknown apiVersion must be "externalservice.example.com/v1alpha1", not "externalservice.example.com/v1"']],
     ['UDP, which it never had', text.replace('TCP', 'UDP'), ['1.yaml:13:18 value-unknown spec.ports[0].protocol must be "TCP", not "UDP"']],
-    ['one port twice', text.replace('{port: 8000}', '{port: 1, targetPort: 15432}'), ['1.yaml:14:29 port-duplicate spec.ports[1].targetPort: port 15432 is already taken by entry 1 of the list']],
+    ['one port twice', text.replace('{port: 8000}', '{port: 1, targetPort: 15432}'), ['1.yaml:14:29 port-duplicate spec.ports[1].targetPort: TCP port 15432 is already taken by entry 1 of the list']],
     ['two addresses of one family for one Service', text.replace('namespace: ns2, name: batch', 'namespace: ns1, name: web'), ['1.yaml:11:17 source-ambiguous spec.sources[1].sourceIP: Service ns1/web cannot leave from 192.168.122.201: it already leaves from 192.168.122.200']],
     ['no sources', text.replace(/ {2}sources:\n(?: {4}.*\n){4}/, '  sources: []\n'), ['1.yaml:7:3 value-out-of-range spec.sources must have at least 1 entry, not 0']],
   ];
