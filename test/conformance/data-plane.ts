@@ -6,16 +6,19 @@ import type { Socket } from 'node:net';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
 import type { GatewayClass } from '../../src/core/objects/index.ts';
 import type { Revision } from '../../src/core/plan/plan.ts';
-import { startEnvoyAs } from '../support/envoy.ts';
+import { waitFor } from '../../src/demo/processes.ts';
+import { startEnvoyAs, type Envoy } from '../support/envoy.ts';
 import { requirePeer } from '../support/peers.ts';
 import type { Pki } from '../support/pki.ts';
 import { identityOf, startDataPlane, startEmbedded } from './gateway-site.ts';
 import type { ConformanceWitness } from './witness.ts';
-import type { Credential, Door, World } from './world.ts';
+import type { Change, Credential, Door, World } from './world.ts';
 
 export interface DataPlane {
-  /** Makes this world all there is, and resolves when that is enforced. */
-  enforce(world: World): Promise<Enforced>;
+  /** Makes this all there is, and resolves when it is enforced. The credentials are those that will be used. */
+  enforce(world: Pick<World, 'manifests' | 'alone'>, credentials: readonly Credential[]): Promise<Enforced>;
+  /** Changes what is enforced, while connections live, and resolves when all that ends by it has ended. */
+  change(change: Pick<Change, 'to' | 'revokes'>): Promise<void>;
   /** Connects as a workload does that has this credential. */
   connect(credential: Credential, door: Door): Promise<WorkloadConnection>;
   /** What the ledger has of connections, as it grows. */
@@ -55,10 +58,18 @@ export const dataPlanes: Readonly<Record<GatewayClass, (test: Mocha.Context, opt
       beside: 'beside',
       async start(site) {
         const [envoy, beside] = await Promise.all([startEnvoyAs(site.control, program, identityOf('egress-1')), startEmbedded(site, 'beside')]);
-        return async () => {
-          await Promise.all([envoy.stop(), beside()]);
+        return {
+          async stop() {
+            await Promise.all([envoy.stop(), beside.stop()]);
+          },
+          settled: () => drained(envoy),
         };
       },
     });
   },
 };
+
+/** Connections of a filter chain that has gone live until its time of draining is over. */
+async function drained(envoy: Envoy): Promise<void> {
+  await waitFor('what is draining', 5_000, async () => (/^(?!.*: [1-9])/s.test(await envoy.admin('/stats?filter=draining$')) ? true : undefined));
+}

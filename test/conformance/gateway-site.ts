@@ -2,8 +2,9 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { pino } from 'pino';
-import { adminPaths, type StatusResult } from '../../src/api/admin.ts';
+import { adminPaths, type ApplyResult, type StatusResult } from '../../src/api/admin.ts';
 import type { ObjectRef } from '../../src/core/errors.ts';
 import type { GatewayClass } from '../../src/core/objects/index.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
@@ -13,6 +14,7 @@ import { startTestControl, trustDomain, type TestControl } from '../support/cont
 import type { ConnectionRecord, DataPlane, DataPlaneOptions } from './data-plane.ts';
 import { createWardrobe } from './wardrobe.ts';
 import { connectAsWorkload } from './workload.ts';
+import type { Places } from './world.ts';
 
 /** Where a gateway is started. */
 export interface GatewaySite {
@@ -21,19 +23,22 @@ export interface GatewaySite {
   readonly directory: string;
 }
 
-type Stop = () => Promise<void>;
+export interface StartedGateways {
+  stop(): Promise<void>;
+  /** When a change has reached the connections that live, where that is later than its acknowledgement. */
+  settled?(): Promise<void>;
+}
 
 export interface GatewaySiteOptions extends DataPlaneOptions {
   readonly class: GatewayClass;
   /** The gateway of class sallyport that serves what this class cannot; null for a class that can everything. */
   readonly beside: 'beside' | null;
-  /** Starts the gateways; the result ends them. */
-  readonly start: (site: GatewaySite) => Promise<Stop>;
+  readonly start: (site: GatewaySite) => Promise<StartedGateways>;
 }
 
 export const identityOf = (gateway: string): SpiffeId => `spiffe://${trustDomain}/ns/sallyport-system/sa/${gateway}` as SpiffeId;
 
-export async function startEmbedded({ control, directory }: GatewaySite, name: string): Promise<Stop> {
+export async function startEmbedded({ control, directory }: GatewaySite, name: string): Promise<StartedGateways> {
   const { address, trustBundlePem } = await control.mesh();
   const token = await control.token(identityOf(name));
   const gateway = await runGateway({
@@ -50,7 +55,7 @@ export async function startEmbedded({ control, directory }: GatewaySite, name: s
     version: 'test',
     log: pino({ level: 'silent' }),
   });
-  return () => gateway.stop(0);
+  return { stop: () => gateway.stop(0) };
 }
 
 /** How many types of resources a proxy subscribes to, by its form. */
@@ -69,7 +74,7 @@ export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki,
   const wardrobe = createWardrobe(pki, control);
   const [gatewayPort, besidePort, ownPort] = (await findFreePorts(3)) as [number, number, number];
   let applied: readonly ObjectRef[] = [];
-  let started = false;
+  let gateways: StartedGateways | undefined;
   let connections = 0;
 
   const gatewayManifest = (name: string, spec: Readonly<Record<string, unknown>>): string => `---\n${JSON.stringify({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'EgressGateway', metadata: { name }, spec })}\n`;
@@ -87,24 +92,40 @@ export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki,
       return ready.length === (beside === null ? 1 : 2) ? status : undefined;
     });
 
+  async function apply(manifests: (places: Places) => string, alone = false): Promise<ApplyResult> {
+    const result = await control.apply(`${gatewayManifests(alone)}---\n${manifests({ witnessPort, proxyPort, ownPort })}`);
+    applied = result.changes.map(({ ref }) => ref).filter(({ kind }) => kind !== 'EgressGateway');
+    return result;
+  }
+
   return {
     records: ledger.records,
-    async enforce(world) {
-      await wardrobe.revoke(world.attempts.map(({ as }) => as));
+    async enforce(world, credentials) {
+      await wardrobe.prepare(credentials);
       if (applied.length > 0) await control.admin.post(adminPaths.remove, { refs: applied });
-      const { changes, revision } = await control.apply(`${gatewayManifests(world.alone === true)}---\n${world.manifests({ witnessPort, proxyPort, ownPort })}`);
-      applied = changes.map(({ ref }) => ref).filter(({ kind }) => kind !== 'EgressGateway');
-      if (!started) undo.defer(await start({ control, directory }));
-      started = true;
+      const { revision } = await apply(world.manifests, world.alone);
+      gateways ??= await start({ control, directory });
       const { conditions } = await enforced();
       return { revision, conditions };
+    },
+    async change({ to, revokes }) {
+      const before = applied;
+      await apply(to);
+      const gone = before.filter((ref) => !applied.some((other) => isDeepStrictEqual(other, ref)));
+      if (gone.length > 0) await control.admin.post(adminPaths.remove, { refs: gone });
+      if (revokes !== undefined) await control.admin.post(adminPaths.revocations, { spiffeId: revokes });
+      await enforced();
+      await gateways?.settled?.();
     },
     async connect(credential, { listener, serverName }) {
       connections += 1;
       const address = `127.77.${connections >> 8}.${connections & 0xff}`; // by which the ledger's records are told apart, since ports come again
       return await connectAsWorkload({ address, port: listener === 'own' ? ownPort : gatewayPort, serverName, dress: wardrobe.dress(credential) });
     },
-    stop: () => undo.disposeAsync(),
+    async stop() {
+      await gateways?.stop();
+      await undo.disposeAsync();
+    },
   };
 }
 

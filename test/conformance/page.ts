@@ -1,6 +1,7 @@
 /** The table as a page for people: docs/reference/conformance.md. */
 import { gatewayClasses, type GatewayClass } from '../../src/core/objects/index.ts';
-import { describeCredential, describeDoor, describeOutcome, outcomeFor, type Attempt, type World } from './world.ts';
+import { describeCredential, describeDoor, describeEnd, describeOutcome, endFor, outcomeFor, type Attempt, type Life, type World } from './world.ts';
+import { changes } from './worlds/changes.ts';
 import { worlds } from './worlds/index.ts';
 
 /** What stands for what a run chooses. */
@@ -21,7 +22,19 @@ export function conformancePage(): string {
     'Addresses are on loopback. At the external services, port 9000 is one that speaks first, 9001 the same behind a forward proxy.',
     ...worlds.flatMap(section),
     '',
+    '## Connections that live when the plan changes',
+    '',
+    'Once a change is enforced, what it does not allow any more has ended, with this reason in the ledger; what is said to go on goes on until',
+    'its workload ends it. Where a class does otherwise, the reason follows.',
+    '',
+    ...table(['change', 'who', 'through', ...gatewayClasses], changes.flatMap(({ name, lives }) => lives.map((life) => [name, code(describeCredential(life.as)), code(describeDoor(life.to)), ...gatewayClasses.map((gatewayClass) => endOf(life, gatewayClass))]))),
+    '',
   ].join('\n');
+}
+
+function endOf(life: Life, gatewayClass: GatewayClass): string {
+  const because = life.but?.[gatewayClass]?.because;
+  return `${describeEnd(endFor(life, gatewayClass))}${because === undefined ? '' : `: ${because}`}`;
 }
 
 function section(world: World): readonly string[] {
@@ -31,9 +44,9 @@ function section(world: World): readonly string[] {
     const verdict = describeOutcome(outcomeFor(attempt, gatewayClass)) === describeOutcome(attempt.expect) ? 'yes' : 'no';
     return note === undefined ? verdict : `${verdict} (${notes.indexOf(note) + 1})`;
   };
-  const row = (attempt: Attempt): string => {
+  const row = (attempt: Attempt): readonly string[] => {
     const { as, to, expect } = attempt;
-    return line([code(describeCredential(as)), code(describeDoor(to)), describeOutcome(expect), expect.policies.map(code).join(', '), ...gatewayClasses.map((gatewayClass) => mark(attempt, gatewayClass))]);
+    return [code(describeCredential(as)), code(describeDoor(to)), describeOutcome(expect), expect.policies.map(code).join(', '), ...gatewayClasses.map((gatewayClass) => mark(attempt, gatewayClass))];
   };
   return [
     '',
@@ -41,16 +54,14 @@ function section(world: World): readonly string[] {
     '',
     world.shows,
     '',
-    line(['who', 'asks for', 'outcome', 'by policy', ...gatewayClasses]),
-    line(['---', '---', '---', '---', ...gatewayClasses.map(() => '---')]),
-    ...world.attempts.map(row),
+    ...table(['who', 'asks for', 'outcome', 'by policy', ...gatewayClasses], world.attempts.map(row)),
     ...(notes.length === 0 ? [] : ['', ...notes.map((note, index) => `${index + 1}. ${note}`)]),
     '',
     ...(world.example === undefined ? ['```yaml', world.manifests(places).trim(), '```'] : [`Manifests: [${world.example}](../../manifests/examples/${world.example}).`]),
   ];
 }
 
-const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] => [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`);
 const code = (text: string): string => `\`${text}\``;
 
 /** In what a class does otherwise, and why. */

@@ -3,7 +3,7 @@ import type { GatewayClass } from '../../src/core/objects/index.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import type { ConnectionRecord, DataPlane, Enforced } from './data-plane.ts';
 import type { Attempt, World } from './world.ts';
-import { converse, type Conversation } from './workload.ts';
+import { visit, type Conversation } from './workload.ts';
 import { greetingIn, type ConformanceWitness, type Greeting } from './witness.ts';
 
 export interface PlayedWorld extends Enforced {
@@ -29,7 +29,7 @@ const rounds = 3;
 const recordedWithinMs = 10_000;
 
 export async function playWorld(world: World, gatewayClass: GatewayClass, plane: DataPlane, witness: ConformanceWitness): Promise<PlayedWorld> {
-  const enforced = await plane.enforce(world);
+  const enforced = await plane.enforce(world, world.attempts.map(({ as }) => as));
   const [acceptedBefore, recordsBefore] = [witness.accepted, plane.records.length];
   const spoken = await Promise.all(Array.from({ length: rounds }, () => world.attempts).flat().map((attempt) => play(attempt, plane)));
   const recordsAwaited = spoken.reduce((sum, { greeting }) => sum + (greeting === undefined ? 1 : 2), recordsBefore); // one refuses, two open and close
@@ -39,7 +39,10 @@ export async function playWorld(world: World, gatewayClass: GatewayClass, plane:
 
 async function play(attempt: Attempt, plane: DataPlane): Promise<Spoken> {
   const { socket, client } = await plane.connect(attempt.as, attempt.to);
-  const conversation = await converse(socket, openingOf(attempt));
+  const visiting = visit(socket, openingOf(attempt));
+  await visiting.greeted;
+  visiting.takeLeave();
+  const conversation = await visiting.over;
   return { attempt, client, ...conversation, greeting: greetingIn(conversation.heard) };
 }
 

@@ -7,8 +7,8 @@ import { makePki, type Issued, type LeafOptions, type Pki } from '../support/pki
 import type { Credential, MalformedForm } from './world.ts';
 
 export interface Wardrobe {
-  /** Has those that are to be revoked issued by the control plane, which must know them, and revoked by it. */
-  revoke(credentials: readonly Credential[]): Promise<void>;
+  /** Has the control plane issue those that it must know, and revoke those that are to be. Once for each. */
+  prepare(credentials: readonly Credential[]): Promise<void>;
   /** What it says of itself in TLS; undefined for no TLS. */
   dress(credential: Credential): ConnectionOptions | undefined;
 }
@@ -27,15 +27,17 @@ const malformations: Readonly<Record<MalformedForm, (spiffeId: string) => LeafOp
 /** `pki` is the one that the control plane issues by. */
 export function createWardrobe(pki: Pki, control: TestControl): Wardrobe {
   const stranger = makePki();
-  const revoked = new Map<string, ConnectionOptions>();
+  /** Issued by the control plane, by kind and SPIFFE ID. */
+  const known = new Map<string, ConnectionOptions>();
+  const keyOf = ({ kind, spiffeId }: Extract<Credential, { spiffeId: string }>): string => `${kind} ${spiffeId}`;
 
   return {
-    async revoke(credentials) {
+    async prepare(credentials) {
       for (const credential of credentials) {
-        if (credential.kind !== 'revoked' || revoked.has(credential.spiffeId)) continue;
-        const { spiffeId } = credential;
-        revoked.set(spiffeId, shows(await control.svid(spiffeId)));
-        await control.admin.post(adminPaths.revocations, { spiffeId });
+        if ((credential.kind !== 'revoked' && credential.kind !== 'enrolled') || known.has(keyOf(credential))) continue;
+        const { kind, spiffeId } = credential;
+        known.set(keyOf(credential), shows(await control.svid(spiffeId)));
+        if (kind === 'revoked') await control.admin.post(adminPaths.revocations, { spiffeId });
       }
     },
     dress(credential) {
@@ -52,8 +54,9 @@ export function createWardrobe(pki: Pki, control: TestControl): Wardrobe {
           return shows(pki.issue(credential.spiffeIds[0]!, { names: credential.spiffeIds.map((value) => ({ type: 'uri', value })) }));
         case 'malformed':
           return shows(pki.issue(credential.spiffeId, malformations[credential.form](credential.spiffeId)));
+        case 'enrolled':
         case 'revoked':
-          return revoked.get(credential.spiffeId)!;
+          return known.get(keyOf(credential))!;
         case 'none':
           return {};
         case 'old-tls':

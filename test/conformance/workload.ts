@@ -47,28 +47,38 @@ export interface Conversation {
   readonly heard: string;
 }
 
+export interface Visit {
+  /** When the witness has greeted; also when that will not be. */
+  readonly greeted: Promise<void>;
+  /** Lets the witness end it. */
+  takeLeave(): void;
+  readonly over: Promise<Conversation>;
+}
+
 const overWithinMs = 15_000;
 
-/** Says `opening`, waits to be greeted by the witness, takes leave, and hears the connection out. */
-export async function converse(socket: Socket, opening: string): Promise<Conversation> {
+/** Says `opening`, and listens. */
+export function visit(socket: Socket, opening: string): Visit {
   let said = '';
   let heard = '';
+  const greeted = Promise.withResolvers<undefined>();
+  const over = Promise.withResolvers<Conversation>();
+  const timer = setTimeout(() => over.reject(new Error(`a connection is not over within ${overWithinMs} ms; heard was ${JSON.stringify(heard)}`)), overWithinMs);
   const say = (text: string): void => {
     said += text;
     socket.write(text);
   };
   socket.on('data', (chunk: Buffer) => {
-    const wasGreeted = greetingIn(heard) !== undefined;
     heard += chunk.toString('latin1');
-    if (!wasGreeted && greetingIn(heard) !== undefined) say('QUIT\r\n');
+    if (greetingIn(heard) !== undefined) greeted.resolve(undefined);
+  });
+  socket.once('close', () => {
+    clearTimeout(timer);
+    greeted.resolve(undefined);
+    over.resolve({ said, heard });
   });
   if (opening !== '') say(opening);
-  await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`a connection is not over within ${overWithinMs} ms; heard was ${JSON.stringify(heard)}`)), overWithinMs);
-    socket.once('close', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
-  return { said, heard };
+  return { greeted: greeted.promise, takeLeave() {
+      if (socket.writable) say('QUIT\r\n');
+    }, over: over.promise };
 }

@@ -23,6 +23,28 @@ export interface World {
   readonly conditions?: Partial<Record<GatewayClass, readonly string[]>>;
 }
 
+/** Something that happens while connections live: what becomes of each of them. */
+export interface Change {
+  /** A sentence. */
+  readonly name: string;
+  /** All manifests, before and after, but for the gateway. */
+  readonly from: World['manifests'];
+  readonly to: World['manifests'];
+  /** Whose certificate is revoked with it. */
+  readonly revokes?: string;
+  readonly lives: readonly Life[];
+}
+
+export interface Life {
+  readonly as: Credential;
+  readonly to: Door;
+  /** Why it ends; `finished` where it goes on until the workload takes leave. */
+  readonly ends: ConnectionReason;
+  readonly but?: Partial<Record<GatewayClass, { readonly because: string; readonly ends: ConnectionReason }>>;
+}
+
+export const endFor = ({ ends, but }: Life, gatewayClass: GatewayClass): ConnectionReason => but?.[gatewayClass]?.ends ?? ends;
+
 /** What of a run manifests must know. */
 export interface Places {
   /** Where the witness listens, at each of `witnessAddresses`. */
@@ -41,6 +63,8 @@ export const deadAddress = '127.0.9.99';
 /** Whom a workload shows itself as. */
 export type Credential =
   | { readonly kind: 'svid' | 'expired' | 'not-yet-valid' | 'revoked' | 'untrusted'; readonly spiffeId: string }
+  /** Good, and known to the control plane, which may revoke it. */
+  | { readonly kind: 'enrolled'; readonly spiffeId: string }
   /** One certificate for several. */
   | { readonly kind: 'several'; readonly spiffeIds: readonly string[] }
   /** Signed and in time, and yet no X509-SVID. */
@@ -128,6 +152,7 @@ export const expired = shown('expired');
 export const notYetValid = shown('not-yet-valid');
 export const revoked = shown('revoked');
 export const untrusted = shown('untrusted');
+export const enrolled = shown('enrolled');
 export const several = (...who: readonly string[]): Credential => ({ kind: 'several', spiffeIds: who.map(idOf) });
 export const malformed = (form: MalformedForm, who: string): Credential => ({ kind: 'malformed', form, spiffeId: idOf(who) });
 export const withoutCertificate: Credential = { kind: 'none' };
@@ -164,6 +189,7 @@ export function describeCredential(credential: Credential): string {
   const short = (id: string) => id.replace(/^spiffe:\/\/cluster\.local\/ns\/([^/]+)\/sa\/([^/]+)$/, '$1/$2');
   switch (credential.kind) {
     case 'svid':
+    case 'enrolled':
       return short(credential.spiffeId);
     case 'several':
       return `${credential.spiffeIds.map(short).join(' and ')} in one certificate`;
@@ -195,4 +221,10 @@ export function describeOutcome(outcome: Outcome): string {
 
 export function describeAttempt(attempt: Attempt, gatewayClass: GatewayClass): string {
   return `${describeCredential(attempt.as)} for ${describeDoor(attempt.to)}: ${describeOutcome(outcomeFor(attempt, gatewayClass))}`;
+}
+
+export const describeEnd = (reason: ConnectionReason): string => (reason === 'finished' ? 'goes on' : `ends: ${reason}`);
+
+export function describeLife(life: Life, gatewayClass: GatewayClass): string {
+  return `${describeCredential(life.as)} to ${describeDoor(life.to)} ${describeEnd(endFor(life, gatewayClass))}`;
 }

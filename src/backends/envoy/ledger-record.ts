@@ -172,11 +172,14 @@ function connectFaultOf(said: string): Extract<DenyReason | ConnectionReason, 'c
   return said.includes('Cannot assign requested address') && !said.includes('failed to bind') ? 'snat-ports-exhausted' : 'connect-failed';
 }
 
-/** Envoy does not say which side closed first. Undefined where it ended the connection itself, since its filter chain has gone. */
+/** Of filter chains that have gone, and of whole listeners. */
+const takenAwayWords = /removed|drain|Listener_destructor/;
+
+/** Envoy does not say which side closed first. Undefined where it ended the connection itself, for want of its filter chain. */
 function endOf(common: AccessLogCommon): ConnectionReason | undefined {
   const closed = tagOf(common, 'closed') ?? '';
   if (closed.includes('idle_timeout')) return 'idle-timeout';
-  if (closed.includes('removed') || closed.includes('drain')) return undefined;
+  if (takenAwayWords.test(closed)) return undefined;
   return common.responseFlags?.upstreamRemoteReset === true ? 'target-reset' : 'finished';
 }
 
