@@ -70,7 +70,7 @@ export function createFtpDataChannels(options: FtpDataChannelsOptions): FtpDataC
     const gateway = await dialFor(control, [place], options);
     if (gateway === undefined) throw new SallyportError('unavailable', 'no gateway takes the data connection');
     const { promise: done, resolve } = Promise.withResolvers<undefined>();
-    let begun = false;
+    let standing = true; // neither begun nor given up
     let transfer: Splice<TransferReason> | undefined;
     async function carry(): Promise<void> {
       const client = await dialClient(clientPort);
@@ -83,11 +83,13 @@ export function createFtpDataChannels(options: FtpDataChannelsOptions): FtpDataC
       serverPort: null,
       done,
       dialClient() {
-        begun = true;
+        if (!standing) return;
+        standing = false;
         void carry();
       },
       close() {
-        if (begun) return;
+        if (!standing) return;
+        standing = false;
         reset(gateway);
         resolve(undefined);
       },

@@ -259,6 +259,15 @@ describe('ftp at the gateway, to an active server', () => {
     await assert.rejects(once(net.connect({ ...places[1]!, localAddress: loopback }), 'connect'), { code: 'ECONNREFUSED' });
   });
 
+  it('ends a data connection for which the server has come, and no client', async () => {
+    await open({ limits: { ftpDataTimeoutMs: 200 } });
+    const dialogue = await logIn();
+    await dialogue.passive();
+    const data = net.connect({ ...places[0]!, localAddress: loopback }).on('error', () => undefined);
+    assert.equal((await readToEnd(data)).length, 0);
+    await deniedFor('ftp-data-timeout');
+  });
+
   it('ends a data connection to which the server never comes', async () => {
     await open({ limits: { idleTimeoutMs: 300 } });
     const dialogue = await logIn();

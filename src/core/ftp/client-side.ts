@@ -71,11 +71,11 @@ function handleExtendedOnly(session: Draft): void {
 }
 
 /**
- * Whether a new channel would take the place of one that a transfer was begun for. Where the server is passive, its own order of 227s
- * sees to that; an active server's channel is opened before the server hears of it.
+ * Whether a new channel would take the place of one that the server is being told of, or has begun a transfer for. Where the server is
+ * passive, its own order of 227s sees to that; an active server's channel is opened before the server hears of it.
  */
 function replacesChannelInUse({ parties, expected }: Draft): boolean {
-  return parties.serverFacingAddress !== null && expected.some((each) => each.kind === 'server' && isTransferVerb(each.verb));
+  return parties.serverFacingAddress !== null && expected.some((each) => each.kind === 'server' && (each.setup !== undefined || isTransferVerb(each.verb)));
 }
 
 function resumePostponed(session: Draft): void {

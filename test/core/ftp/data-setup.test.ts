@@ -34,18 +34,22 @@ describe('ftp session with an active client', () => {
     session.client('PORT 127,0,0,1,195,80\r\nRETR a\r\n');
     session.server('227 (192,0,2,7,195,90)\r\n');
     assert.deepEqual(session.seen.done, []);
-    session.server('150-it\r\n');
+    session.server('110 MARK 1 = 1\r\n125-it\r\n');
     assert.deepEqual(session.seen.done, []);
-    session.server('150 comes\r\n125 and comes\r\n226 done\r\n');
+    session.server('125 comes\r\n');
     assert.deepEqual(session.seen.done, ['dial-client']);
-    assert.equal(session.received(), '200 PORT command successful.\r\n150-it\r\n150 comes\r\n125 and comes\r\n226 done\r\n');
+    session.server('150 and comes\r\n226 done\r\n');
+    assert.deepEqual(session.seen.done, ['dial-client']);
+    assert.equal(session.received(), '200 PORT command successful.\r\n110 MARK 1 = 1\r\n125-it\r\n125 comes\r\n150 and comes\r\n226 done\r\n');
   });
 
   it('connects to the client also where the server skips its preliminary reply', () => {
     for (const verb of ['LIST', 'NLST', 'MLSD', 'RETR', 'STOR', 'STOU', 'APPE']) {
       const session = greeted(activeClient);
       session.client(`PORT 127,0,0,1,195,80\r\n${verb} x\r\n`);
-      session.server('227 (192,0,2,7,195,90)\r\n226 done\r\n150 by the way\r\n');
+      session.server('227 (192,0,2,7,195,90)\r\n226 done\r\n');
+      assert.deepEqual(session.seen.done, ['dial-client'], verb);
+      session.server('150 by the way\r\n');
       assert.deepEqual(session.seen.done, ['dial-client'], verb);
     }
   });
@@ -170,6 +174,14 @@ describe('ftp session with an active server', () => {
     assert.equal(session.received(), `257 "/"\r\n${notOpened}200 ok\r\n`);
     assert.deepEqual(session.seen.done, ['close-channel']);
     assert.deepEqual(session.seen.notices, [{ reason: 'ftp-active-refused', detail: 'the server refused PORT with 500' }]);
+  });
+
+  it('that refuses a second port has the first one’s client left alone', () => {
+    const session = greeted({ ...activeServer, ...activeClient });
+    session.client('PORT 127,0,0,1,195,80\r\nPORT 127,0,0,1,195,81\r\nRETR a\r\n');
+    for (const reply of ['200 ok', '500 Illegal PORT command.', '150 go']) session.server(`${reply}\r\n`);
+    assert.deepEqual(session.seen.done, ['close-channel']);
+    assert.equal(session.received(), `200 PORT command successful.\r\n${notOpened}150 go\r\n`);
   });
 
   it('hears nothing where no channel can be opened, and the client gets 425 in its turn', () => {

@@ -34,6 +34,14 @@ describe('ftp session', () => {
       assert.match(session.received(), /\r\n200 ok\r\n500 .*\r\n$/); // the last line was empty
     });
 
+    it('replies without the empty lines that some servers put between them', () => {
+      const session = begin();
+      session.server('\r\n220 ready\r\n\n\r\n');
+      session.client('HELP\r\n');
+      session.server('214-help\r\n\r\n214 end\r\n');
+      assert.equal(session.received(), '220 ready\r\n214-help\r\n\r\n214 end\r\n');
+    });
+
     it('long replies line by line, without holding them', () => {
       const session = greeted();
       session.client('STAT /\r\n');
