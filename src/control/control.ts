@@ -148,13 +148,18 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     void runInSlices(publisher.publish({ plan: planner.plan, trustBundlePem: certificatesToPem(authority.trustBundle), revoked: issuance.revoked() }));
   }
 
-  /** Gateways are told; streams of the identities end, and whoever still has a good certificate comes back at once. */
+  /**
+   * Streams of the identities end, and whoever still has a good certificate comes back at once, an Envoy to another SVID: what was
+   * revoked may be the one that is kept for it. Then gateways are told.
+   */
   function dropRevoked(identities: ReadonlySet<string>): void {
-    publish();
     for (const revoked of identities) {
+      const identity = revoked as SpiffeId;
       const reason = refusalOf(new SallyportError('identity-revoked', `a certificate of ${revoked} was revoked`));
-      for (const form of proxyForms) xds.disconnect(nodeKeyOf({ identity: revoked as SpiffeId, form }), reason);
+      for (const form of proxyForms) xds.disconnect(nodeKeyOf({ identity, form }), reason);
+      svids.drop(identity);
     }
+    publish();
   }
 
   const caKeeper = createCaKeeper({ authority, trustDomain, keyStorage: caPassphrase === undefined ? 'plain' : 'encrypted', ledger, now, onChange: takeCa });

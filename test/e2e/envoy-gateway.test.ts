@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { adminPaths, type StatusResult, type WhoisConnection, type WhoisResult } from '../../src/api/admin.ts';
+import type { CertificateIssued } from '../../src/core/ledger-record.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { openPlain, startDialogue, type Dialogue } from '../../src/demo/clients.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
@@ -222,6 +223,27 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     assert.deepEqual(new Set(client?.genericXdsConfigs.map(({ configStatus }) => configStatus)), new Set([ConfigStatus.SYNCED]));
     assert.ok(client!.genericXdsConfigs.some(({ name, xdsConfig }) => name.startsWith('entrance|') && xdsConfig !== undefined));
     for (const other of ['spiffe://cluster.local/ns/bookinfo/sa/productpage', gatewayIdentity]) await assert.rejects(askClientStatus(mesh, await control.svid(other)), /may not ask/);
+  });
+
+  it('gives a sidecar whose SVID is revoked another one at once, by which its workload goes on', async function () {
+    const spiffeId = 'spiffe://cluster.local/ns/bookinfo/sa/renewed' as SpiffeId;
+    const sidecar = await startEnvoyAs(control, requirePeer(this, 'envoy'), spiffeId);
+    const ask = async () => {
+      const dialogue = await openPlain(sidecarPort, '127.0.0.1');
+      open.add(dialogue);
+      dialogue.write('hello\n');
+      return (await dialogue.readUntil('\n')).split(':')[0];
+    };
+    try {
+      assert.equal(await waitFor('the sidecar to listen', 10_000, () => ask().catch(() => undefined)), addresses.bookinfo);
+      const issued = (await sallyport(['ledger', 'tail', '--type', 'certificate-issued'])).out.trim().split('\n').map((line) => JSON.parse(line) as CertificateIssued);
+      const { serialNumber } = issued.findLast((record) => record.spiffeId === spiffeId)!;
+      await control.admin.post(adminPaths.revocations, { serialNumber });
+      await waitFor('another SVID', 10_000, async () => !(await sidecar.admin('/certs')).includes(serialNumber) || undefined);
+      assert.equal(await waitFor('its workload to be let in', 5_000, () => ask().catch(() => undefined)), addresses.bookinfo);
+    } finally {
+      await sidecar.stop();
+    }
   });
 
   it('goes on when the control plane is gone', async () => {
