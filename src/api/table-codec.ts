@@ -53,7 +53,7 @@ export function encodeServicePort({ service, portName, port, protocol, gateway, 
     targets: targets.map((each): MessageInitShape<typeof TargetSchema> => ({ port: each.port, place: each.kind === 'address' ? { case: 'address', value: each.address } : { case: 'host', value: each.host } })),
     serverIdentities: [...serverIdentities],
     agentListen,
-    ...(ftp === null ? {} : { ftp: { dataMode: ftp.dataMode, ...(ftp.tls === null ? {} : { tls: wireTls(ftp.tls) }) } }),
+    ...(ftp === null ? {} : { ftp: { dataMode: ftp.dataMode, recordDigest: ftp.recordDigest, ...(ftp.tls === null ? {} : { tls: wireTls(ftp.tls) }) } }),
     grants: grants.map(({ subject, policies, snat, binding, connectAuthorities, ftp: constraints }) => ({
       namespace: subject.namespace,
       serviceAccount: subject.serviceAccount ?? '',
@@ -255,8 +255,8 @@ function servicePortId(namespace: string, name: string, portName: string): Servi
   return `${namespace}/${name}:${portName}` as ServicePortId;
 }
 
-function ftpOptions({ dataMode, tls }: WireFtpOptions): FtpOptions {
-  return { dataMode: oneOf(ftpDataModes, dataMode, 'a data mode'), tls: tls === undefined ? null : ftpTls(tls) };
+function ftpOptions({ dataMode, recordDigest, tls }: WireFtpOptions): FtpOptions {
+  return { dataMode: oneOf(ftpDataModes, dataMode, 'a data mode'), recordDigest, tls: tls === undefined ? null : ftpTls(tls) };
 }
 
 function ftpTls({ mode, handshake, serverName, caCertificates }: WireFtpTls): FtpTls {

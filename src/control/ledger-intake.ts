@@ -18,7 +18,7 @@ export interface LedgerIntakeOptions {
   readonly log: Logger;
 }
 
-const recordTypes: ReadonlySet<string> = new Set<LedgerRecord['type']>(['connection-opened', 'connection-closed', 'connection-denied']);
+const recordTypes: ReadonlySet<string> = new Set<LedgerRecord['type']>(['connection-opened', 'connection-closed', 'connection-denied', 'ftp-transfer', 'ftp-transfer-progress']);
 
 export function createLedgerIntake({ ledger, authenticate, gatewayOf, log }: LedgerIntakeOptions): MeshService {
   async function take(stream: ServerDuplexStream<LedgerBatch, LedgerAcknowledgement>): Promise<void> {

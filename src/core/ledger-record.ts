@@ -32,6 +32,8 @@ export const connectionReasons = [
   'ftp-policy-refused',
   'ftp-reply-unparsable',
   'ftp-transfer-aborted',
+  'ftp-transfer-failed',
+  'ftp-transfer-too-large',
   'gateway-stopping',
   'handshake-failed',
   'handshake-timeout',
@@ -89,6 +91,43 @@ export interface ConnectionClosed extends ConnectionFields {
   readonly datagramsReceived?: number;
   readonly datagramsDropped?: number;
   readonly durationMs: number;
+}
+
+/**
+ * A transfer over FTP: a file or a listing. `connectionId` and addresses are those of its data connection, whose `parentId` is the control
+ * connection; where there was none, those of the control connection itself.
+ */
+interface FtpTransferFields extends ConnectionFields {
+  readonly snatAddress: string;
+  readonly snatPort: number;
+  readonly target: string;
+  /** Who was logged in, safe to print; null where nobody was. Never a password. */
+  readonly user: string | null;
+  /** RETR, STOR, LIST and the like. */
+  readonly verb: string;
+  /** Safe to print. Absolute where the session's directory is known, else as the client named it. */
+  readonly path: string;
+  /** That the data connection has carried in the transfer's direction. */
+  readonly bytes: number;
+  /** Since its command was passed on. */
+  readonly durationMs: number;
+}
+
+/** Now and then, while a transfer runs. */
+export interface FtpTransferProgress extends FtpTransferFields {
+  readonly type: 'ftp-transfer-progress';
+}
+
+/** A transfer is over. */
+export interface FtpTransfer extends FtpTransferFields {
+  readonly type: 'ftp-transfer';
+  readonly outcome: 'completed' | 'failed';
+  /** `finished` where it is completed. */
+  readonly reason: ConnectionReason;
+  /** Of the server's final reply; null where there was none. */
+  readonly replyCode: number | null;
+  /** Of the bytes, hexadecimal, where the service says that it be recorded. */
+  readonly sha256?: string;
 }
 
 /** A connection, or a request within one, was refused. Nothing left the gateway for it. */
@@ -159,5 +198,7 @@ export type LedgerRecord =
   | ConnectionClosed
   | ConnectionDenied
   | ConnectionOpened
+  | FtpTransfer
+  | FtpTransferProgress
   | IssuanceRefused
   | PlanPublished;

@@ -42,6 +42,12 @@ export function createConnectionLedger(writer: LedgerWriter, facts: ConnectionFa
       let closed = false;
       sink.append({ ...stamp(), type: 'connection-opened', ...facts, ...ends, ...about });
       return {
+        transferring(transfer) {
+          sink.append({ ...stamp(), type: 'ftp-transfer-progress', ...facts, ...ends, ...transfer });
+        },
+        transferred(transfer, outcome) {
+          sink.append({ ...stamp(), type: 'ftp-transfer', ...facts, ...ends, ...transfer, ...outcome });
+        },
         closed(end) {
           if (closed) return;
           closed = true;

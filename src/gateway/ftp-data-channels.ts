@@ -13,6 +13,7 @@ import { openDataOffer } from '../relay/ftp-data-offer.ts';
 import type { DataClaims } from '../relay/ftp-data-offer.ts';
 import type { DataChannel, DataEnds } from '../relay/ftp-session.ts';
 import { reset } from '../relay/reset.ts';
+import { createDataFlow, type DataFlow } from './data-flow.ts';
 import { splice } from '../relay/splice.ts';
 import type { Splice } from '../relay/splice.ts';
 import type { Dialled, DialOutcome } from './dial.ts';
@@ -22,6 +23,8 @@ import { printable, type SecuredServer } from './ftps.ts';
 import { reasonOf } from './stream-handler.ts';
 
 export interface FtpDataChannels {
+  /** What a channel of this session carries. */
+  readonly flowOf: (channel: DataChannel) => DataFlow | undefined;
   /** Prepares one data connection. Rejects with `unavailable` where it cannot. */
   readonly open: (ends: DataEnds) => Promise<DataChannel>;
   /** Ends the transfers that run, and those about to. */
@@ -51,10 +54,11 @@ export interface FtpServerPeer extends Pick<SecuredServer, 'secureData'> {
 const channelsMax = 8;
 
 export function createFtpDataChannels(context: ProtocolContext, { address: serverAddress, secureData }: FtpServerPeer): FtpDataChannels {
-  const { ledger, peer: owner, settings } = context;
+  const { ledger, peer: owner, servicePort, settings, now } = context;
   const { ftpDataTimeoutMs, idleTimeoutMs } = settings.limits;
   const channels = new Set<Promise<void>>();
   const transfers = new Set<Splice<ConnectionReason>>();
+  const flows = new WeakMap<DataChannel, DataFlow>();
   /** Connections to the server whose handshake is under way. */
   const securing = new Set<Socket>();
   let ended: ConnectionReason | undefined;
@@ -62,13 +66,14 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
   async function open({ server }: DataEnds): Promise<DataChannel> {
     if (channels.size >= channelsMax) throw new SallyportError('unavailable', `${channels.size} data connections of the session are open, which is the limit`);
     const serverEnd = server.how === 'dialled' ? dialledServer(server.port) : await awaitServer();
+    const flow = createDataFlow({ now, isDigested: servicePort.ftp?.recordDigest === true });
     let transfer: Splice<ConnectionReason> | undefined;
     let clientEnd;
     try {
       clientEnd = await openDataOffer({
         timeoutMs: ftpDataTimeoutMs,
         onTimeout: () => ledger.denied('ftp-data-timeout', `no data connection came within ${ftpDataTimeoutMs} ms`),
-        listen: (claims) => context.listenForPeers(settings.ftpPassivePorts, admission(claims, serverEnd, (begun) => (transfer = begun))),
+        listen: (claims) => context.listenForPeers(settings.ftpPassivePorts, admission(claims, serverEnd, flow, (begun) => (transfer = begun))),
       });
     } catch (error) {
       serverEnd.close();
@@ -79,8 +84,9 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
     void done.then(() => {
       channels.delete(done);
       serverEnd.close();
+      flow.finish(null);
     });
-    return {
+    const channel: DataChannel = {
       clientPort,
       serverPort: serverEnd.port,
       done,
@@ -91,6 +97,8 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
       },
       abort: () => transfer?.destroy('ftp-transfer-aborted'),
     };
+    flows.set(channel, flow);
+    return channel;
   }
 
   function dialledServer(port: number): ServerEnd {
@@ -136,14 +144,14 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
   }
 
   /** Who comes to an offer: its owner uses it up, a stranger is recorded and does not. */
-  function admission(claims: DataClaims, server: ServerEnd, onTransfer: (transfer: Splice<ConnectionReason>) => void): PeerListenerEvents {
+  function admission(claims: DataClaims, server: ServerEnd, flow: DataFlow, onTransfer: (transfer: Splice<ConnectionReason>) => void): PeerListenerEvents {
     return {
       peer(socket, peer, client) {
         if (peer.spiffeId !== owner.spiffeId) {
           reset(socket);
           ledger.child(client, peer.spiffeId).denied('ftp-data-identity-mismatch', `"${peer.spiffeId}" came for a data connection of "${owner.spiffeId}"`);
           claims.refuse();
-        } else if (!claims.claim(() => carry(socket, client, server, onTransfer))) {
+        } else if (!claims.claim(() => carry(socket, client, server, flow, onTransfer))) {
           reset(socket);
         }
       },
@@ -165,33 +173,40 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
     }
   }
 
-  async function carry(socket: TLSSocket, client: string, serverEnd: ServerEnd, onTransfer: (transfer: Splice<ConnectionReason>) => void): Promise<void> {
+  async function carry(socket: TLSSocket, client: string, serverEnd: ServerEnd, flow: DataFlow, onTransfer: (transfer: Splice<ConnectionReason>) => void): Promise<void> {
+    flow.begin();
     const child = ledger.child(client);
     const connected = await serverEnd.connect();
     if (!connected.ok) {
       child.denied(ended ?? connected.reason, connected.detail);
       reset(socket);
+      flow.finish(ended ?? 'connect-failed');
       return;
     }
     const record = child.opened(connected, { channel: 'ftp-data' });
+    flow.open(record);
     const server = await secure(connected.socket);
     if (!server.ok) {
       if (ended === undefined) child.denied('target-tls-failed', server.detail);
       record.closed({ reason: ended ?? 'target-tls-failed', bytesSent: 0, bytesReceived: 0 });
       reset(socket);
+      flow.finish(ended ?? 'target-tls-failed');
       return;
     }
-    const transfer = splice<ConnectionReason>(socket, server.socket, { idleTimeoutMs });
+    const transfer = splice<ConnectionReason>(socket, server.socket, { idleTimeoutMs, watch: flow });
+    flow.join(transfer);
     transfers.add(transfer);
     onTransfer(transfer);
     if (ended !== undefined) transfer.destroy(ended);
     const { reason, bytesAtoB, bytesBtoA } = await transfer.done;
     transfers.delete(transfer);
     record.closed({ reason: reasonOf(reason), bytesSent: bytesAtoB, bytesReceived: bytesBtoA });
+    flow.finish(reasonOf(reason));
   }
 
   return {
     open,
+    flowOf: (channel) => flows.get(channel),
     end(reason) {
       ended ??= reason;
       for (const transfer of transfers) transfer.destroy(reason);

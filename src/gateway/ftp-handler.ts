@@ -1,9 +1,11 @@
+import { createFtpRules, type FtpConstraints } from '../core/ftp/index.ts';
 import { parseAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { FtpTls } from '../core/plan/plan.ts';
 import { closeStream, runFtpSession } from '../relay/ftp-session.ts';
 import { reset } from '../relay/reset.ts';
 import { createFtpDataChannels } from './ftp-data-channels.ts';
+import { createFtpTransfers } from './ftp-transfers.ts';
 import type { Dialled } from './dial.ts';
 import { secureControl, type SecuredServer, type SecuringFailure } from './ftps.ts';
 import type { ProtocolHandler } from './protocol.ts';
@@ -17,7 +19,7 @@ export const handleFtp: ProtocolHandler = (context) => {
   let stop: (reason: ConnectionReason) => void = () => reset(context.client);
 
   async function serve(): Promise<void> {
-    const { client, ledger, servicePort, settings } = context;
+    const { client, grant, ledger, now, servicePort, settings } = context;
     const clientFacingAddress = parseAddress(client.localAddress ?? '');
     if (clientFacingAddress === undefined) {
       ledger.denied('client-closed', 'the client closed the connection before the server was reached'); // just now: it has no address any more
@@ -46,6 +48,7 @@ export const handleFtp: ProtocolHandler = (context) => {
     }
     const serverAddress = dialled.remote.address;
     const channels = createFtpDataChannels(context, { address: serverAddress, secureData: server.secureData });
+    const transfers = createFtpTransfers({ record, flowOf: channels.flowOf, now });
     const session = runFtpSession({
       client,
       server: server.socket,
@@ -57,14 +60,18 @@ export const handleFtp: ProtocolHandler = (context) => {
       idleTimeoutMs: settings.limits.idleTimeoutMs,
       onNotice: ({ reason, detail }) => ledger.denied(reason, detail),
       openChannel: channels.open,
+      rules: grant.ftp === null ? null : createFtpRules(grant.ftp),
+      transfers,
     });
     stop = (reason) => {
       session.stop(reason);
       channels.end(reason);
     };
     const { reason, ...bytes } = await session.ended;
+    transfers.sessionEnded(ended ?? reason);
     record.closed({ reason: ended ?? reason, ...bytes });
     await channels.settled();
+    await transfers.settled();
   }
 
   return {
@@ -73,8 +80,16 @@ export const handleFtp: ProtocolHandler = (context) => {
       ended ??= reason;
       stop(reason);
     },
+    allowedBy: ({ ftp }) => coversRules(ftp, context.grant.ftp),
   };
 };
+
+/** Whether all that `rules` allow is allowed by the next ones too: the session goes on under those that it began with. */
+function coversRules(next: readonly FtpConstraints[] | null, rules: readonly FtpConstraints[] | null): boolean {
+  if (next === null) return true;
+  const alternatives = new Set(next.map((each) => JSON.stringify(each)));
+  return rules?.every((each) => alternatives.has(JSON.stringify(each))) === true;
+}
 
 /** The server's end of the session, by TLS where the service says so. */
 async function secureServer({ socket, target, remote }: Dialled, tls: FtpTls | null, timeoutMs: number): Promise<SecuredServer | SecuringFailure> {

@@ -2,8 +2,8 @@
 import type { TLSSocket } from 'node:tls';
 import type { GatewaySettings } from '../api/table-codec.ts';
 import type { IpFamily } from '../core/ip-address.ts';
-import type { ConnectionClosed, ConnectionReason, ConnectionOpened } from '../core/ledger-record.ts';
-import type { Decision, DenyReason, Endpoint, PortRange, ServicePort } from '../core/plan/plan.ts';
+import type { ConnectionClosed, ConnectionReason, ConnectionOpened, FtpTransfer, FtpTransferProgress } from '../core/ledger-record.ts';
+import type { Decision, DenyReason, Endpoint, PortRange, ServicePort, Target } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { Dialled } from './dial.ts';
 import type { VerifiedPeer } from './peer.ts';
@@ -32,7 +32,14 @@ export interface ConnectionLedger {
 export type ConnectionEnd = Pick<ConnectionClosed, 'reason' | 'bytesSent' | 'bytesReceived' | 'datagramsSent' | 'datagramsReceived' | 'datagramsDropped'>;
 
 export interface OpenedRecord {
+/** What is known of an FTP transfer at a moment. */
+export type TransferFacts = Pick<FtpTransferProgress, 'user' | 'verb' | 'path' | 'bytes' | 'durationMs'>;
+
   closed(end: ConnectionEnd): void;
+  /** An FTP transfer over this connection goes on. */
+  transferring(transfer: TransferFacts): void;
+  /** An FTP transfer over this connection is over. */
+  transferred(transfer: TransferFacts, outcome: Pick<FtpTransfer, 'outcome' | 'reason' | 'replyCode' | 'sha256'>): void;
 }
 
 /** A listener beside the shared ones, for further connections of one session. */

@@ -1,7 +1,7 @@
 /** The shell around core's FTP reducer, the same at the gateway and at the agent: streams and timers in, effects out. */
 import type { Duplex } from 'node:stream';
 import { beginFtpSession, readsClient, readsServer, stepFtpSession } from '../core/ftp/index.ts';
-import type { DataEnd, FtpEffect, FtpEvent, FtpNotice, FtpParties } from '../core/ftp/index.ts';
+import type { DataEnd, FtpEffect, FtpEvent, FtpNotice, FtpParties, FtpRules, FtpTransferStart } from '../core/ftp/index.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 
 /** One data connection, from the moment that it is prepared. */
@@ -25,8 +25,25 @@ export interface FtpSessionOptions extends FtpParties {
   /** Prepares a data connection. Settles soon: it waits for no party. A rejection becomes a 425. */
   readonly openChannel: (ends: DataEnds) => Promise<DataChannel>;
   readonly onNotice: (notice: FtpNotice) => void;
+  /** What the client may do; by default whatever it wants. */
+  readonly rules?: FtpRules | null;
+  /** Told of each transfer; by default nobody is, and none is limited. */
+  readonly transfers?: TransferFollower;
   /** Of the control connection. It does not run while a data connection is awaited or used, which may take hours. */
   readonly idleTimeoutMs: number;
+}
+
+/** Follows the transfers of a session, and holds them to their limits. */
+export interface TransferFollower {
+  /**
+   * The server is asked for a transfer. `channel`: the latest data connection that was prepared, used already or not. `settle` is to be
+   * called, once at least, when no more of a transfer with limits can pass.
+   */
+  begun(transfer: FtpTransferStart, channel: DataChannel | undefined, settle: (isTooLarge: boolean) => void): void;
+  /** The server says that a limited transfer is over: `settle` is awaited. */
+  concluding(id: number): void;
+  /** The server's final reply to it; null where there is none. */
+  ended(id: number, code: number | null): void;
 }
 
 export interface DataEnds {
@@ -54,7 +71,8 @@ const closingTimeoutMs = 500;
 /** Relays one control connection, both streams of which are open, until either ends. Owns both: they are destroyed in the end. */
 export function runFtpSession(options: FtpSessionOptions): FtpSession {
   const { client, server } = options;
-  let state = beginFtpSession(options);
+  const { transfers } = options;
+  let state = beginFtpSession(options, options.rules);
   let channel: DataChannel | undefined; // the latest; earlier ones may still carry their transfers
   const channels = new Set<DataChannel>();
   let bytesSent = 0;
@@ -101,6 +119,17 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
         break;
       case 'abort-transfer':
         for (const each of channels) each.abort();
+        break;
+      case 'transfer-begun': {
+        const { id } = effect.transfer;
+        transfers?.begun(effect.transfer, channel, (isTooLarge) => queueMicrotask(() => handle({ type: 'transfer-settled', id, isTooLarge }))); // once these effects are performed
+        break;
+      }
+      case 'conclude-transfer':
+        transfers?.concluding(effect.id);
+        break;
+      case 'transfer-ended':
+        transfers?.ended(effect.id, effect.code);
         break;
       case 'notice':
         options.onNotice(effect.notice);

@@ -11,6 +11,20 @@ export interface SpliceResult<Reason extends string> {
   readonly bytesBtoA: number;
 }
 
+/** Looks on at what a splice carries. */
+export interface SpliceWatch {
+  /** Sees a chunk before it is passed on, and says for how many milliseconds nothing more is read from there. May destroy the splice: then the chunk goes nowhere. */
+  chunk(chunk: Buffer, from: 'a' | 'b'): number;
+  /** No more comes from there. */
+  end(from: 'a' | 'b'): void;
+}
+
+export interface SpliceOptions {
+  /** Ends the splice when no byte has moved in either direction for so long, but not while its watch holds one back. */
+  readonly idleTimeoutMs: number;
+  readonly watch?: SpliceWatch;
+}
+
 export interface Splice<Reason extends string> {
   /** Resolves when both ends are closed. Never rejects. */
   readonly done: Promise<SpliceResult<Reason>>;
@@ -21,16 +35,18 @@ export interface Splice<Reason extends string> {
 /**
  * Passes bytes in both directions until both have ended. A half-close is passed on as one (both ends must be `allowHalfOpen`), a
  * reset as a reset, and a slow reader slows its writer: at most a high-water mark and a chunk are held for each direction.
- *
- * @param idleTimeoutMs ends the splice when no byte moves in either direction for so long
  */
-export function splice<Reason extends string = never>(a: Duplex, b: Duplex, { idleTimeoutMs }: { readonly idleTimeoutMs: number }): Splice<Reason> {
+export function splice<Reason extends string = never>(a: Duplex, b: Duplex, { idleTimeoutMs, watch }: SpliceOptions): Splice<Reason> {
   let reason: SpliceEnd | Reason | undefined;
   let bytesAtoB = 0;
   let bytesBtoA = 0;
   let open = 2;
   const { promise: done, resolve } = Promise.withResolvers<SpliceResult<Reason>>();
-  const idle = setTimeout(() => end('idle-timeout'), idleTimeoutMs);
+  const holds = new Set<NodeJS.Timeout>();
+  const idle = setTimeout(() => {
+    if (holds.size > 0) idle.refresh();
+    else end('idle-timeout');
+  }, idleTimeoutMs);
 
   function end(why: SpliceEnd | Reason): void {
     reason ??= why;
@@ -43,21 +59,38 @@ export function splice<Reason extends string = never>(a: Duplex, b: Duplex, { id
     open -= 1;
     if (open > 0) return;
     clearTimeout(idle);
+    for (const hold of holds) clearTimeout(hold);
     resolve({ reason: reason ?? 'finished', bytesAtoB, bytesBtoA });
   }
 
-  function attach(from: Duplex, to: Duplex, broken: SpliceEnd, count: (bytes: number) => void): void {
+  function attach(from: Duplex, to: Duplex, name: 'a' | 'b', broken: SpliceEnd, count: (bytes: number) => void): void {
+    let hold: NodeJS.Timeout | undefined;
+    function holdBack(holdMs: number): void {
+      hold = setTimeout(() => {
+        holds.delete(hold!);
+        hold = undefined;
+        idle.refresh();
+        if (!to.writableNeedDrain) from.resume();
+      }, holdMs);
+      holds.add(hold);
+    }
     from.on('data', (chunk: Buffer) => {
       idle.refresh();
       count(chunk.length);
-      if (!to.write(chunk)) from.pause();
+      const holdMs = watch?.chunk(chunk, name) ?? 0;
+      if (holdMs > 0) holdBack(holdMs);
+      if (!to.write(chunk) || hold !== undefined) from.pause();
     });
     to.on('drain', () => {
       idle.refresh();
-      from.resume();
+      if (hold === undefined) from.resume();
     });
-    if (from.readableEnded) to.end(); // a half-close without a byte before it, while the other end was being dialled
-    else from.once('end', () => to.end());
+    const ended = (): void => {
+      watch?.end(name);
+      to.end();
+    };
+    if (from.readableEnded) ended(); // a half-close without a byte before it, while the other end was being dialled
+    else from.once('end', ended);
     from.on('error', () => end(broken));
     from.once('close', () => closed(broken, from.readableEnded && from.writableFinished));
   }
@@ -69,7 +102,7 @@ export function splice<Reason extends string = never>(a: Duplex, b: Duplex, { id
     resolve({ reason: reason!, bytesAtoB, bytesBtoA });
     return { done, destroy: () => undefined };
   }
-  attach(a, b, 'a-broken', (bytes) => (bytesAtoB += bytes));
-  attach(b, a, 'b-broken', (bytes) => (bytesBtoA += bytes));
+  attach(a, b, 'a', 'a-broken', (bytes) => (bytesAtoB += bytes));
+  attach(b, a, 'b', 'b-broken', (bytes) => (bytesBtoA += bytes));
   return { done, destroy: end };
 }

@@ -81,7 +81,7 @@ const anyServicePort: fc.Arbitrary<ServicePort> = fc
         targets: fc.array(anyTarget, { maxLength: 3 }),
         serverIdentities: fc.array(anySpiffeId, { maxLength: 3 }),
         agentListen: anyEndpoint,
-        ftp: fc.option(fc.record({ dataMode: fc.constantFrom(...ftpDataModes), tls: fc.option(anyFtpTls) }, plain)),
+        ftp: fc.option(fc.record({ dataMode: fc.constantFrom(...ftpDataModes), recordDigest: fc.boolean(), tls: fc.option(anyFtpTls) }, plain)),
         grants: fc.array(anyGrant, { maxLength: 5 }),
       },
       plain,

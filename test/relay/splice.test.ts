@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
-import { splice, type Splice } from '../../src/relay/splice.ts';
+import { splice, type Splice, type SpliceWatch } from '../../src/relay/splice.ts';
 import { until } from '../support/gateway.ts';
 
 /** Two connections on loopback, `client`-`a` and `b`-`server`, with a splice of a and b between them. */
@@ -29,10 +29,10 @@ describe('a splice', () => {
     return [near, far];
   }
 
-  async function open(idleTimeoutMs = 10_000): Promise<Spliced> {
+  async function open(idleTimeoutMs = 10_000, watch?: SpliceWatch): Promise<Spliced> {
     const [client, a] = await connection();
     const [b, server] = await connection();
-    return { client, server, a, b, splice: splice<'policy-revoked'>(a, b, { idleTimeoutMs }) };
+    return { client, server, a, b, splice: splice<'policy-revoked'>(a, b, { idleTimeoutMs, ...(watch === undefined ? {} : { watch }) }) };
   }
 
   afterEach(() => {
@@ -47,6 +47,45 @@ describe('a splice', () => {
     server.end('good day');
     assert.equal(String((await once(client, 'data'))[0]), 'good day');
     assert.deepEqual(await spliced.done, { reason: 'finished', bytesAtoB: 5, bytesBtoA: 8 });
+  });
+
+  it('shows its watch each chunk before it is passed on, and each end', async () => {
+    const seen: string[] = [];
+    const { client, server, splice: spliced } = await open(10_000, { chunk: (chunk, from) => (seen.push(`${from} ${chunk.toString()}`), 0), end: (from) => void seen.push(`${from} ended`) });
+    server.resume();
+    client.resume();
+    client.end('hello');
+    await once(server, 'end');
+    server.end('bye');
+    await spliced.done;
+    assert.deepEqual(seen, ['a hello', 'a ended', 'b bye', 'b ended']);
+  });
+
+  it('reads no more from an end for as long as its watch says, and counts that as no idleness', async () => {
+    const times: number[] = [];
+    const { client, server, splice: spliced } = await open(60, { chunk: (_chunk, from) => (from === 'a' ? (times.push(performance.now()), 150) : 0), end: () => undefined });
+    server.resume();
+    client.resume();
+    client.write('1');
+    await once(server, 'data');
+    client.end('2');
+    await once(server, 'end');
+    server.end();
+    assert.deepEqual(await spliced.done, { reason: 'finished', bytesAtoB: 2, bytesBtoA: 0 });
+    assert.ok(times.length === 2 && times[1]! - times[0]! >= 140, `${times[1]! - times[0]!} ms passed`);
+  });
+
+  it('drops the chunk by which its watch ends it', async () => {
+    const watch = { chunk: (chunk: Buffer): number => (chunk.toString() === 'bad' ? (spliced.splice.destroy('policy-revoked'), 0) : 0), end: () => undefined };
+    const spliced = await open(10_000, watch);
+    const seen: string[] = [];
+    spliced.server.on('data', (chunk: Buffer) => seen.push(chunk.toString()));
+    spliced.client.write('good');
+    await until(() => seen.length === 1);
+    spliced.client.write('bad');
+    assert.equal((await spliced.splice.done).reason, 'policy-revoked');
+    await until(() => spliced.server.closed || spliced.server.destroyed);
+    assert.deepEqual(seen, ['good']);
   });
 
   it('passes a half-close on, and the answer after it', async () => {

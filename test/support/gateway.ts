@@ -35,11 +35,12 @@ export interface ServiceShape {
   readonly listenPort?: number;
   /** FTP. */
   readonly dataMode?: FtpDataMode;
+  readonly recordDigest?: boolean;
   readonly ftps?: FtpTls | null;
 }
 
 /** A service port of namespace `egress`, with one target on loopback. */
-export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, grants, listenPort, dataMode = 'Passive', ftps = null }: ServiceShape): ServicePort {
+export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, grants, listenPort, dataMode = 'Passive', recordDigest = false, ftps = null }: ServiceShape): ServicePort {
   const host = `${name}.egress.svc.cluster.local`;
   return {
     id: `egress/${name}:main` as ServicePortId,
@@ -55,7 +56,7 @@ export function servicePort({ name = 'partner', protocol = 'TCP', targetPort, gr
     targets: [{ kind: 'address', address: loopback, port: targetPort }],
     serverIdentities: [],
     agentListen: { address: loopback, port: 3128 },
-    ftp: protocol === 'FTP' ? { dataMode, tls: ftps } : null,
+    ftp: protocol === 'FTP' ? { dataMode, recordDigest, tls: ftps } : null,
     grants,
   };
 }

@@ -30,6 +30,7 @@ export function defaultPortName(protocol: string, port: number): string {
 
 const ftpOptions = z.strictObject({
   dataMode: z.enum(ftpDataModes).default('Passive').meta({ description: 'Who opens data connections: the gateway (Passive), or the server, to the SNAT address that the control connection came from (Active)' }),
+  recordDigest: z.boolean().default(false).meta({ description: 'Whether the record of each transfer has the SHA-256 of its content' }),
 });
 
 /** Ports of one pass-through FTPS service: each is a listener at every agent that may use it. */

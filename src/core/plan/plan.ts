@@ -60,6 +60,8 @@ export type Target = { readonly kind: 'address'; readonly address: IpAddress; re
 export interface FtpOptions {
   /** Who opens data connections: the gateway (Passive), or the server (Active). */
   readonly dataMode: FtpDataMode;
+  /** Whether the record of a transfer has the SHA-256 of its content. */
+  readonly recordDigest: boolean;
   /** Who secures the connections to the server (FTPS); null: nobody. */
   readonly tls: FtpTls | null;
 }

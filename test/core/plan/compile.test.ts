@@ -59,7 +59,7 @@ describe('a compiled service port', () => {
 
   it('opens FTP data connections itself, unless told that the server does', () => {
     const plan = planOf(gw, externalService('shop/bank', { ports: [{ name: 'a', port: 21, protocol: 'FTP' }, { name: 'b', port: 2121, protocol: 'FTP', ftp: { dataMode: 'Active' } }] }));
-    assert.deepEqual([portOf(plan, 'shop/bank:a').ftp, portOf(plan, 'shop/bank:b').ftp], [{ dataMode: 'Passive', tls: null }, { dataMode: 'Active', tls: null }]);
+    assert.deepEqual([portOf(plan, 'shop/bank:a').ftp, portOf(plan, 'shop/bank:b').ftp], [{ dataMode: 'Passive', recordDigest: false, tls: null }, { dataMode: 'Active', recordDigest: false, tls: null }]);
   });
 
   it('has plain host names only where the service has one port', () => {

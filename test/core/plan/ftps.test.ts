@@ -16,8 +16,8 @@ describe('a port of protocol FTPS', () => {
   it('is FTP whose connections to the server the gateway secures, by AUTH TLS and the well-known authorities unless told otherwise', () => {
     const plan = planOf(gw, externalService('shop/bank', { ports: [{ name: 'a', port: 21, protocol: 'FTPS' }, { name: 'b', port: 990, protocol: 'FTPS', tls: { handshake: 'Implicit', serverName: 'FTP.bank.example', caCertificates }, ftp: { dataMode: 'Active' } }] }));
     const { a, b } = portsOf(plan);
-    assert.deepEqual([a?.protocol, a?.ftp], ['FTP', { dataMode: 'Passive', tls: { mode: 'Originate', handshake: 'Explicit', serverName: null, caCertificates: null } }]);
-    assert.deepEqual([b?.protocol, b?.ftp], ['FTP', { dataMode: 'Active', tls: { mode: 'Originate', handshake: 'Implicit', serverName: 'ftp.bank.example', caCertificates } }]);
+    assert.deepEqual([a?.protocol, a?.ftp], ['FTP', { dataMode: 'Passive', recordDigest: false, tls: { mode: 'Originate', handshake: 'Explicit', serverName: null, caCertificates: null } }]);
+    assert.deepEqual([b?.protocol, b?.ftp], ['FTP', { dataMode: 'Active', recordDigest: false, tls: { mode: 'Originate', handshake: 'Implicit', serverName: 'ftp.bank.example', caCertificates } }]);
   });
 
   it('passed through has a port for each data port, for whoever may use its control connection and from the same address', () => {
