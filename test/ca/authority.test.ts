@@ -113,6 +113,15 @@ describe('the certificate authority', () => {
     }
   });
 
+  it('signs SVIDs that live shorter than a minute as long as the issuer lives for one of them', async () => {
+    const { authority, pki, clock } = await demoAuthority({ lifetimes: { svidMs: 6_000 } });
+    const endMs = pki.intermediate.chain.notAfterMs;
+    clock.nowMs = endMs - 6_000;
+    assert.equal((await authority.issueSvid({ spiffeId: productpage, csr })).notAfterMs, endMs);
+    clock.nowMs += 1_000;
+    await assert.rejects(authority.issueSvid({ spiffeId: productpage, csr }), refusedWith('ca-expiring'));
+  });
+
   it('without a CA certificate says so', async () => {
     const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(), now: Date.now, randomBytes });
     await assert.rejects(authority.issueSvid({ spiffeId: productpage, csr }), refusedWith('ca-not-initialized'));

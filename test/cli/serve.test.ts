@@ -87,6 +87,14 @@ describe('sallyport as a process', () => {
     assert.ok(readFileSync(`/proc/${served.child.pid!}/cmdline`, 'utf8').split('\0').includes('--max-semi-space-size=4'));
   });
 
+  it('serve takes no lifetime of SVIDs that could not be renewed in time, nor one that is no longer short, with status 2', async () => {
+    for (const lifetime of ['4s', '25h', 'soon']) {
+      const { status, err } = await start(['serve', '--listen', '127.0.0.1:0', '--svid-lifetime', lifetime]).ended;
+      assert.equal(status, 2, err);
+      assert.match(err, /^error: .*--svid-lifetime/m);
+    }
+  });
+
   it('serve is refused the state of another, with status 5', async () => {
     const first = serve();
     await first.logged('control plane started');
