@@ -206,6 +206,8 @@ export interface ProxyStatus {
   readonly types: readonly ProxyTypeStatus[];
   /** How many revisions of the plan it is behind; null where that is not known. */
   readonly revisionsBehind: number | null;
+  /** What is wrong with what the latest revision has for it, so that it is not sent it and keeps what it holds; null for nothing. */
+  readonly withheld: string | null;
   /** Why a stream of its identity was last refused or ended; null for none. */
   readonly trouble: { readonly reason: string; readonly at: string; readonly count: number } | null;
 }

@@ -9,6 +9,8 @@ export interface ProxyStatusContext {
   readonly gateways: readonly PlannedGateway[];
   /** The latest revisions, the newest last. */
   readonly revisions: readonly Revision[];
+  /** By node key, why it is not sent the latest. */
+  readonly withheld: ReadonlyMap<string, string>;
 }
 
 /** One for each open stream, and one for each gateway that has none, and for whoever was last refused. */
@@ -17,7 +19,7 @@ export function proxyStatuses(nodes: readonly NodeStatus[], context: ProxyStatus
   return nodes.flatMap((node) => {
     const { identity, form } = proxyOf(node.nodeKey);
     const gateway = gateways.get(identity)?.name ?? null;
-    const common = { identity, class: form, gateway, trouble: node.trouble === undefined ? null : { reason: node.trouble.reason, at: new Date(node.trouble.atMs).toISOString(), count: node.trouble.count } };
+    const common = { identity, class: form, gateway, withheld: context.withheld.get(node.nodeKey) ?? null, trouble: node.trouble === undefined ? null : { reason: node.trouble.reason, at: new Date(node.trouble.atMs).toISOString(), count: node.trouble.count } };
     if (node.streams.length === 0 && gateway === null && node.trouble === undefined) return [];
     if (node.streams.length === 0) return [{ node: identity, ...common, version: null, connected: false, connectedSince: null, types: [], revisionsBehind: null }];
     return node.streams.map((stream): ProxyStatus => ({
@@ -34,8 +36,7 @@ export function proxyStatuses(nodes: readonly NodeStatus[], context: ProxyStatus
 
 /** Of the type that is furthest behind; null where it holds a revision that is no longer remembered, or none. */
 function revisionsBehind({ types }: StreamStatus, revisions: readonly Revision[]): number | null {
-  const behind = types.map(({ state, versionAcked }) => {
-    if (state === 'SYNCED') return 0;
+  const behind = types.map(({ versionAcked }) => {
     const index = revisions.lastIndexOf(versionAcked as Revision);
     return index === -1 ? Infinity : revisions.length - 1 - index;
   });

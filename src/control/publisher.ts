@@ -5,12 +5,12 @@
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
-import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, type Condition, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
+import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, svidSecret, type Condition, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
 import { agentView } from '../core/plan/agent-view.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { forEachInSteps, type Steps } from '../core/steps.ts';
-import { createResource, createSnapshot, type Resource, type Snapshot, type SnapshotCache } from '../xds/index.ts';
+import { consistencyFaultsOf, createResource, createSnapshot, describeFaults, readReferences, type Reference, type Resource, type Snapshot, type SnapshotCache, type SnapshotFault } from '../xds/index.ts';
 import { nodeKeyOf, proxyOf, type Proxy } from './proxy.ts';
 import type { ProxySvids } from './proxy-svids.ts';
 
@@ -23,8 +23,10 @@ export interface Published {
 export interface Publisher {
   /** The plans that were published last, the newest last. */
   readonly revisions: readonly Revision[];
-  /** What gateways cannot be given as the plan says it, and so refuse: a sentence each, for people. */
+  /** What gateways cannot be given as the plan says it, and so refuse, and who is not given what the plan has for him: a sentence each, for people. */
   conditions(): readonly string[];
+  /** By node key, what is wrong with what the plan has for a proxy: it keeps what it holds. */
+  readonly withheld: ReadonlyMap<string, string>;
   /**
    * Replaces what every proxy is to hold: gateways at once, the others, of which there may be thousands, in the steps that it
    * gives. Proxies of which nothing changed are sent nothing. Publishing again makes earlier steps end.
@@ -42,9 +44,18 @@ export interface PublisherOptions {
   readonly cache: SnapshotCache;
   /** Kept for every Envoy that is connected. */
   readonly svids: Pick<ProxySvids, 'get' | 'isPending' | 'keep' | 'drop'>;
+  /** Looks over what is to be served in the place of what is, which it found nothing wrong with. */
+  readonly check?: typeof envoyFaultsOf;
 }
 
+/** An Envoy's SVID comes when there is one; what refers to it waits. */
+const isElsewhere = ({ typeUrl, name }: Reference): boolean => typeUrl === typeUrls.secret && name === svidSecret;
+
+/** Why a snapshot would leave an Envoy with something that cannot work; of another form's there is nothing to find. */
+export const envoyFaultsOf = (snapshot: Snapshot, since: Snapshot | undefined): readonly SnapshotFault[] => consistencyFaultsOf(snapshot, { isElsewhere, since });
+
 const revisionsMax = 1_000;
+const withheldShownMax = 10;
 
 /** A service port is encoded once, however many plans and gateways it is in. */
 const encodedServicePorts = new WeakMap<ServicePort, Resource>();
@@ -54,11 +65,12 @@ const renderedAs = new WeakMap<Resource, EnvoyResource>();
 /** What a resource that was published for an Envoy was rendered as; undefined for any other. */
 export const envoyResourceOf = (resource: Resource): EnvoyResource | undefined => renderedAs.get(resource);
 
-export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
+export function createPublisher({ cache, svids, check = envoyFaultsOf }: PublisherOptions): Publisher {
   let published: Published | undefined;
   let gateways: ReadonlyMap<SpiffeId, PlannedGateway> = new Map();
   /** Of gateways of class envoy, by name. */
   const conditions = new Map<string, readonly Condition[]>();
+  const withheld = new Map<string, string>();
   /** The trust bundle, for every form. */
   let shared: Readonly<Record<Proxy['form'], Resource>> | undefined;
 
@@ -74,7 +86,10 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
     }
     const before = cache.getSnapshot(nodeKey);
     const next = createSnapshot(plan.revision, [...own, shared[proxy.form]], before);
-    if (before === undefined || before.version !== next.version || !sameTypes(before, next)) cache.setSnapshot(nodeKey, next);
+    if (before !== undefined && before.version === next.version && sameTypes(before, next)) return;
+    const faults = check(next, before);
+    if (faults.length === 0) cache.setSnapshot(nodeKey, next);
+    else withheld.set(nodeKey, describeFaults(faults));
   }
 
   function ownResources(plan: Plan, identity: SpiffeId, revoked: readonly RevokedCertificate[]): readonly Resource[] {
@@ -104,13 +119,19 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
 
   return {
     revisions,
-    conditions: () => [...conditions].flatMap(([gateway, found]) => found.map(({ object, message, hint }) => `gateway ${gateway} refuses ${object}: ${message} (${hint})`)),
+    conditions: () => [
+      ...[...conditions].flatMap(([gateway, found]) => found.map(({ object, message, hint }) => `gateway ${gateway} refuses ${object}: ${message} (${hint})`)),
+      ...[...withheld].slice(0, withheldShownMax).map(([nodeKey, faults]) => `${proxyOf(nodeKey).identity} keeps what it holds, for what it is to hold does not hang together: ${faults}`),
+      ...(withheld.size > withheldShownMax ? [`${withheld.size - withheldShownMax} more proxies keep what they hold: see sallyport proxy-status`] : []),
+    ],
+    withheld,
     publish(next) {
       published = next;
       if (revisions.at(-1) !== next.plan.revision) revisions.push(next.plan.revision);
       if (revisions.length > revisionsMax) revisions.shift();
       gateways = new Map(next.plan.gateways.map((gateway) => [gateway.identity, gateway]));
       conditions.clear();
+      withheld.clear();
       shared = {
         sallyport: createResource({ name: trustBundleName, typeUrl: typeUrls.secret, value: encodeTrustBundle(next.trustBundlePem) }),
         envoy: encodedEnvoyResource(renderTrustBundleSecret(next)),
@@ -140,12 +161,12 @@ export function createPublisher({ cache, svids }: PublisherOptions): Publisher {
   };
 }
 
-/** Encodes what gateways are to be sent of a plan, in steps, so that publishing it does not hold up the event loop. */
+/** Encodes what gateways are to be sent of a plan, and reads what it refers to, in steps, so that publishing it does not hold up the event loop. */
 export function* encodeAhead(plan: Plan, revoked: readonly RevokedCertificate[]): Steps<void> {
   for (const gateway of plan.gateways) {
     if (gateway.class === 'envoy') {
       const { resources } = yield* renderEnvoyGatewayInSteps(plan, gateway, { revoked });
-      yield* forEachInSteps(resources, 8, encodedEnvoyResource);
+      yield* forEachInSteps(resources, 2, (resource) => readReferences(encodedEnvoyResource(resource)));
     } else {
       yield* forEachInSteps(plan.servicePorts.filter((servicePort) => servicePort.gateway === gateway.name), 1, encodedServicePort);
     }

@@ -28,7 +28,7 @@ const extensions: Readonly<Record<string, Finder>> = {
   [`${EXTENSIONS}.transport_sockets.internal_upstream.v3.InternalUpstreamTransport`]: (transport) => ofExtensions(at(transport, 3, 3)), // transport_socket.typed_config
 };
 
-/** References of listeners, clusters and routes: to routes, clusters, endpoints and secrets that come from the same server. */
+/** References of listeners, clusters and routes: to internal listeners, routes, clusters, endpoints and secrets that come from the same server. */
 export const envoyReferences: ReferenceTable = {
   [envoyTypes.listener]: function* (listener) {
     for (const chain of [...at(listener, 3), ...at(listener, 25)]) { // filter_chains, default_filter_chain
@@ -41,6 +41,7 @@ export const envoyReferences: ReferenceTable = {
       const [serviceName] = at(eds, 2);
       if (isServedByUs(at(eds, 1))) yield* named(envoyTypes.endpoint, serviceName === undefined ? at(cluster, 1) : [serviceName]);
     }
+    yield* named(envoyTypes.listener, at(cluster, 33, 2, 2, 1, 1, 3, 1)); // load_assignment.endpoints.lb_endpoints.endpoint.address.envoy_internal_address.server_listener_name
     yield* ofExtensions(at(cluster, 24, 3)); // transport_socket.typed_config
     yield* ofExtensions(at(cluster, 43, 3, 3)); // transport_socket_matches.transport_socket.typed_config
   },

@@ -16,7 +16,7 @@ export { createDeltaClient, deltaClientLimits } from './delta-client.ts';
 export type { DeltaClient, DeltaClientOptions, DeltaClientState, DeltaClientStateDetail, DeltaEndpoint } from './delta-client.ts';
 export type { DeltaSubscription, DeltaUpdate } from './delta-client-state.ts';
 export { composeSnapshots } from './composed-snapshot.ts';
-export { consistencyFaultsOf } from './consistency.ts';
+export { consistencyFaultsOf, describeFaults, readReferences } from './consistency.ts';
 export type { ConsistencyOptions, SnapshotFault } from './consistency.ts';
 export { debugNodes } from './debug-nodes.ts';
 export type { DebugNode, DebugResource } from './debug-nodes.ts';

@@ -1,3 +1,4 @@
+import { describeFaults } from './consistency.ts';
 import type { SnapshotFault } from './consistency.ts';
 import type { Snapshot } from './resource.ts';
 import type { ResourceStatus, TypeStatus } from './stream-status.ts';
@@ -78,8 +79,8 @@ export interface SnapshotCache {
 
 /** What a cache may be told at its beginning. */
 export interface SnapshotCacheOptions {
-  /** Looks over every snapshot before it is served; `consistencyFaultsOf` is one. A snapshot with faults is not. */
-  readonly check?: (snapshot: Snapshot) => readonly SnapshotFault[];
+  /** Looks over every snapshot before it is served in the place of another; `consistencyFaultsOf` is one. A snapshot with faults is not served. */
+  readonly check?: (snapshot: Snapshot, context: { readonly since: Snapshot | undefined }) => readonly SnapshotFault[];
 }
 
 interface Node {
@@ -91,7 +92,6 @@ interface Node {
 
 /** Nodes that are known for nothing but their trouble; the oldest is forgotten first. */
 const TROUBLED_NODES_MAX = 1_000;
-const FAULTS_SHOWN_MAX = 5;
 
 /**
  * Holds, for each node key, the snapshot that the node is to be served, and what its streams make of it. Several proxies may
@@ -126,8 +126,8 @@ export function createSnapshotCache({ check = () => [] }: SnapshotCacheOptions =
 
   return {
     setSnapshot(nodeKey, snapshot) {
-      const faults = check(snapshot);
-      if (faults.length > 0) throw new RangeError(`snapshot "${snapshot.version}" for "${nodeKey}" is not served: ${faultList(faults)}`, { cause: faults });
+      const faults = check(snapshot, { since: nodes.get(nodeKey)?.snapshot });
+      if (faults.length > 0) throw new RangeError(`snapshot "${snapshot.version}" for "${nodeKey}" is not served: ${describeFaults(faults)}`, { cause: faults });
       replace(nodeOf(nodeKey), snapshot);
     },
     clearSnapshot(nodeKey) {
@@ -159,9 +159,4 @@ export function createSnapshotCache({ check = () => [] }: SnapshotCacheOptions =
       forgetIfUnused(nodeKey);
     },
   };
-}
-
-function faultList(faults: readonly SnapshotFault[]): string {
-  const shown = faults.slice(0, FAULTS_SHOWN_MAX).map(({ message }) => message);
-  return [...shown, ...(faults.length > shown.length ? [`and ${faults.length - shown.length} more`] : [])].join('; ');
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { nodeKeyOf, type Proxy } from '../../src/control/proxy.ts';
-import { createPublisher } from '../../src/control/publisher.ts';
+import { typeUrls } from '../../src/api/type-urls.ts';
+import { createPublisher, envoyFaultsOf } from '../../src/control/publisher.ts';
 import type { Plan } from '../../src/core/plan/plan.ts';
 import { runThrough } from '../../src/core/steps.ts';
-import { createSnapshotCache, type AttachedStream } from '../../src/xds/index.ts';
+import { createSnapshot, createSnapshotCache, envoyTypes, type AttachedStream } from '../../src/xds/index.ts';
 import { binding, externalService, gateway, identity, planOf, policy, pool } from '../core/world.ts';
 
 const base = [gateway('gw'), externalService('shop/bank')];
@@ -18,9 +19,9 @@ describe('publishing', () => {
   const published = (plan: Plan) => ({ plan, trustBundlePem: '', revoked: [] });
 
   /** A publisher of the first plan, with a gateway and agents that are connected. */
-  function connected() {
+  function connected(options: Partial<Parameters<typeof createPublisher>[0]> = {}) {
     const cache = createSnapshotCache();
-    const publisher = createPublisher({ cache, svids: { get: () => undefined, isPending: () => false, keep: () => undefined, drop: () => undefined } });
+    const publisher = createPublisher({ cache, svids: { get: () => undefined, isPending: () => false, keep: () => undefined, drop: () => undefined }, ...options });
     runThrough(publisher.publish(published(first)));
     for (const proxy of [gatewayProxy, ...agents]) {
       publisher.admit(proxy);
@@ -59,6 +60,40 @@ describe('publishing', () => {
     assert.match(refused({ class: 'envoy', localPorts: { first: 1_025, last: 65_535 } }).join(), /outside the range 1025-65535 /);
     assert.deepEqual(refused({ class: 'envoy', localPorts: { first: 1_024, last: 65_535 } }), []);
     assert.deepEqual(refused({ class: 'sallyport' }), []);
+  });
+
+  it('leaves whom the plan has something for that does not hang together with what he holds, and says so until it does', () => {
+    const checked: unknown[] = [];
+    const { publisher, revisions } = connected({
+      check(snapshot, since) {
+        checked.push([snapshot.version, since?.version]);
+        return snapshot.version === second.revision && snapshot.types.has(typeUrls.gatewaySettings) ? [{ from: { typeUrl: 'x.Listener', name: 'web' }, to: undefined, message: 'Listener "web" cannot be read' }] : [];
+      },
+    });
+    checked.length = 0;
+    runThrough(publisher.publish(published(second)));
+    assert.deepEqual(checked, [gatewayProxy, ...agents].map(() => [second.revision, first.revision]));
+    assert.deepEqual(revisions([gatewayProxy, ...agents]), [first.revision, ...agents.map(() => second.revision)]);
+    assert.deepEqual(publisher.conditions(), [`${gatewayProxy.identity} keeps what it holds, for what it is to hold does not hang together: Listener "web" cannot be read`]);
+    assert.deepEqual([...publisher.withheld], [[nodeKeyOf(gatewayProxy), 'Listener "web" cannot be read']]);
+    runThrough(publisher.publish(published(first)));
+    assert.deepEqual([publisher.conditions(), publisher.withheld.size], [[], 0]);
+  });
+
+  it('finds nothing missing in what is rendered for an Envoy, and what is when it is not there', () => {
+    const plan = planOf(gateway('gw', { class: 'envoy' }), externalService('shop/bank', { hosts: ['a.example', 'b.example'], addresses: undefined }), policy('shop/all', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }] }), pool('eu', ['127.0.1.11']), binding('shop/source', { subject: { namespace: 'shop' }, pool: 'eu' }));
+    const cache = createSnapshotCache();
+    const { publisher } = connected({ cache });
+    runThrough(publisher.publish(published(plan)));
+    const resources = [...cache.getSnapshot(`envoy ${gatewayProxy.identity}`)!.types.values()].flatMap((ofType) => [...ofType.values()]);
+    assert.deepEqual(envoyFaultsOf(createSnapshot('', resources), undefined), []);
+    // What clients ask for, by SNI or by connecting, nothing else refers to.
+    const referred = resources.filter(({ name }) => !name.startsWith('sni|') && !name.startsWith('entrance|'));
+    assert.deepEqual(new Set(referred.map(({ typeUrl }) => typeUrl)), new Set([envoyTypes.cluster, envoyTypes.listener, envoyTypes.secret]));
+    for (const gone of referred) {
+      const [fault] = envoyFaultsOf(createSnapshot('', resources.filter((resource) => resource !== gone)), undefined);
+      assert.deepEqual(fault?.to, { typeUrl: gone.typeUrl, name: gone.name });
+    }
   });
 
   it('forgets whoever is not connected, and renders it when it comes', () => {

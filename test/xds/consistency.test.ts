@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { consistencyFaultsOf, createResource, createSnapshot, createSnapshotCache, envoyReferences, envoyTypes, type Reference, type Resource } from '../../src/xds/index.ts';
+import { consistencyFaultsOf, createResource, createSnapshot, createSnapshotCache, envoyReferences, envoyTypes, readReferences, type Reference, type Resource } from '../../src/xds/index.ts';
 import { edsCluster, endpoints, field, fromAds, staticCluster, tcpListener } from './envoy-messages.ts';
 import { FRUIT, fruit } from './stream-play.ts';
 
@@ -42,6 +42,7 @@ describe('the consistency of a snapshot', () => {
     ['a listener and a trust bundle with conditions', listener('front', socket(tls, field(1, field(8, field(2, sds('roots')))))), ['Listener "front" refers to Secret "roots", which is not there']],
     ['a listener and its session tickets', listener('front', socket(tls, field(5, sds('tickets')))), ['Listener "front" refers to Secret "tickets", which is not there']],
     ['a cluster and its endpoints', edsCluster('c'), ['Cluster "c" refers to ClusterLoadAssignment "c", which is not there']],
+    ['a cluster and the internal listener that it leads to', createResource({ name: 'c', typeUrl: envoyTypes.cluster, value: field(33, field(2, field(2, field(1, field(1, field(3, field(1, 'inner'))))))) }), ['Cluster "c" refers to Listener "inner", which is not there']],
     ['a cluster and endpoints of another name', edsCluster('c', 'of c'), ['Cluster "c" refers to ClusterLoadAssignment "of c", which is not there']],
     ['a cluster and its certificate, also below an internal connection', createResource({ name: 'c', typeUrl: envoyTypes.cluster, value: socket('internal_upstream.v3.InternalUpstreamTransport', field(3, field(3, any('transport_sockets.tls.v3.UpstreamTlsContext', field(1, field(6, sds('cert'))))))  , 24) }), ['Cluster "c" refers to Secret "cert", which is not there']],
     ['a cluster and the certificate of some of its endpoints', createResource({ name: 'c', typeUrl: envoyTypes.cluster, value: field(43, field(3, field(3, any('transport_sockets.tls.v3.UpstreamTlsContext', field(1, field(6, sds('cert'))))))) }), ['Cluster "c" refers to Secret "cert", which is not there']],
@@ -84,6 +85,29 @@ describe('the consistency of a snapshot', () => {
     assert.equal(reads, 1);
   });
 
+  it('is that of what has changed, where an earlier snapshot has it', () => {
+    const read: string[] = [];
+    const references = { [envoyTypes.listener]: (value: Uint8Array): Iterable<Reference> => (read.push(Buffer.from(value).toString()), [{ typeUrl: FRUIT, name: 'apple' }]) };
+    const listeners = (versions: readonly string[]) => versions.map((version, index) => createResource({ name: `l${index}`, version, typeUrl: envoyTypes.listener, value: Buffer.from(version) }));
+    const apple = createResource({ name: 'apple', typeUrl: FRUIT, value: Buffer.from('1') });
+    const since = createSnapshot('1', [...listeners(['a', 'b', 'c']), apple]);
+    const changed = createSnapshot('2', [...listeners(['a', 'B', 'c', 'd']), apple], since);
+    assert.deepEqual(consistencyFaultsOf(changed, { references, since }), []);
+    assert.deepEqual(read, ['B', 'd']);
+    // What is gone may be missed by what has not changed.
+    const without = createSnapshot('3', listeners(['a', 'B']), changed);
+    assert.deepEqual(consistencyFaultsOf(without, { references, since: changed }).map(({ message }) => message), ['Listener "l0" refers to Fruit "apple", which is not there', 'Listener "l1" refers to Fruit "apple", which is not there']);
+  });
+
+  it('costs look-ups only where its resources were read ahead', () => {
+    let reads = 0;
+    const references = { [FRUIT]: (): Iterable<Reference> => ((reads += 1), []) };
+    const snapshot = fruit('1', { apple: '1', pear: '1' });
+    for (const resource of snapshot.types.get(FRUIT)!.values()) readReferences(resource, references);
+    consistencyFaultsOf(snapshot, { references });
+    assert.equal(reads, 2);
+  });
+
   it('is asked for before a snapshot is served, where the owner wants that: with a fault the last good one stays', () => {
     const cache = createSnapshotCache({ check: consistencyFaultsOf });
     const good = createSnapshot('good', [tcpListener('front', 1, 'c'), staticCluster('c', 1)]);
@@ -93,5 +117,9 @@ describe('the consistency of a snapshot', () => {
     assert.equal(cache.getSnapshot('node'), good);
     const many = createSnapshot('many', Array.from({ length: 7 }, (_, index) => tcpListener(`l${index}`, 1, 'c')));
     assert.throws(() => cache.setSnapshot('node', many), /"l4" refers to Cluster "c", which is not there; and 2 more$/);
+    const seen: unknown[] = [];
+    const checked = createSnapshotCache({ check: (snapshot, { since }) => (seen.push([snapshot.version, since?.version]), []) });
+    for (const snapshot of [good, bad]) checked.setSnapshot('node', snapshot);
+    assert.deepEqual(seen, [['good', undefined], ['bad', 'good']]);
   });
 });

@@ -15,7 +15,7 @@ export { renderEnvoyBootstrap, renderEnvoySecretFiles, proxyHeader, type Bootstr
 export type { Condition, ConditionCode } from './condition.ts';
 export { renderEnvoyGateway, renderEnvoyGatewayInSteps, type EnvoyGatewayOptions } from './gateway.ts';
 export { ledgerRecordOf, type EntryContext, type EnvoyRecord } from './ledger-record.ts';
-export { accessLogName } from './names.ts';
+export { accessLogName, svidSecret } from './names.ts';
 export { encodeResource, resourceToJson, type EnvoyResource } from './resource.ts';
 export type { RevokedCertificate } from './revocations.ts';
 export { renderSvidSecret, renderTrustBundleSecret } from './secrets.ts';

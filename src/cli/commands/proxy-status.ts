@@ -18,7 +18,7 @@ export function addProxyStatus(program: Command, context: CliContext): void {
     });
 }
 
-const isSynced = ({ connected, types }: ProxyStatus): boolean => connected && types.every(({ state }) => state === 'SYNCED');
+const isSynced = ({ connected, types, withheld }: ProxyStatus): boolean => connected && withheld === null && types.every(({ state }) => state === 'SYNCED');
 
 /** A table with a line for each proxy, and below it what is wrong. Wide: each type of resource in a column of its own. */
 export function describeProxies(proxies: readonly ProxyStatus[], { wide }: { readonly wide: boolean }): string {
@@ -83,7 +83,8 @@ function behind({ connected, revisionsBehind }: ProxyStatus): string {
 }
 
 /** What is wrong with it, in its own words and the control plane's. */
-function notesOf({ node, types, trouble }: ProxyStatus): string[] {
+function notesOf({ node, types, withheld, trouble }: ProxyStatus): string[] {
   const rejections = types.flatMap(({ typeUrl, error }) => (error === null ? [] : [`${node} rejects ${shortName(typeUrl)} ${error.resources.join(', ')}: ${error.message}`]));
-  return [...rejections, ...(trouble === null ? [] : [`${node}: ${trouble.reason} (${trouble.count} time${trouble.count === 1 ? '' : 's'}, last ${trouble.at})`])];
+  const kept = withheld === null ? [] : [`${node} keeps what it holds, for what it is to hold does not hang together: ${withheld}`];
+  return [...rejections, ...kept, ...(trouble === null ? [] : [`${node}: ${trouble.reason} (${trouble.count} time${trouble.count === 1 ? '' : 's'}, last ${trouble.at})`])];
 }
