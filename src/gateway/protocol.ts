@@ -3,7 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import type { GatewaySettings } from '../api/table-codec.ts';
 import type { IpFamily } from '../core/ip-address.ts';
 import type { ConnectionClosed, ConnectionReason, ConnectionOpened, FtpTransfer, FtpTransferProgress } from '../core/ledger-record.ts';
-import type { Decision, DenyReason, Endpoint, PortRange, ServicePort, Target } from '../core/plan/plan.ts';
+import type { Decision, DenyReason, Endpoint, PortRange, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { Dialled } from './dial.ts';
 import type { VerifiedPeer } from './peer.ts';
@@ -31,15 +31,15 @@ export interface ConnectionLedger {
 /** What only a connection's end tells. */
 export type ConnectionEnd = Pick<ConnectionClosed, 'reason' | 'bytesSent' | 'bytesReceived' | 'datagramsSent' | 'datagramsReceived' | 'datagramsDropped'>;
 
-export interface OpenedRecord {
-/** What is known of an FTP transfer at a moment. */
+/** What the records of a transfer say of it beside its connection. */
 export type TransferFacts = Pick<FtpTransferProgress, 'user' | 'verb' | 'path' | 'bytes' | 'durationMs'>;
+export type TransferOutcome = Pick<FtpTransfer, 'outcome' | 'reason' | 'replyCode' | 'sha256'>;
 
+export interface OpenedRecord {
+  /** A transfer over FTP that this connection carries goes on, or is over. */
+  transferring(facts: TransferFacts): void;
+  transferred(facts: TransferFacts, outcome: TransferOutcome): void;
   closed(end: ConnectionEnd): void;
-  /** An FTP transfer over this connection goes on. */
-  transferring(transfer: TransferFacts): void;
-  /** An FTP transfer over this connection is over. */
-  transferred(transfer: TransferFacts, outcome: Pick<FtpTransfer, 'outcome' | 'reason' | 'replyCode' | 'sha256'>): void;
 }
 
 /** A listener beside the shared ones, for further connections of one session. */

@@ -90,52 +90,6 @@ function ftpOptionsOf({ protocol, ftp, tls }: ExternalServicePort): FtpOptions {
   return { ...options, tls: { mode: 'Originate', handshake: tls?.handshake ?? 'Explicit', serverName: tls?.serverName ?? null, caCertificates: tls?.caCertificates ?? null } };
 }
 
-/** The way back, for whoever may use any port of the service. */
-function reversePortOf(service: ExternalService, { name, port, workloadPort = port }: ReversePort, { gateway, handOver, audience, clusterDomain }: ServiceContext): ServicePort {
-  const id = servicePortId(keyOf(service.metadata), name);
-  const grants = grantsOf({ id, protocol: 'Reverse' }, audience?.policies ?? [], (namespace) => audience?.bindings.get(namespace));
-  const entrance = typeof gateway === 'string' ? null : gateway;
-  const serving = entrance === null ? null : servingGateway(entrance, handOver, { protocol: 'Reverse', grants });
-  const hosts = hostsOf(service, clusterDomain);
-  return {
-    id,
-    service: { namespace: service.metadata.namespace, name: service.metadata.name },
-    portName: name,
-    port,
-    protocol: 'Reverse',
-    gateway: serving?.name ?? '',
-    entrance: serving === null ? '' : entrance!.name,
-    hosts,
-    serverNames: hosts.map((host) => `reverse_.${port}_._.${host}`),
-    listen: null,
-    targets: targetsOf(service, port),
-    serverIdentities: service.spec.subjectAltNames ?? (serving === null ? [] : [serving.identity]),
-    agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: workloadPort },
-    ftp: null,
-    grants,
-  };
-}
-
-function reverseFaults(service: ExternalService, reversePorts: readonly ServicePort[]): PlanFault[] {
-  const names = new Set(service.spec.ports.map(({ name }) => name));
-  return reversePorts.flatMap(({ portName }, index) =>
-    names.has(portName) ? [{ code: 'port-name-duplicate', message: `port name "${portName}" is already taken by one of "ports"`, hint: 'give it another name', object: refOf(service), path: ['spec', 'reverse', index, 'name'], restsOn: [] }] : [],
-  );
-}
-
-/** A port that is not among the holder's own is somebody else's to be awaited at. */
-function reverseWarnings(service: ExternalService, reversePorts: readonly ServicePort[]): Fault[] {
-  const holds = ({ ipv4, ipv6 }: SnatSource, port: number) => [ipv4, ipv6].some((source) => source !== undefined && source.ports.first <= port && port <= source.ports.last);
-  return reversePorts.flatMap(({ port, grants }, index) =>
-    grants.flatMap(({ subject, snat }): Fault[] => {
-      if (snat === null || holds(snat, port)) return [];
-      const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
-      const source = (snat.ipv4 ?? snat.ipv6)!;
-      return [{ code: 'reverse-port-foreign', message: `${describeRef(refOf(service))} cannot reach ${who} at port ${port}: of "${source.address}" it holds the ports ${source.ports.first}-${source.ports.last} only`, hint: 'choose a port among these, or give it an address of its own', object: refOf(service), path: ['spec', 'reverse', index, 'port'] }];
-    }),
-  );
-}
-
 /** The data connections of a session that nobody on the way can read come to ports of their own, for whoever may use its control connection. */
 function dataPortsOf(service: ExternalService, { name, tls }: ExternalServicePort, control: ServicePort): ServicePort[] {
   if (tls?.dataPorts === undefined) return [];
