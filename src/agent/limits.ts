@@ -12,6 +12,8 @@ export const agentLimits = {
   ftpDataTimeoutMs: 60_000,
   /** For the gateway to end the connections of an upstream that is no longer offered. Within a second they have ended in any case. */
   withdrawalGraceMs: 500,
+  /** Connections that wait at each gateway for a service to connect: so many may come at once, the next take a round trip more. */
+  reverseWaiting: 4,
   /** Pauses before a listener is tried again. */
   listenBackoffBaseMs: 250,
   listenBackoffMaxMs: 10_000,

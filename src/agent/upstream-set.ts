@@ -6,6 +6,7 @@ import { carryConnection, type Connection } from './connection.ts';
 import type { EndReason } from './connection-options.ts';
 import type { DialGateway } from './gateway-dialler.ts';
 import type { AgentLimits } from './limits.ts';
+import { openReverseOffer } from './reverse-offer.ts';
 import { openLocalListener, type ListenerState, type LocalListener } from './local-listener.ts';
 import { formatEndpoint } from '../core/ip-address.ts';
 
@@ -61,7 +62,10 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
     const { upstream } = entry;
     const first = entry.turn++ % upstream.gateways.length;
     const gateways = [...upstream.gateways.slice(first), ...upstream.gateways.slice(0, first)];
-    const connection = carryConnection(socket, { upstream, gateways, dial, limits, log });
+    adopt(entry, carryConnection(socket, { upstream, gateways, dial, limits, log }));
+  }
+
+  function adopt(entry: Offered, connection: Connection): void {
     connections.add(connection);
     entry.connections.add(connection);
     void connection.done.then(() => {
@@ -71,8 +75,18 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
   }
 
   function open(upstream: AgentUpstream): LocalListener {
+    if (upstream.protocol === 'Reverse') return openReverseOffer({ upstream, dial, limits, random, log, onConnection: (connection) => acceptReverse(upstream.id, connection) });
     return openLocalListener({ endpoint: upstream.listen, onConnection: (socket) => accept(upstream.id, socket), limits, random, log });
   }
+
+  function acceptReverse(id: string, connection: Connection): void {
+    const entry = offered.get(id);
+    if (entry === undefined || connections.size >= limits.connectionsMax) connection.end('gateway-stopping');
+    else adopt(entry, connection);
+  }
+
+  /** What a listener was opened with that it cannot change: its place, and for the way back all of it. */
+  const placeOf = (upstream: AgentUpstream): string => (upstream.protocol === 'Reverse' ? JSON.stringify(upstream) : formatEndpoint(upstream.listen));
 
   /** The gateway hears of it at the same time and ends the connections, with the reason in its ledger: it goes first. What is left ends here. */
   function withdraw(entry: Offered): void {
@@ -91,14 +105,14 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
     for (const entry of [...offered.values()]) {
       const next = wanted.get(entry.upstream.id);
       if (next === undefined) withdraw(entry);
-      else if (formatEndpoint(next.listen) !== formatEndpoint(entry.upstream.listen)) entry.listener.close();
+      else if (placeOf(next) !== placeOf(entry.upstream)) entry.listener.close();
     }
     for (const [id, upstream] of wanted) {
       const entry = offered.get(id);
       if (entry === undefined) {
         offered.set(id, { upstream, listener: open(upstream), turn: Math.floor(random() * upstream.gateways.length), connections: new Set() });
       } else {
-        const moved = formatEndpoint(upstream.listen) !== formatEndpoint(entry.upstream.listen);
+        const moved = placeOf(upstream) !== placeOf(entry.upstream);
         entry.upstream = upstream;
         if (moved) entry.listener = open(upstream);
       }

@@ -21,6 +21,7 @@ import type { VerifiedPeer } from './peer.ts';
 import { listenForPeers } from './peer-listener.ts';
 import type { AllowedDecision, GatewaySettings, ProtocolHandler } from './protocol.ts';
 import { createRecordBudget } from '../core/record-budget.ts';
+import { createReversePorts } from './reverse-ports.ts';
 import { createServiceDial } from './service-dial.ts';
 import { createListenAtSource } from './source-listener.ts';
 import { createTable, type TableChange } from './table.ts';
@@ -67,9 +68,11 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
   const budget = createRecordBudget(now);
   let stopping = false;
   const ports = createSnatPorts(options.portStart);
-  const ways = { ports, lookup: options.lookup ?? createHostLookup(), now };
+  const lookup = options.lookup ?? createHostLookup();
+  const ways = { ports, lookup, now };
   const dial = createDial(streams, ways);
   const dialFlow = createFlowDial({ dial: createDial(datagrams, ways), limits: options.flowLimits, sink });
+  const reversePorts = createReversePorts({ lookup, shared: options.reusePort });
   const listenAtSource = createListenAtSource({ ports, random });
   const front = createTlsFront({
     material: options.material,
@@ -127,11 +130,12 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     const { localAddress } = client; // a closed connection has none, and a listener without an address would be open to all
     const clientGone = new AbortController();
     client.once('close', () => clientGone.abort(null)); // a reason of its own would cost a stack trace for each connection
+    const targets = () => table.servicePort(servicePort.id)?.targets ?? [];
     const request = { snat: grant.snat, connectTimeoutMs: settings.limits.connectTimeoutMs, signal: clientGone.signal };
     const { keepsTo, ...dials } = createServiceDial({
-      dialTargets: (targets) => dial({ ...request, targets }),
-      dialFlowTargets: (targets) => dialFlow({ spiffeId: peer.spiffeId, flowsMax: settings.limits.udpFlowsPerIdentity }, { ...request, targets }),
-      targets: () => table.servicePort(servicePort.id)?.targets ?? [],
+      dialTargets: (places) => dial({ ...request, targets: places }),
+      dialFlowTargets: (places) => dialFlow({ spiffeId: peer.spiffeId, flowsMax: settings.limits.udpFlowsPerIdentity }, { ...request, targets: places }),
+      targets,
     });
     const session = options.handlers[servicePort.protocol]({
       ...dials,
@@ -142,6 +146,8 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
       grant,
       settings,
       now,
+      targets,
+      reversePorts,
       ledger: ledgerOf({ client: clientEndpoint, spiffeId: peer.spiffeId, service: servicePort.id, policies: grant.policies }),
       listenForPeers: async (passivePorts, events) => (localAddress === undefined ? undefined : listenForPeers({ front, address: localAddress, ports: passivePorts, events, random })),
       listenAtSource: async (family, onArrival) => {
@@ -149,7 +155,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
         return source && listenAtSource(source, onArrival);
       },
     });
-    const connection: LiveConnection = { servicePort, grant, peer, session, keepsTo };
+    const connection: LiveConnection = { servicePort, grant, peer, session, keepsTo: (next) => keepsTo(next) && (session.keepsTo?.(next) ?? true) };
     live.add(connection);
     const over = session.done.then(() => {
       live.remove(connection);
@@ -187,6 +193,7 @@ export function createDataPlane(options: DataPlaneOptions): DataPlane {
     async stop(drainMs) {
       stopping = true;
       listeners.close();
+      reversePorts.close();
       const timer = setTimeout(() => live.endAll('gateway-stopping'), drainMs);
       await Promise.all(sessions);
       clearTimeout(timer);

@@ -3,10 +3,11 @@ import type { TLSSocket } from 'node:tls';
 import type { GatewaySettings } from '../api/table-codec.ts';
 import type { IpFamily } from '../core/ip-address.ts';
 import type { ConnectionClosed, ConnectionReason, ConnectionOpened, FtpTransfer, FtpTransferProgress } from '../core/ledger-record.ts';
-import type { Decision, DenyReason, Endpoint, PortRange, ServicePort } from '../core/plan/plan.ts';
+import type { Decision, DenyReason, Endpoint, PortRange, ServicePort, Target } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { Dialled } from './dial.ts';
 import type { VerifiedPeer } from './peer.ts';
+import type { ReversePorts } from './reverse-ports.ts';
 import type { ServiceDial } from './service-dial.ts';
 import type { Arrival, SourceListener } from './source-listener.ts';
 
@@ -31,14 +32,14 @@ export interface ConnectionLedger {
 /** What only a connection's end tells. */
 export type ConnectionEnd = Pick<ConnectionClosed, 'reason' | 'bytesSent' | 'bytesReceived' | 'datagramsSent' | 'datagramsReceived' | 'datagramsDropped'>;
 
-/** What the records of a transfer say of it beside its connection. */
+/** What is known of an FTP transfer at a moment. */
 export type TransferFacts = Pick<FtpTransferProgress, 'user' | 'verb' | 'path' | 'bytes' | 'durationMs'>;
-export type TransferOutcome = Pick<FtpTransfer, 'outcome' | 'reason' | 'replyCode' | 'sha256'>;
 
 export interface OpenedRecord {
-  /** A transfer over FTP that this connection carries goes on, or is over. */
-  transferring(facts: TransferFacts): void;
-  transferred(facts: TransferFacts, outcome: TransferOutcome): void;
+  /** An FTP transfer over this connection goes on. */
+  transferring(transfer: TransferFacts): void;
+  /** An FTP transfer over this connection is over. */
+  transferred(transfer: TransferFacts, outcome: Pick<FtpTransfer, 'outcome' | 'reason' | 'replyCode' | 'sha256'>): void;
   closed(end: ConnectionEnd): void;
 }
 
@@ -77,6 +78,9 @@ export interface ProtocolContext {
    * (any, for null). Undefined when none is free.
    */
   listenForPeers(ports: PortRange | null, events: PeerListenerEvents): Promise<PeerListener | undefined>;
+  /** The service's, as the table has them now. */
+  readonly targets: () => readonly Target[];
+  readonly reversePorts: ReversePorts;
   /** Listens at the grant's address of this family, on a port of its own, for what a server opens itself. Undefined when none is free. */
   listenAtSource(family: IpFamily, onArrival: (arrival: Arrival) => void): Promise<SourceListener | undefined>;
 }
@@ -89,6 +93,8 @@ export interface ProtocolSession {
   end(reason: ConnectionReason): void;
   /** Whether the session may go on under a changed grant of the same SNAT source; absent: yes. */
   allowedBy?(grant: AllowedDecision['grant']): boolean;
+  /** Whether where it leads to is still one of the service's targets; absent: what it has dialled says. */
+  keepsTo?(targets: readonly Target[]): boolean;
 }
 
 /**

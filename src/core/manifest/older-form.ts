@@ -7,7 +7,8 @@
  * - a SnatPool a source address, named by the address alone, so that several older objects that use one address for
  *   the same Service bring the same pool. Two Services on one address are refused later, as two holders of it.
  *
- * The reverse direction of the older form (from the external server to the Service) is not taken over: it is off.
+ * The reverse direction (from the external server to the Service) is off unless `bidirectional` names its ports, which is our addition to the
+ * older form: k8s-ext-connector opens every port of the Service.
  */
 import { familyOf, parseAddressRange, type IpAddress } from '../ip-address.ts';
 import { invariant, type FieldPath } from '../errors.ts';
@@ -25,7 +26,7 @@ export interface ConvertedObject {
 /** Converts one object. What it makes is valid if the older one is, and the same for the same object. */
 export function convertOlderExternalService(older: OlderExternalService): readonly ConvertedObject[] {
   const { name, namespace } = older.metadata;
-  const { targetIP, sources, ports } = older.spec;
+  const { targetIP, sources, ports, bidirectional } = older.spec;
   const converted = { annotations: { [convertedFromAnnotation]: `${olderApiVersion} ${namespace}/${name}` } };
 
   const service: ExternalService = {
@@ -35,6 +36,7 @@ export function convertOlderExternalService(older: OlderExternalService): readon
     spec: {
       addresses: [targetIP],
       ports: ports.map(({ protocol, port, targetPort = port, name: portName = defaultPortName(protocol, targetPort) }) => ({ name: portName, port: targetPort, targetPort: port, protocol })),
+      ...(bidirectional !== undefined && { reverse: bidirectional.map((port) => ({ ...port, name: port.name ?? defaultPortName('reverse', port.port) })) }),
     },
   };
 
@@ -116,6 +118,7 @@ function serviceOrigin(older: OlderExternalService): ConvertedObject['originOf']
   return (path) => {
     const [area, field, index, detail] = path;
     if (area !== 'spec') return path;
+    if (field === 'reverse') return ['spec', 'bidirectional', ...path.slice(2)];
     if (field !== 'ports') return field === 'addresses' ? ['spec', 'targetIP'] : ['spec'];
     const used = older.spec.ports[Number(index)]?.targetPort === undefined ? 'port' : 'targetPort';
     const origin = detail === 'port' ? [used] : detail === 'targetPort' ? ['port'] : detail === undefined ? [] : [detail];

@@ -115,14 +115,14 @@ function dataPortsOf(tls: unknown): readonly number[] {
  * Lets no port of a list repeat the number (of its transport) or the name of one before it. The number that workloads use is the
  * first there is of `numberFields`. It looks at faulty ports too, as far as they go, so that all faults are named at once.
  */
-export function portsDiffer<T extends z.ZodArray>(ports: T, numberFields: readonly string[]): T {
+export function portsDiffer<T extends z.ZodArray>(ports: T, numberFields: readonly string[], defaultProtocol = 'TCP'): T {
   return ports.superRefine(
     (entries, context) => {
       const numbers = new Map<string, number>();
       const names = new Map<string, number>();
       for (const [index, entry] of (entries as readonly unknown[]).entries()) {
         const port = { ...(entry as Readonly<Record<string, unknown>>) };
-        const protocol = typeof port['protocol'] === 'string' ? port['protocol'] : 'TCP';
+        const protocol = typeof port['protocol'] === 'string' ? port['protocol'] : defaultProtocol;
         const field = numberFields.find((candidate) => port[candidate] !== undefined) ?? 'port';
         const number = port[field];
         if (typeof number !== 'number') continue;
@@ -146,6 +146,20 @@ export function portsDiffer<T extends z.ZodArray>(ports: T, numberFields: readon
   );
 }
 
+const writtenReversePort = z.strictObject({
+  name: dnsLabel.optional().meta({ description: 'Default: as in reverse-8443' }),
+  port: portNumber.meta({ description: "The port that the service connects to, at the workload's SNAT address" }),
+  workloadPort: portNumber.optional().meta({ description: 'The port that the workload listens on, at agentAddress beside its agent; default: port' }),
+});
+
+/** A port of the way back as the program sees it: always with a name. */
+export type ReversePort = z.output<typeof writtenReversePort> & { readonly name: string };
+
+const reversePort = z.codec(writtenReversePort, z.custom<ReversePort>(), {
+  decode: (port) => ({ ...port, name: port.name ?? defaultPortName('reverse', port.port) }),
+  encode: (port) => port,
+});
+
 /** `ExternalService`: something outside the mesh that workloads reach through a gateway. */
 export const externalService = z.strictObject({
   apiVersion: z.literal(apiVersion),
@@ -156,6 +170,9 @@ export const externalService = z.strictObject({
       addresses: z.array(ipAddress).min(1).max(64).optional().meta({ description: 'Where the service is, tried in turn' }),
       hosts: z.array(hostName).min(1).max(16).optional().meta({ description: 'Host names, resolved by the gateway when it connects' }),
       ports: portsDiffer(z.array(servicePort).min(1).max(64), ['port']),
+      reverse: portsDiffer(z.array(reversePort).min(1).max(16), ['port'], 'reverse')
+        .optional()
+        .meta({ description: 'The way back: connections that the service may make, from its own addresses, to workloads that may use any port of it, over connections that their agents keep open; default: none' }),
       gateway: dnsSubdomain.optional().meta({ description: 'The EgressGateway that serves it; may be left out while there is exactly one' }),
       serverNames: z
         .array(hostName)

@@ -8,6 +8,7 @@ export const olderApiVersion = 'externalservice.example.com/v1alpha1';
 export const olderNamespace = 'external-services';
 
 const source = z.strictObject({ service: z.strictObject({ namespace: dnsLabel, name: dnsLabel }), sourceIP: ipAddress });
+const reversePort = z.strictObject({ name: dnsLabel.optional(), port: portNumber, workloadPort: portNumber.optional() });
 const port = z.strictObject({ protocol: z.enum(['TCP']).default('TCP'), port: portNumber, targetPort: portNumber.optional(), name: dnsLabel.optional() });
 
 /** A Service can leave from one address per family: a further one would contradict the first. */
@@ -33,6 +34,9 @@ export const olderExternalService = z.strictObject({
     targetIP: ipAddress,
     sources: z.array(source).min(1).max(1024).superRefine(checkOneAddressPerFamily),
     ports: portsDiffer(z.array(port).min(1).max(64), ['targetPort', 'port']),
+    bidirectional: portsDiffer(z.array(reversePort).min(1).max(16), ['port'], 'reverse')
+      .optional()
+      .meta({ description: 'Ours: the ports of each sourceIP at which targetIP may connect to the Service behind it; default: none, unlike in k8s-ext-connector, which opens every port of the Service' }),
   }),
   status: z.unknown().optional(),
 });

@@ -12,7 +12,7 @@
  */
 import type { Assignment, Assignments, Holder } from '../snat/assignments.ts';
 import { findForBinding, orderBindings, resolveBinding, type Holdings, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
-import { agentListenerConflicts, gatewayConflicts, handOverFaults, listenerConflicts, serverNameConflicts } from './conflicts.ts';
+import { agentListenerConflicts, gatewayConflicts, handOverFaults, listenerConflicts, reverseConflicts, serverNameConflicts } from './conflicts.ts';
 import type { DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
 import { sortFaults } from '../fault-order.ts';
@@ -113,7 +113,7 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
     yield;
     faults.push(...gatewayConflicts(plannedGateways), ...handOverFaults(plannedGateways), ...serverNameConflicts(servicePorts, ExternalService));
     yield;
-    faults.push(...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts));
+    faults.push(...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts), ...reverseConflicts(servicePorts));
   }
   if (faults.length > 0) return { ok: false, faults: sortFaults(faults) };
 

@@ -121,9 +121,38 @@ function sameListener(a: Endpoint, b: Endpoint): boolean {
   return a.address === b.address || wild(a) || wild(b);
 }
 
+/** Two service ports for which connections from outside would be awaited at one address and port: nobody could tell whose they are. */
+export function reverseConflicts(servicePorts: readonly ServicePort[]): PlanFault[] {
+  const holders = new Map<string, { readonly servicePort: ServicePort; readonly grant: Grant }>();
+  const faults = new Map<string, PlanFault>();
+  for (const servicePort of servicePorts) {
+    if (servicePort.protocol !== 'Reverse') continue;
+    for (const grant of servicePort.grants) {
+      for (const source of [grant.snat?.ipv4, grant.snat?.ipv6]) {
+        if (source === undefined || servicePort.port < source.ports.first || servicePort.port > source.ports.last) continue;
+        const place = describeEndpoint({ address: source.address, port: servicePort.port });
+        const holder = holders.get(place);
+        if (holder === undefined) holders.set(place, { servicePort, grant });
+        else if (holder.servicePort !== servicePort) {
+          faults.set(`${holder.servicePort.id} ${servicePort.id}`, {
+            code: 'reverse-port-conflict',
+            message: `connections to "${place}" would be for both ${holder.servicePort.id} and ${servicePort.id}`,
+            hint: 'choose another port for one of them',
+            object: refOfService(servicePort),
+            path: ['spec', 'reverse'],
+            restsOn: [refOfService(holder.servicePort), ...groundsOfGrant(holder.grant), ...groundsOfGrant(grant)],
+          });
+        }
+      }
+    }
+  }
+  return [...faults.values()];
+}
+
 /** Two services that an agent would offer on one address and port of one transport, to somebody who may use both. */
 export function agentListenerConflicts(servicePorts: readonly ServicePort[]): PlanFault[] {
-  const listeners = Map.groupBy(servicePorts, ({ agentListen: { address, port }, protocol }) => `${address} ${port} ${transportOf(protocol)}`);
+  const offered = servicePorts.filter(({ protocol }) => protocol !== 'Reverse'); // there the workload listens itself
+  const listeners = Map.groupBy(offered, ({ agentListen: { address, port }, protocol }) => `${address} ${port} ${transportOf(protocol)}`);
   return [...listeners.values()].filter(({ length }) => length > 1).flatMap(rivalsAtAgents);
 }
 

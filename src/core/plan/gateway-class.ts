@@ -11,6 +11,7 @@ interface Served {
 export function inabilityOf(gatewayClass: GatewayClass, { protocol, grants }: Served): string | undefined {
   if (gatewayClass === 'sallyport') return undefined;
   if (protocol === 'FTP' || protocol === 'UDP') return `cannot relay ${protocol}`;
+  if (protocol === 'Reverse') return 'cannot let a service connect to workloads';
   if (protocol === 'HTTPConnect' && grants.some(({ connectAuthorities }) => connectAuthorities !== null)) return 'cannot limit the authorities of CONNECT';
   return undefined;
 }

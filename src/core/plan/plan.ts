@@ -78,8 +78,11 @@ export type FtpTls =
     }
   | { readonly mode: 'PassThrough' };
 
-/** What a gateway does with the traffic: FTPS is FTP with options, or TCP where nobody on the way can read a byte of it. */
-export const servedProtocols = ['TCP', 'HTTPConnect', 'FTP', 'UDP'] as const satisfies readonly Protocol[];
+/**
+ * What a gateway does with the traffic: FTPS is FTP with options, or TCP where nobody on the way can read a byte of it. `Reverse` is the
+ * way back: agents connect and wait, and `port` is the one at the SNAT address that the service connects to.
+ */
+export const servedProtocols = ['TCP', 'HTTPConnect', 'FTP', 'UDP', 'Reverse'] as const satisfies readonly (Protocol | 'Reverse')[];
 export type ServedProtocol = (typeof servedProtocols)[number];
 
 /** One port of one external service, with everything that a gateway needs to serve it. The unit of distribution. */
@@ -104,7 +107,7 @@ export interface ServicePort {
   readonly targets: readonly Target[];
   /** Server identities that a workload accepts (secure naming). */
   readonly serverIdentities: readonly SpiffeId[];
-  /** Where agents offer it to their workload. */
+  /** Where agents offer it to their workload; of protocol `Reverse`: where the workload listens. */
   readonly agentListen: Endpoint;
   /** Null where the protocol is not FTP. */
   readonly ftp: FtpOptions | null;

@@ -6,7 +6,7 @@ import { inabilityOf, servingGateway } from './gateway-class.ts';
 import type { GatewayChoice } from './gateways.ts';
 import { grantsOf, groundsOfGrant } from './grants.ts';
 import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
-import { dataPortName, transportOf, type ExternalService, type ExternalServicePort } from '../objects/index.ts';
+import { dataPortName, transportOf, type ExternalService, type ExternalServicePort, type ReversePort } from '../objects/index.ts';
 import { boundedList, sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Endpoint, FtpOptions, Grant, PlannedGateway, ServedProtocol, ServicePort, SnatSource, Target } from './plan.ts';
@@ -74,7 +74,9 @@ export function compileService(service: ExternalService, context: ServiceContext
     };
   });
   faults.push(...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts, audience));
-  return { servicePorts: [...servicePorts, ...service.spec.ports.flatMap((port, index) => dataPortsOf(service, port, servicePorts[index]!))], faults, warnings: servedWarnings(service, context, servicePorts) };
+  const reversePorts = (service.spec.reverse ?? []).map((port) => reversePortOf(service, port, context));
+  faults.push(...reverseFaults(service, reversePorts));
+  return { servicePorts: [...servicePorts, ...service.spec.ports.flatMap((port, index) => dataPortsOf(service, port, servicePorts[index]!)), ...reversePorts], faults, warnings: [...servedWarnings(service, context, servicePorts, reversePorts), ...reverseWarnings(service, reversePorts)] };
 }
 
 /** Where the workload speaks TLS with the server from the first byte, there is no FTP to be seen. */
@@ -88,6 +90,52 @@ function ftpOptionsOf({ protocol, ftp, tls }: ExternalServicePort): FtpOptions {
   if (protocol !== 'FTPS') return { ...options, tls: null };
   if (tls?.mode === 'PassThrough') return { ...options, tls: { mode: 'PassThrough' } };
   return { ...options, tls: { mode: 'Originate', handshake: tls?.handshake ?? 'Explicit', serverName: tls?.serverName ?? null, caCertificates: tls?.caCertificates ?? null } };
+}
+
+/** The way back, for whoever may use any port of the service. */
+function reversePortOf(service: ExternalService, { name, port, workloadPort = port }: ReversePort, { gateway, handOver, audience, clusterDomain }: ServiceContext): ServicePort {
+  const id = servicePortId(keyOf(service.metadata), name);
+  const grants = grantsOf({ id, protocol: 'Reverse' }, audience?.policies ?? [], (namespace) => audience?.bindings.get(namespace));
+  const entrance = typeof gateway === 'string' ? null : gateway;
+  const serving = entrance === null ? null : servingGateway(entrance, handOver, { protocol: 'Reverse', grants });
+  const hosts = hostsOf(service, clusterDomain);
+  return {
+    id,
+    service: { namespace: service.metadata.namespace, name: service.metadata.name },
+    portName: name,
+    port,
+    protocol: 'Reverse',
+    gateway: serving?.name ?? '',
+    entrance: serving === null ? '' : entrance!.name,
+    hosts,
+    serverNames: hosts.map((host) => `reverse_.${port}_._.${host}`),
+    listen: null,
+    targets: targetsOf(service, port),
+    serverIdentities: service.spec.subjectAltNames ?? (serving === null ? [] : [serving.identity]),
+    agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: workloadPort },
+    ftp: null,
+    grants,
+  };
+}
+
+function reverseFaults(service: ExternalService, reversePorts: readonly ServicePort[]): PlanFault[] {
+  const names = new Set(service.spec.ports.map(({ name }) => name));
+  return reversePorts.flatMap(({ portName }, index) =>
+    names.has(portName) ? [{ code: 'reverse-name-taken', message: `port name "${portName}" is already taken by one of "ports"`, hint: 'give it another name', object: refOf(service), path: ['spec', 'reverse', index, 'name'], restsOn: [] }] : [],
+  );
+}
+
+/** A port that is not among the holder's own is somebody else's to be awaited at. */
+function reverseWarnings(service: ExternalService, reversePorts: readonly ServicePort[]): Fault[] {
+  const holds = ({ ipv4, ipv6 }: SnatSource, port: number) => [ipv4, ipv6].some((source) => source !== undefined && source.ports.first <= port && port <= source.ports.last);
+  return reversePorts.flatMap(({ port, grants }, index) =>
+    grants.flatMap(({ subject, snat }): Fault[] => {
+      if (snat === null || holds(snat, port)) return [];
+      const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
+      const source = (snat.ipv4 ?? snat.ipv6)!;
+      return [{ code: 'reverse-port-foreign', message: `${describeRef(refOf(service))} cannot reach ${who} at port ${port}: of "${source.address}" it holds the ports ${source.ports.first}-${source.ports.last} only`, hint: 'choose a port among these, or give it an address of its own', object: refOf(service), path: ['spec', 'reverse', index, 'port'] }];
+    }),
+  );
 }
 
 /** The data connections of a session that nobody on the way can read come to ports of their own, for whoever may use its control connection. */
@@ -146,14 +194,15 @@ function gatewayFaults(service: ExternalService, { gateway, gatewayNames }: Serv
   return [];
 }
 
-function servedWarnings(service: ExternalService, { gateway, handOver }: ServiceContext, servicePorts: readonly ServicePort[]): Fault[] {
+function servedWarnings(service: ExternalService, { gateway, handOver }: ServiceContext, servicePorts: readonly ServicePort[], reversePorts: readonly ServicePort[]): Fault[] {
   const object = refOf(service);
   if (gateway === 'none') return [{ code: 'gateway-missing', message: `no gateway serves ${describeRef(object)}, so nobody can use it`, hint: 'apply an EgressGateway', object, path: ['spec'] }];
   if (typeof gateway === 'string') return [];
-  const unserved = servicePorts.flatMap((servicePort, index): Fault[] => {
+  const placed = [...servicePorts.map((servicePort, index) => ({ servicePort, path: ['spec', 'ports', index, 'protocol'] })), ...reversePorts.map((servicePort, index) => ({ servicePort, path: ['spec', 'reverse', index] }))];
+  const unserved = placed.flatMap(({ servicePort, path }): Fault[] => {
     if (servicePort.gateway !== '') return [];
     const inability = inabilityOf(gateway.class, servicePort)!;
-    return [{ code: 'gateway-class-unable', message: `gateway "${gateway.name}" of class ${gateway.class} ${inability}, so nobody can use ${servicePort.id}`, hint: `name a gateway of class sallyport in its "handOver", or in the service's "gateway"`, object, path: ['spec', 'ports', index, 'protocol'] }];
+    return [{ code: 'gateway-class-unable', message: `gateway "${gateway.name}" of class ${gateway.class} ${inability}, so nobody can use ${servicePort.id}`, hint: `name a gateway of class sallyport in its "handOver", or in the service's "gateway"`, object, path }];
   });
   const accepted = service.spec.subjectAltNames;
   const serving = [gateway, handOver].filter((each) => each !== null && servicePorts.some((servicePort) => servicePort.gateway === each.name)) as PlannedGateway[];

@@ -40,6 +40,14 @@ function only<K extends Kind>(objects: readonly LocatedObject[], kind: K): Extra
 }
 
 describe('the older external service', () => {
+  it('leads back nowhere, unless it names the ports for that', () => {
+    const [service] = only(convert(text), 'ExternalService');
+    assert.equal(service!.spec.reverse, undefined);
+    const [both] = only(convert(`${text}  bidirectional:\n    - {port: 80, workloadPort: 8080}\n    - {port: 443}\n`), 'ExternalService');
+    assert.deepEqual(both!.spec.reverse, [{ name: 'reverse-80', port: 80, workloadPort: 8080 }, { name: 'reverse-443', port: 443 }]);
+    assert.deepEqual(faultsOf(`${text}  bidirectional:\n    - {port: 80}\n    - {port: 80}\n`), ['1.yaml:17:14 port-duplicate spec.bidirectional[1].port: TCP port 80 is already taken by entry 1 of the list']);
+  });
+
   it('becomes a service, a policy, a binding a source and a pool an address', () => {
     assert.deepEqual(convert(text).map(({ object }) => describeRef(refOf(object))), [
       'ExternalService external-services/db',
