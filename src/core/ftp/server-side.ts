@@ -13,7 +13,7 @@ export function readServer(session: Draft): void {
   while (readsServer(session) && !session.opaque) {
     const line = takeLine(session, 'serverInput');
     if (line === undefined) break;
-    handleReplyLine(session, line.replace(/\r$/, ''));
+    handleReplyLine(session, line.replaceAll('\r', '')); // also within, where some clients would take it for the line's end
   }
   if (session.opaque) passOn(session, 'serverInput', 'send-client');
   if (session.serverEnded && readsServer(session)) close(session, 'finished');

@@ -42,6 +42,15 @@ describe('ftp session', () => {
       assert.equal(session.received(), '220 ready\r\n214-help\r\n\r\n214 end\r\n');
     });
 
+    it('no reply that its client could read as another than we did, where a CR stands alone', () => {
+      const session = greeted();
+      session.client('NOOP\r\nPASV\r\n');
+      session.server('200-ok\r200 ok\r\n200 ok\r227 (192,0,2,66,4,1)\r\r\n');
+      assert.equal(session.received(), '200-ok200 ok\r\n200 ok227 (192,0,2,66,4,1)\r\n');
+      session.server('227 (192,0,2,7,195,80)\r\n');
+      assert.deepEqual(session.seen.channels, toServer(50_000));
+    });
+
     it('long replies line by line, without holding them', () => {
       const session = greeted();
       session.client('STAT /\r\n');
