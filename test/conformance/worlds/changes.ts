@@ -1,5 +1,5 @@
 /** What becomes of connections that live when the plan changes. */
-import { enrolled, sni, svid, type Change, type Life, type World } from '../world.ts';
+import { deadAddress, enrolled, sni, svid, type Change, type Life, type World } from '../world.ts';
 
 const bank = sni('bank.egress');
 const post = sni('post.egress');
@@ -31,7 +31,7 @@ metadata: {name: ${name}, namespace: egress}
 spec: {subjects: [${subject}], to: [{service: ${service}}]}
 `;
 
-const state = ({ shopPolicies = [wholeShop], deskAddress = '127.1.15.2', clerkAddress, postAddresses = ['127.0.9.1', '127.0.9.2'] }: State): World['manifests'] => ({ witnessPort }) => `
+const state = ({ shopPolicies = [wholeShop], deskAddress = '127.1.15.2', clerkAddress, postAddresses = ['127.0.9.1', '127.0.9.2', deadAddress] }: State): World['manifests'] => ({ witnessPort }) => `
 apiVersion: sallyport.dev/v1alpha1
 kind: SnatPool
 metadata: {name: pool}
@@ -74,11 +74,11 @@ export const changes: readonly Change[] = [
     to: state({ clerkAddress: '127.1.15.6' }),
     lives: [ends(clerk, bank, 'policy-revoked', { envoy: { because: 'it lives in the filter chain of its namespace, which is still there ([0610](../decisions/0610-envoy-as-a-gateway.md))', ends: 'finished' } }), stays(till, bank)],
   },
-  { name: 'the address that it has reached is taken from the service', from: state({}), to: state({ postAddresses: ['127.0.9.2'] }), lives: [ends(mail, post, 'target-removed'), stays(till, bank)] },
+  { name: 'the address that it has reached is taken from the service', from: state({}), to: state({ postAddresses: ['127.0.9.2', deadAddress] }), lives: [ends(mail, post, 'target-removed'), stays(till, bank)] },
   {
     name: 'another address is taken from the service',
     from: state({}),
-    to: state({ postAddresses: ['127.0.9.1'] }),
+    to: state({ postAddresses: ['127.0.9.1', deadAddress] }),
     lives: [stays(mail, post, { envoy: { because: 'a filter chain has all addresses of its service, and goes with any of them ([0610](../decisions/0610-envoy-as-a-gateway.md))', ends: 'policy-revoked' } }), stays(till, bank)],
   },
   { name: 'the service is deleted', from: state({}), to: state({ postAddresses: [] }), lives: [ends(mail, post, 'policy-revoked'), stays(till, bank)] },
