@@ -79,6 +79,6 @@ export function createFtpTransfers({ record, flowOf, now, progressEveryMs = prog
 /** What broke the data connection says more than the reply that follows from it; without either, the server had its own reason. */
 function reasonOf(reply: Reply, carried: ConnectionReason | null): ConnectionReason {
   if (carried !== null && carried !== 'finished') return carried;
-  if (reply.code === null) return reply.reason;
+  if (reply.code === null) return reply.reason === 'finished' ? 'ftp-transfer-failed' : reply.reason; // the session ended in order, but the server has not said that it has it all
   return reply.code < 400 ? 'finished' : 'ftp-transfer-failed';
 }

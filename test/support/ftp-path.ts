@@ -29,12 +29,13 @@ export const snatAddress = '127.0.1.11';
 export interface FtpPathOptions {
   readonly serverPort: number;
   readonly dataMode?: FtpDataMode;
+  readonly recordDigest?: boolean;
   readonly limits?: Partial<GatewaySettings['limits']>;
   readonly grants?: readonly Grant[];
 }
 
-export async function openFtpPath({ serverPort, dataMode = 'Passive', limits = {}, grants = [grantTo('bookinfo', snatAddress)] }: FtpPathOptions): Promise<FtpPath> {
-  const partner = servicePort({ protocol: 'FTP', targetPort: serverPort, grants, dataMode });
+export async function openFtpPath({ serverPort, dataMode = 'Passive', recordDigest = false, limits = {}, grants = [grantTo('bookinfo', snatAddress)] }: FtpPathOptions): Promise<FtpPath> {
+  const partner = servicePort({ protocol: 'FTP', targetPort: serverPort, grants, dataMode, recordDigest });
   const gateway = await startGateway({ servicePorts: [partner], limits });
   const identity = gateway.pki.issue(productpage);
   const dial = createGatewayDialler({ current: identity, subscribe: () => () => undefined }, { now: Date.now, dialTimeoutMs: 2_000 });
