@@ -49,7 +49,7 @@ describe('compilation, whatever is applied', () => {
       }),
       { numRuns: 200 },
     );
-    assert.ok(compared > 5_000 && allowed > 100, `too few cases to mean anything: ${allowed} allowed of ${compared}`);
+    assert.ok(compared > 5_000 && allowed > 50, `too few cases to mean anything: ${allowed} allowed of ${compared}`);
   });
 
   it('gives the same plan for the same objects in any order', () => {

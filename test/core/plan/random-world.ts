@@ -67,7 +67,7 @@ export const ground: readonly DesiredObject[] = [
   ...['a', 'b'].flatMap((namespaceName) => services.map((name) => externalService(`${namespaceName}/${name}`, { agentAddress: `127.0.${namespaces.indexOf(namespaceName)}.${services.indexOf(name) + 1}`, ports: [{ name: 'alpha', port: 8080, protocol: 'HTTPConnect' }, { name: 'beta', port: 9090, protocol: 'HTTPConnect' }] }))),
 ];
 
-export const someObjects = fc.array(someObject, { maxLength: 14 });
+export const someObjects = fc.array(someObject, { maxLength: 14, size: 'max' });
 
 // The naive second implementation: no index, no inheritance, one identity and one port at a time.
 
