@@ -151,7 +151,8 @@ export function createAuthority(options: AuthorityOptions): Authority {
     if (chain.notAfterMs < nowMs + Math.min(lifetimes.minimumMs, lifetimes.svidMs)) {
       throw new SallyportError('ca-expiring', `the CA "${chain.fingerprint}" ends at ${new Date(chain.notAfterMs).toISOString()}, too soon to sign with`, { hint: 'import a new CA certificate and activate it: "sallyport ca import", "sallyport ca rotate"' });
     }
-    const constraint = nameConstraintFault(chain.certificates, leafGeneralNames(leaf.names));
+    const names = leafGeneralNames(leaf.names, leaf.purpose);
+    const constraint = nameConstraintFault(chain.certificates, names);
     if (constraint !== undefined) throw new SallyportError('request-invalid', `the certificate would be invalid: ${constraint}`);
     if (notAfterMs > (slots.active?.issuedUntilMs ?? 0)) await rotateInTurn({ type: 'reserve', fingerprint: chain.fingerprint, untilMs: notAfterMs });
 
@@ -163,7 +164,7 @@ export function createAuthority(options: AuthorityOptions): Authority {
       notBeforeMs,
       notAfterMs,
       publicKeyDer: leaf.publicKeyDer,
-      extensions: leafExtensions({ ...leaf, names: leafGeneralNames(leaf.names), authorityKeyId: keyId }),
+      extensions: leafExtensions({ ...leaf, names, authorityKeyId: keyId }),
     });
     return {
       spiffeId: leaf.names.spiffeId,

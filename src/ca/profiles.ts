@@ -7,7 +7,8 @@ import { invariant } from '../core/errors.ts';
 import { addressToNumber, familyOf, type IpAddress } from '../core/ip-address.ts';
 import { keyKindOf, signatureAlgorithmOf, type Digest, type KeyKind } from '../core/x509/public-key.ts';
 import type { CertificateIssued } from '../core/ledger-record.ts';
-import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
+import { proxyMark } from '../core/x509/x509-svid.ts';
 import { emptyName } from './distinguished-name.ts';
 
 /** A private key that signs without holding up the event loop. */
@@ -85,9 +86,9 @@ export interface LeafNames {
   readonly ipAddresses?: readonly IpAddress[];
 }
 
-/** The names of a leaf as they stand in its subjectAltName: exactly one URI. */
-export const leafGeneralNames = ({ spiffeId, dnsNames = [], ipAddresses = [] }: LeafNames): readonly GeneralName[] => [
-  { tag: generalNameTags.uri, content: Buffer.from(spiffeId, 'latin1') },
+/** The names of a leaf as they stand in its subjectAltName: exactly one URI, and beside it the mark of a proxy certificate. */
+export const leafGeneralNames = ({ spiffeId, dnsNames = [], ipAddresses = [] }: LeafNames, purpose: CertificateIssued['purpose']): readonly GeneralName[] => [
+  ...[spiffeId, ...(purpose === 'proxy' ? [proxyMark(trustDomainOf(spiffeId))] : [])].map((uri) => ({ tag: generalNameTags.uri, content: Buffer.from(uri, 'latin1') })),
   ...dnsNames.map((name) => ({ tag: generalNameTags.dns, content: Buffer.from(name, 'latin1') })),
   ...ipAddresses.map((address) => ({ tag: generalNameTags.ip, content: addressBytes(address) })),
 ];

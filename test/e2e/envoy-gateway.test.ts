@@ -118,6 +118,11 @@ spec: {subject: {namespace: ${namespace}}, addresses: ["${address}"]}
     assert.equal(witness.accepted, before);
   });
 
+  it('refuses a proxy certificate, which is for the control plane alone, though its identity is allowed', async () => {
+    await assert.rejects(departure(await control.proxyCertificate('spiffe://cluster.local/ns/bookinfo/sa/sidecar')));
+    await waitFor('the record', 10_000, async () => (await sallyport(['ledger', 'tail', '--type', 'connection-denied'])).out.split('\n').find((line) => line.includes('proxy-certificate') && line.includes('"reason":"certificate-invalid"')));
+  });
+
   it('ends the live connections of a policy that is deleted within two seconds, and no others', async () => {
     const reports = connectAs(await control.svid('spiffe://cluster.local/ns/reports/sa/batch'));
     const bookinfo = connectAs(await control.svid('spiffe://cluster.local/ns/bookinfo/sa/productpage'));

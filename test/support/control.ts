@@ -8,6 +8,7 @@ import { createAdminClient, type AdminClient } from '../../src/api/admin-client.
 import { adminPaths, type ApplyResult, type CertificateResult, type TokenResult } from '../../src/api/admin.ts';
 import { enrol, type ControlPlane } from '../../src/api/enrolment-client.ts';
 import { defaultControlIdentity } from '../../src/api/mesh-credentials.ts';
+import { CertificatePurpose } from '../../src/proto/sallyport/v1alpha1/identity_pb.ts';
 import { startControl, type Control, type ControlOptions } from '../../src/control/index.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
@@ -32,6 +33,8 @@ export interface TestControl {
   token(spiffeId: string): Promise<string>;
   /** Enrols as this identity. */
   svid(spiffeId: string): Promise<Svid>;
+  /** The same for a stock Envoy: what it shows the control plane. */
+  proxyCertificate(spiffeId: string): Promise<Svid>;
   /** The certificate that an operator makes for this administrator. */
   administrator(spiffeId: string): Promise<Svid>;
   /** Stops it and starts another on the same directory and port. */
@@ -63,6 +66,14 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     now: options.now ?? Date.now,
   });
   const admin = createAdminClient({ kind: 'unix', socketPath });
+
+  async function certified(token: string, purpose: CertificatePurpose): Promise<Svid> {
+    const mesh = await result.mesh();
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const { certificateChain } = await enrol(mesh, token, createCsr(privateKey), { timeoutMs: 5_000 }, purpose);
+    return { certificateChainPem: certificatesToPem(certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, trustBundlePem: mesh.trustBundlePem };
+  }
+
   const result: TestControl = {
     directory,
     control,
@@ -70,12 +81,8 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     mesh: async () => ({ address: `127.0.0.1:${control.meshPort!}`, identity: defaultControlIdentity(trustDomain), trustBundlePem: await admin.text(adminPaths.bundle) }),
     apply: (text) => admin.post(adminPaths.apply, { sources: [{ file: 'test.yaml', text }] }),
     token: async (spiffeId) => (await admin.post<TokenResult>(adminPaths.tokens, { spiffeId })).token,
-    async svid(spiffeId) {
-      const mesh = await result.mesh();
-      const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-      const { certificateChain } = await enrol(mesh, await result.token(spiffeId), createCsr(privateKey), { timeoutMs: 5_000 });
-      return { certificateChainPem: certificatesToPem(certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string, trustBundlePem: mesh.trustBundlePem };
-    },
+    svid: async (spiffeId) => await certified(await result.token(spiffeId), CertificatePurpose.SVID),
+    proxyCertificate: async (spiffeId) => await certified((await admin.post<TokenResult>(adminPaths.tokens, { spiffeId, purpose: 'proxy' })).token, CertificatePurpose.PROXY),
     async administrator(spiffeId) {
       const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
       const { certificateChainPem, trustBundlePem } = await admin.post<CertificateResult>(adminPaths.certificates, { spiffeId, purpose: 'admin', csrPem: toPem('CERTIFICATE REQUEST', createCsr(privateKey)) });

@@ -1,6 +1,6 @@
 /** X509-SVIDs: what a leaf certificate must look like to name a peer ("The X.509 SPIFFE Verifiable Identity Document", sections 2 to 5). */
 import { clientAuth, generalNameTags, keyUsages, parseCertificate, serverAuth } from './certificate.ts';
-import { parseSpiffeId, type SpiffeId } from '../spiffe-id.ts';
+import { parseSpiffeId, trustDomainOf, type SpiffeId, type TrustDomain } from '../spiffe-id.ts';
 
 export interface X509Svid {
   readonly spiffeId: SpiffeId;
@@ -39,6 +39,12 @@ export const leafPurposes: Readonly<Record<LeafPurpose, string>> = { svid: 'an X
 export type MeshCertificateParse = { readonly ok: true; readonly svid: X509Svid; readonly purpose: LeafPurpose } | Refused;
 
 /**
+ * The second URI of a proxy certificate. The extended key usage keeps it from those who look at that; data planes that do not, such
+ * as a stock Envoy, take nobody with two URIs.
+ */
+export const proxyMark = (trustDomain: TrustDomain): string => `spiffe://${trustDomain}/sallyport/proxy-certificate`;
+
+/**
  * The identity in a leaf certificate, or why it names none. Looks at the certificate alone: signature, chain, validity and trust
  * domain are the caller's (TLS's) to check. About 10 us, once a connection.
  */
@@ -48,7 +54,7 @@ export function parseX509Svid(der: Buffer): X509SvidParse {
   return refuse('extended-key-usage', 'the certificate is for a client of the control plane alone: its extended key usage has no serverAuth'); // 4.4
 }
 
-/** The same for what the control plane is shown: an SVID, or a proxy certificate, which is like one but for having clientAuth only. */
+/** The same for what the control plane is shown: an SVID, or a proxy certificate, which is like one but for having clientAuth only, and its mark. */
 export function parseMeshCertificate(der: Buffer): MeshCertificateParse {
   const parsed = parseCertificate(der);
   if (!parsed.ok) return refuse('certificate-malformed', parsed.detail);
@@ -66,12 +72,14 @@ export function parseMeshCertificate(der: Buffer): MeshCertificateParse {
   if (names.some(({ tag, content }) => tag === generalNameTags.dns && /^spiffe:/i.test(content.toString('latin1')))) {
     return refuse('spiffe-id-in-dns-san', 'a SPIFFE ID stands in a DNS name; it belongs into a URI name');
   }
-  const uris = names.filter(({ tag }) => tag === generalNameTags.uri);
-  if (uris.length === 0) return refuse('no-uri-san', 'the certificate has no URI among its subject alternative names');
-  if (uris.length > 1) return refuse('several-uri-sans', `the certificate has ${uris.length} URIs among its subject alternative names, and an SVID has one`); // 2
-  const spiffeId = parseSpiffeId(uris[0]!.content.toString('latin1'));
+  const uris = names.filter(({ tag }) => tag === generalNameTags.uri).map(({ content }) => content.toString('latin1'));
+  const [uri, mark] = uris;
+  if (uri === undefined) return refuse('no-uri-san', 'the certificate has no URI among its subject alternative names');
+  if (uris.length > (purpose === 'proxy' ? 2 : 1)) return refuse('several-uri-sans', `the certificate has ${uris.length} URIs among its subject alternative names, and an SVID has one`); // 2
+  const spiffeId = parseSpiffeId(uri);
   if (!spiffeId.ok) return refuse('spiffe-id-invalid', spiffeId.reason);
   if (!spiffeId.id.includes('/', 'spiffe://'.length)) return refuse('spiffe-id-without-path', `"${spiffeId.id}" names a trust domain, not a workload`); // 3.1
+  if (purpose === 'proxy' && mark !== proxyMark(trustDomainOf(spiffeId.id))) return refuse('extended-key-usage', 'the extended key usage has no serverAuth, and the certificate is not marked as a proxy certificate');
 
   const { serialNumber, notBeforeMs, notAfterMs } = certificate;
   return { ok: true, svid: { spiffeId: spiffeId.id, serialNumber, notBeforeMs, notAfterMs }, purpose };

@@ -41,13 +41,18 @@ describe('an X509-SVID', () => {
   ];
   for (const [what, extensions] of accepted) it(`is accepted ${what}`, () => assert.equal(parseX509Svid(made(extensions)).ok, true));
 
-  it('is told from a proxy certificate, which has clientAuth alone', () => {
+  it('is told from a proxy certificate, which has clientAuth alone and its mark beside the SPIFFE ID', () => {
     const purpose = (extensions: Extensions) => {
       const parsed = parseMeshCertificate(made(extensions));
       return parsed.ok ? parsed.purpose : parsed.reason;
     };
     assert.equal(purpose(leaf), 'svid');
-    assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth' }), 'proxy');
+    const marked = `${leaf.subjectAltName},URI:spiffe://cluster.local/sallyport/proxy-certificate`;
+    assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth', subjectAltName: marked }), 'proxy');
+    assert.equal(purpose({ ...leaf, subjectAltName: marked }), 'several-uri-sans');
+    assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth' }), 'extended-key-usage');
+    assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth', subjectAltName: `${leaf.subjectAltName},URI:spiffe://other.example/sallyport/proxy-certificate` }), 'extended-key-usage');
+    assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth', subjectAltName: `${marked},URI:spiffe://cluster.local/x` }), 'several-uri-sans');
     assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth,codeSigning' }), 'extended-key-usage');
     assert.equal(purpose({ ...leaf, extendedKeyUsage: 'clientAuth', subjectAltName: 'URI:spiffe://cluster.local' }), 'spiffe-id-without-path');
   });
