@@ -211,8 +211,15 @@ describe('a transfer that runs', () => {
     const bytes: number[] = [];
     const record = {
       closed: () => undefined,
-      transferring: (facts: { readonly bytes: number; readonly path: string }) => (written.push('ftp-transfer-progress'), bytes.push(facts.bytes), assert.equal(facts.path, 'a\\u{1b}')),
-      transferred: (facts: { readonly bytes: number }) => (written.push('ftp-transfer'), bytes.push(facts.bytes)),
+      transferring(facts: { readonly bytes: number; readonly path: string }) {
+        assert.equal(facts.path, 'a\\u{1b}');
+        written.push('ftp-transfer-progress');
+        bytes.push(facts.bytes);
+      },
+      transferred(facts: { readonly bytes: number }) {
+        written.push('ftp-transfer');
+        bytes.push(facts.bytes);
+      },
     };
     const flow = createDataFlow({ now: Date.now, isDigested: false });
     const channel = {} as DataChannel;
