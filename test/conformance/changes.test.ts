@@ -7,7 +7,8 @@ import { makePki } from '../support/pki.ts';
 import { dataPlanes, type DataPlane } from './data-plane.ts';
 import { startWitness, type ConformanceWitness } from './witness.ts';
 import { visit, type Conversation } from './workload.ts';
-import { describeLife, endFor, witnessAddresses, type Life } from './world.ts';
+import { describeLife } from './words.ts';
+import { endFor, witnessAddresses, type Life } from './world.ts';
 import { changes } from './worlds/changes.ts';
 
 const recordedWithinMs = 10_000;

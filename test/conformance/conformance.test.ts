@@ -6,7 +6,8 @@ import { dataPlanes, type DataPlane } from './data-plane.ts';
 import { expectedRecords, expectedToBeSeen, foretold, seen, shared } from './expectation.ts';
 import { playWorld, type Played, type PlayedWorld } from './play.ts';
 import { startWitness, type ConformanceWitness } from './witness.ts';
-import { describeAttempt, outcomeFor, witnessAddresses, type Attempt, type World } from './world.ts';
+import { describeAttempt } from './words.ts';
+import { outcomeFor, witnessAddresses, type Attempt, type World } from './world.ts';
 import { worlds } from './worlds/index.ts';
 
 const [reference, ...others] = gatewayClasses;

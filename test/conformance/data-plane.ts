@@ -69,7 +69,8 @@ export const dataPlanes: Readonly<Record<GatewayClass, (test: Mocha.Context, opt
   },
 };
 
-/** Connections of a filter chain that has gone live until its time of draining is over. */
+/** Connections of a listener or filter chain that has gone live until its time of draining is over. */
 async function drained(envoy: Envoy): Promise<void> {
-  await waitFor('what is draining', 5_000, async () => (/^(?!.*: [1-9])/s.test(await envoy.admin('/stats?filter=draining$')) ? true : undefined));
+  const draining = async () => [...(await envoy.admin('/stats?filter=^listener_manager.*draining$')).matchAll(/: ([0-9]+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0);
+  await waitFor('what is draining', 5_000, async () => (await draining()) === 0 || undefined);
 }

@@ -10,10 +10,10 @@ import type { Greeting } from './witness.ts';
 import { outcomeFor, type Attempt, type Credential, type Departure, type Refusal } from './world.ts';
 
 /** A record, or what is compared of it. */
-export type Comparable = Readonly<Record<string, unknown>>;
+type Comparable = Readonly<Record<string, unknown>>;
 
 /** Without what no two connections share whatever happens: when it was, and what it is called. */
-export function comparable({ time, connectionId, ...record }: ConnectionRecord): Comparable {
+function comparable({ time, connectionId, ...record }: ConnectionRecord): Comparable {
   if (record.type !== 'connection-closed') return record;
   const { durationMs, ...rest } = record;
   return rest;

@@ -77,10 +77,10 @@ export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki,
   let gateways: StartedGateways | undefined;
   let connections = 0;
 
-  const gatewayManifest = (name: string, spec: Readonly<Record<string, unknown>>): string => `---\n${JSON.stringify({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'EgressGateway', metadata: { name }, spec })}\n`;
-  const gatewayManifests = (alone: boolean): string =>
-    gatewayManifest('egress-1', { class: gatewayClass, listen: [{ address: '127.0.0.1', port: gatewayPort }], ...(beside === null || alone ? {} : { handOver: beside }) }) +
-    (beside === null ? '' : gatewayManifest(beside, { class: 'sallyport', listen: [{ address: '127.0.0.1', port: besidePort }] }));
+  const egressGateway = (name: string, spec: Readonly<Record<string, unknown>>): string => `---\n${JSON.stringify({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'EgressGateway', metadata: { name }, spec })}\n`;
+  const at = (port: number) => ({ listen: [{ address: '127.0.0.1', port }] });
+  const egressGateways = (alone: boolean): string =>
+    egressGateway('egress-1', { class: gatewayClass, ...at(gatewayPort), ...(beside === null || alone ? {} : { handOver: beside }) }) + (beside === null ? '' : egressGateway(beside, { class: 'sallyport', ...at(besidePort) }));
 
   /** When every gateway has acknowledged everything. */
   const enforced = () =>
@@ -93,7 +93,7 @@ export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki,
     });
 
   async function apply(manifests: (places: Places) => string, alone = false): Promise<ApplyResult> {
-    const result = await control.apply(`${gatewayManifests(alone)}---\n${manifests({ witnessPort, proxyPort, ownPort })}`);
+    const result = await control.apply(`${egressGateways(alone)}---\n${manifests({ witnessPort, proxyPort, ownPort })}`);
     applied = result.changes.map(({ ref }) => ref).filter(({ kind }) => kind !== 'EgressGateway');
     return result;
   }

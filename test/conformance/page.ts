@@ -1,6 +1,7 @@
 /** The table as a page for people: docs/reference/conformance.md. */
 import { gatewayClasses, type GatewayClass } from '../../src/core/objects/index.ts';
-import { describeCredential, describeDoor, describeEnd, describeOutcome, endFor, outcomeFor, type Attempt, type Life, type World } from './world.ts';
+import { describeCredential, describeDoor, describeEnd, describeOutcome } from './words.ts';
+import { endFor, outcomeFor, type Attempt, type Life, type World } from './world.ts';
 import { changes } from './worlds/changes.ts';
 import { worlds } from './worlds/index.ts';
 

@@ -78,7 +78,11 @@ export function visit(socket: Socket, opening: string): Visit {
     over.resolve({ said, heard });
   });
   if (opening !== '') say(opening);
-  return { greeted: greeted.promise, takeLeave() {
+  return {
+    greeted: greeted.promise,
+    takeLeave() {
       if (socket.writable) say('QUIT\r\n');
-    }, over: over.promise };
+    },
+    over: over.promise,
+  };
 }

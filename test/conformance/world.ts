@@ -78,7 +78,7 @@ export type Credential =
 
 export const malformedForms = {
   'ca': 'a CA certificate',
-  'for-clients-only': 'for clients only, as a proxy certificate is',
+  'for-clients-only': 'for clients only',
   'for-servers-only': 'for servers only',
   'in-dns-name': 'in a DNS name',
   'in-dns-name-too': 'in a DNS name too',
@@ -137,94 +137,3 @@ export interface Divergence {
 }
 
 export const outcomeFor = ({ expect, but }: Attempt, gatewayClass: GatewayClass): Outcome => but?.[gatewayClass]?.expect ?? expect;
-
-// Rows in few words
-
-/** `NAMESPACE/SERVICEACCOUNT` of this trust domain, or a SPIFFE ID. */
-const idOf = (who: string): string => {
-  const [namespace, serviceAccount] = who.split('/');
-  return who.startsWith('spiffe:') ? who : `spiffe://cluster.local/ns/${namespace!}/sa/${serviceAccount!}`;
-};
-const shown = (kind: Exclude<Extract<Credential, { spiffeId: string }>['kind'], 'malformed'>) => (who: string): Credential => ({ kind, spiffeId: idOf(who) });
-
-export const svid = shown('svid');
-export const expired = shown('expired');
-export const notYetValid = shown('not-yet-valid');
-export const revoked = shown('revoked');
-export const untrusted = shown('untrusted');
-export const enrolled = shown('enrolled');
-export const several = (...who: readonly string[]): Credential => ({ kind: 'several', spiffeIds: who.map(idOf) });
-export const malformed = (form: MalformedForm, who: string): Credential => ({ kind: 'malformed', form, spiffeId: idOf(who) });
-export const withoutCertificate: Credential = { kind: 'none' };
-export const oldTls: Credential = { kind: 'old-tls' };
-export const withoutTls: Credential = { kind: 'plain' };
-
-export const sni = (serverName: string): Door => ({ listener: 'shared', serverName });
-export const withoutSni: Door = { listener: 'shared' };
-export const ownListener = (serverName?: string): Door => ({ listener: 'own', ...(serverName === undefined ? {} : { serverName }) });
-export const connectTo = (door: Door, authority: string): Door => ({ ...door, authority });
-
-interface Passage extends Partial<Pick<Departure, 'ports' | 'to' | 'channel'>> {
-  readonly from: string;
-  readonly by: readonly string[];
-  readonly but?: Attempt['but'];
-}
-
-/** The rows of those who come to one door, behind which is `service`. */
-export interface Way {
-  lets(as: Credential, passage: Passage): Attempt;
-  refuses(as: Credential, reason: Refusal['reason'], more?: { readonly by?: readonly string[]; readonly but?: Attempt['but'] }): Attempt;
-}
-
-const diverging = (but: Attempt['but']): Pick<Attempt, 'but'> => (but === undefined ? {} : { but });
-
-export const way = (to: Door, service: string | null): Way => ({
-  lets: (as, { by, but, ...passage }) => ({ as, to, expect: { kind: 'leaves', service, policies: by, to: witnessAddresses[0], channel: 'stream', ...passage }, ...diverging(but) }),
-  refuses: (as, reason, { by = [], but } = {}) => ({ as, to, expect: { kind: 'refused', service, policies: by, reason }, ...diverging(but) }),
-});
-
-// Rows in words for people
-
-export function describeCredential(credential: Credential): string {
-  const short = (id: string) => id.replace(/^spiffe:\/\/cluster\.local\/ns\/([^/]+)\/sa\/([^/]+)$/, '$1/$2');
-  switch (credential.kind) {
-    case 'svid':
-    case 'enrolled':
-      return short(credential.spiffeId);
-    case 'several':
-      return `${credential.spiffeIds.map(short).join(' and ')} in one certificate`;
-    case 'malformed':
-      return `${short(credential.spiffeId)}, ${malformedForms[credential.form]}`;
-    case 'none':
-      return 'TLS without a certificate';
-    case 'old-tls':
-      return 'TLS 1.1';
-    case 'plain':
-      return 'no TLS';
-    case 'untrusted':
-      return `${short(credential.spiffeId)}, by another authority`;
-    default:
-      return `${short(credential.spiffeId)}, ${credential.kind.replaceAll('-', ' ')}`;
-  }
-}
-
-export function describeDoor({ listener, serverName, authority }: Door): string {
-  const asked = serverName === undefined ? 'no SNI' : serverName;
-  return [...(listener === 'own' ? [`the service's own listener (${asked})`] : [asked]), ...(authority === undefined ? [] : [`CONNECT ${authority}`])].join(', ');
-}
-
-export function describeOutcome(outcome: Outcome): string {
-  if (outcome.kind === 'refused') return `refused: ${outcome.reason}`;
-  const { from, ports } = outcome;
-  return `leaves from ${from}${ports === undefined ? '' : `, ports ${ports.first}-${ports.last}`}`;
-}
-
-export function describeAttempt(attempt: Attempt, gatewayClass: GatewayClass): string {
-  return `${describeCredential(attempt.as)} for ${describeDoor(attempt.to)}: ${describeOutcome(outcomeFor(attempt, gatewayClass))}`;
-}
-
-export const describeEnd = (reason: ConnectionReason): string => (reason === 'finished' ? 'goes on' : `ends: ${reason}`);
-
-export function describeLife(life: Life, gatewayClass: GatewayClass): string {
-  return `${describeCredential(life.as)} to ${describeDoor(life.to)} ${describeEnd(endFor(life, gatewayClass))}`;
-}

@@ -1,5 +1,6 @@
 /** As whom: from which address, and from which of its ports. */
-import { sni, svid, way, type World } from '../world.ts';
+import { sni, svid, way } from '../rows.ts';
+import type { World } from '../world.ts';
 
 const bank = way(sni('bank.shop'), 'shop/bank:main');
 const post = way(sni('post.shop'), 'shop/post:main');

@@ -1,5 +1,6 @@
 /** By what a workload proves who it is. */
-import { expired, malformed, notYetValid, oldTls, revoked, several, sni, svid, untrusted, way, withoutCertificate, withoutTls, type Attempt, type Divergence, type MalformedForm, type World } from '../world.ts';
+import { expired, malformed, notYetValid, oldTls, revoked, several, sni, svid, untrusted, way, withoutCertificate, withoutTls } from '../rows.ts';
+import type { Attempt, Divergence, MalformedForm, World } from '../world.ts';
 
 const vault = way(sni('vault.egress'), 'egress/vault:main');
 const byEnvoy = (divergence: Divergence): Pick<Attempt, 'but'> => ({ but: { envoy: divergence } });
@@ -56,7 +57,7 @@ spec: {subject: {namespace: guards}, addresses: [127.1.11.2]}
       vault.refuses(malformed('for-servers-only', 'tellers/ann'), 'certificate-invalid', libraryWords),
       taken('in-dns-name-too', 'Envoy reads the URI, which is signed and names one workload'),
       taken('ca', "Envoy does not ask whether a client's certificate is a CA's; whoever has the key of one could issue itself another"),
-      taken('for-clients-only', 'Envoy does not ask whether it is for servers too, so a proxy certificate opens what its identity may use until it ends or is revoked ([0600](../decisions/0600-what-envoy-proves-itself-with.md))'),
+      taken('for-clients-only', 'Envoy does not ask whether it is for servers too; of ours only a proxy certificate is not, which has a second URI for that reason ([0600](../decisions/0600-what-envoy-proves-itself-with.md))'),
       vault.refuses(revoked('tellers/carl'), 'certificate-revoked'),
       vault.lets(svid('tellers/carl'), { from: '127.1.11.1', by: ['egress/tellers'] }),
       vault.refuses(revoked('guards/night'), 'certificate-revoked'),

@@ -1,5 +1,6 @@
 /** What becomes of connections that live when the plan changes. */
-import { deadAddress, enrolled, sni, svid, type Change, type Life, type World } from '../world.ts';
+import { enrolled, sni, svid } from '../rows.ts';
+import { deadAddress, type Change, type Life, type World } from '../world.ts';
 
 const bank = sni('bank.egress');
 const post = sni('post.egress');

@@ -1,6 +1,7 @@
 /** `manifests/examples` as they stand, but for what loopback needs: each address in 127.0.0.0/8, the witness's port at the far end, and the class's own gateway. */
 import { readFileSync } from 'node:fs';
-import { sni, svid, way, type Divergence, type World } from '../world.ts';
+import { sni, svid, way } from '../rows.ts';
+import type { Divergence, World } from '../world.ts';
 
 const exampleOf = (name: string): string => readFileSync(new URL(`../../../manifests/examples/${name}`, import.meta.url), 'utf8');
 

@@ -1,5 +1,6 @@
 /** Who may go where. */
-import { sni, svid, way, type World } from '../world.ts';
+import { sni, svid, way } from '../rows.ts';
+import type { World } from '../world.ts';
 
 const billing = way(sni('billing.egress'), 'egress/billing:main');
 const clinic = way(sni('clinic.egress'), 'egress/clinic:main');

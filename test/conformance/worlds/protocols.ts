@@ -1,5 +1,6 @@
 /** What a class of gateway can do beside passing bytes on, and who does it where it cannot. */
-import { connectTo, sni, svid, way, type Divergence, type World } from '../world.ts';
+import { connectTo, sni, svid, way } from '../rows.ts';
+import type { Divergence, World } from '../world.ts';
 
 const proxy = way(sni('proxy.egress'), 'egress/proxy:main');
 const limited = (authority: string) => way(connectTo(sni('limited.egress'), authority), 'egress/limited:main');

@@ -1,5 +1,6 @@
 /** How workloads ask for a service, and what a service may be. */
-import { deadAddress, ownListener, sni, svid, way, withoutSni, type Divergence, type World } from '../world.ts';
+import { ownListener, sni, svid, way, withoutSni } from '../rows.ts';
+import { deadAddress, type Divergence, type World } from '../world.ts';
 
 const asked = (serverName: string) => way(sni(serverName), 'egress/billing:main');
 const nothing = (serverName: string) => way(sni(serverName), null);

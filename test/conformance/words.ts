@@ -1,0 +1,48 @@
+/** Rows of the table in words for people. */
+import type { ConnectionReason } from '../../src/core/ledger-record.ts';
+import type { GatewayClass } from '../../src/core/objects/index.ts';
+import { endFor, malformedForms, outcomeFor, type Attempt, type Credential, type Door, type Life, type Outcome } from './world.ts';
+
+export function describeCredential(credential: Credential): string {
+  const short = (id: string) => id.replace(/^spiffe:\/\/cluster\.local\/ns\/([^/]+)\/sa\/([^/]+)$/, '$1/$2');
+  switch (credential.kind) {
+    case 'svid':
+    case 'enrolled':
+      return short(credential.spiffeId);
+    case 'several':
+      return `${credential.spiffeIds.map(short).join(' and ')} in one certificate`;
+    case 'malformed':
+      return `${short(credential.spiffeId)}, ${malformedForms[credential.form]}`;
+    case 'none':
+      return 'TLS without a certificate';
+    case 'old-tls':
+      return 'TLS 1.1';
+    case 'plain':
+      return 'no TLS';
+    case 'untrusted':
+      return `${short(credential.spiffeId)}, by another authority`;
+    default:
+      return `${short(credential.spiffeId)}, ${credential.kind.replaceAll('-', ' ')}`;
+  }
+}
+
+export function describeDoor({ listener, serverName, authority }: Door): string {
+  const asked = serverName === undefined ? 'no SNI' : serverName;
+  return [...(listener === 'own' ? [`the service's own listener (${asked})`] : [asked]), ...(authority === undefined ? [] : [`CONNECT ${authority}`])].join(', ');
+}
+
+export function describeOutcome(outcome: Outcome): string {
+  if (outcome.kind === 'refused') return `refused: ${outcome.reason}`;
+  const { from, ports } = outcome;
+  return `leaves from ${from}${ports === undefined ? '' : `, ports ${ports.first}-${ports.last}`}`;
+}
+
+export function describeAttempt(attempt: Attempt, gatewayClass: GatewayClass): string {
+  return `${describeCredential(attempt.as)} for ${describeDoor(attempt.to)}: ${describeOutcome(outcomeFor(attempt, gatewayClass))}`;
+}
+
+export const describeEnd = (reason: ConnectionReason): string => (reason === 'finished' ? 'goes on' : `ends: ${reason}`);
+
+export function describeLife(life: Life, gatewayClass: GatewayClass): string {
+  return `${describeCredential(life.as)} to ${describeDoor(life.to)} ${describeEnd(endFor(life, gatewayClass))}`;
+}
