@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { TLSSocket } from 'node:tls';
 import { pino } from 'pino';
@@ -25,6 +25,7 @@ describe('agent with ftp', () => {
   let listenPort: number;
   let content: Buffer;
   let awaitData: (socket: TLSSocket) => void;
+  let dataSockets: TLSSocket[];
   const closers: (() => unknown)[] = [];
 
   before(async () => {
@@ -37,7 +38,11 @@ describe('agent with ftp', () => {
     control = await startFakeMesh(workloadId, { ca, tokens: new Map([['token', workloadId]]) });
     closers.push(() => control.stop());
     // A gateway as FTP sees it: the control connection's port and, for passive mode, one more on the same address.
-    data = await startFakeGateway(ca, (socket) => awaitData(socket));
+    dataSockets = [];
+    data = await startFakeGateway(ca, (socket) => {
+      dataSockets.push(socket);
+      awaitData(socket);
+    });
     closers.push(() => data.stop());
     gateway = await startFakeGateway(ca, speakFtp);
     closers.push(() => gateway.stop());
@@ -120,6 +125,105 @@ describe('agent with ftp', () => {
       assert.ok(Buffer.concat(chunks).equals(content));
     });
   }
+
+  describe('whose client is active', () => {
+    let place: Server;
+    let arrivals: Socket[];
+
+    beforeEach(async () => {
+      arrivals = [];
+      place = createServer({ allowHalfOpen: true }, (socket) => {
+        socket.on('error', () => undefined);
+        arrivals.push(socket);
+      });
+      closers.push(() => place.close());
+      await new Promise<void>((resolve) => place.listen(0, '127.0.0.1', resolve));
+    });
+
+    const port = () => (place.address() as AddressInfo).port;
+    const commands = {
+      PORT: () => `PORT 127,0,0,1,${port() >> 8},${port() & 255}`,
+      EPRT: () => `EPRT |1|127.0.0.1|${port()}|`,
+    };
+
+    for (const command of ['PORT', 'EPRT'] as const) {
+      it(`downloads after ${command}, over a connection that comes from where its control connection went`, async () => {
+        const { reply, send } = await openControl();
+        assert.match(await send(commands[command]()), /^200 /);
+        await until('the data connection at the gateway', () => dataSockets.length === 1); // a server may not begin before
+        assert.equal(arrivals.length, 0, 'the client awaits nothing yet');
+        assert.equal(await send('RETR file'), '150 here it comes');
+        await until('the data connection', () => arrivals.length === 1);
+        assert.equal(arrivals[0]!.remoteAddress, '127.0.0.1');
+        const chunks: Buffer[] = [];
+        arrivals[0]!.on('data', (chunk: Buffer) => chunks.push(chunk));
+        await once(arrivals[0]!, 'end');
+        arrivals[0]!.end();
+        assert.equal(await reply(), '226 done');
+        assert.ok(Buffer.concat(chunks).equals(content));
+      });
+    }
+
+    it('uploads', async () => {
+      const { reply, send } = await openControl();
+      await send(commands.PORT());
+      assert.equal(await send('STOR file'), '150 send it');
+      await until('the data connection', () => arrivals.length === 1);
+      const sent = randomBytes(300_000);
+      arrivals[0]!.end(sent);
+      arrivals[0]!.resume();
+      assert.equal(await reply(), '226 stored');
+      assert.ok(content.equals(sent));
+    });
+
+    it('connects to no third party, nor to a well-known service, and the gateway hears nothing of it', async () => {
+      const { send } = await openControl();
+      for (const command of ['PORT 127,0,0,9,200,1', 'EPRT |1|192.0.2.1|50000|', 'PORT 127,0,0,1,0,25']) assert.match(await send(command), /^504 /);
+      assert.equal(data.seen.length, 0);
+    });
+
+    it('breaks the transfer off where the client does not listen, and goes on', async () => {
+      const { reply, send } = await openControl();
+      await send(commands.PORT());
+      await new Promise((resolve) => place.close(resolve));
+      assert.equal(await send('RETR file'), '150 here it comes');
+      await until('the end of the data connection', () => dataSockets[0]?.destroyed === true);
+      assert.deepEqual([await send('NOOP'), await reply()], ['226 done', '200 ok']); // this gateway says so however it ends
+    });
+
+    it('gives up what was prepared when another is asked for, and when the session ends', async () => {
+      const { socket, send } = await openControl();
+      for (const count of [1, 2]) {
+        await send(commands.PORT());
+        await until('the data connection at the gateway', () => dataSockets.length === count);
+      }
+      await until('the end of the first', () => dataSockets[0]!.destroyed);
+      assert.ok(!dataSockets[1]!.destroyed);
+      socket.resetAndDestroy();
+      await until('the end of the second', () => dataSockets[1]!.destroyed);
+      assert.equal(arrivals.length, 0);
+    });
+
+    it('gets 425 where the gateway does not take the data connection', async () => {
+      const { send } = await openControl();
+      data.stop();
+      assert.match(await send(commands.PORT()), /^425 /);
+      assert.equal(await send('NOOP'), '200 ok');
+    });
+
+    it('is rid of session and transfer when the upstream is gone', async () => {
+      const { socket, send } = await openControl();
+      await send(commands.PORT());
+      awaitData = () => undefined;
+      socket.write('NOOP\r\n');
+      await send('RETR file');
+      await until('the data connection', () => arrivals.length === 1);
+      const ended = Promise.all([once(socket, 'end'), new Promise((resolve) => arrivals[0]!.resume().once('close', resolve).once('end', resolve))]);
+      control.publish({});
+      await ended;
+      await until('nothing left', () => agent.status().upstreams.length === 0);
+    });
+  });
 
   it('uploads', async () => {
     const { reply, send } = await openControl();
