@@ -9,6 +9,7 @@ import { createGatewayDialler } from '../../src/agent/gateway-dialler.ts';
 import { agentLimits } from '../../src/agent/limits.ts';
 import type { AgentUpstream } from '../../src/core/plan/agent-view.ts';
 import type { FtpDataMode } from '../../src/core/objects/index.ts';
+import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { Grant } from '../../src/core/plan/plan.ts';
 import type { GatewaySettings } from '../../src/gateway/protocol.ts';
 import { grantTo, loopback, productpage, servicePort, settings, startGateway } from './gateway.ts';
@@ -17,7 +18,7 @@ import type { Issued } from './pki.ts';
 
 export interface FtpPath {
   readonly gateway: TestGateway;
-  /** Where the workload finds the server, on 127.0.0.1. */
+  /** Where the workload finds the server. */
   readonly agentPort: number;
   /** Speaks to the gateway as the workload's agent does, but by hand. */
   connect(identity: Issued, port?: number): tls.TLSSocket;
@@ -25,18 +26,22 @@ export interface FtpPath {
 }
 
 export const snatAddress = '127.0.1.11';
+const ipv6Grant = grantTo('bookinfo', snatAddress, { snat: { ipv6: { address: '::1' as IpAddress, ports: { first: 1024, last: 65535 } } } });
 
 export interface FtpPathOptions {
   readonly serverPort: number;
+  /** Of agent and server; the mesh between them is IPv4. Default 127.0.0.1. */
+  readonly address?: '127.0.0.1' | '::1';
   readonly dataMode?: FtpDataMode;
   readonly recordDigest?: boolean;
   readonly limits?: Partial<GatewaySettings['limits']>;
   readonly grants?: readonly Grant[];
 }
 
-export async function openFtpPath({ serverPort, dataMode = 'Passive', recordDigest = false, limits = {}, grants = [grantTo('bookinfo', snatAddress)] }: FtpPathOptions): Promise<FtpPath> {
+export async function openFtpPath({ serverPort, address = '127.0.0.1', dataMode = 'Passive', recordDigest = false, limits = {}, grants = [address === '::1' ? ipv6Grant : grantTo('bookinfo', snatAddress)] }: FtpPathOptions): Promise<FtpPath> {
   const partner = servicePort({ protocol: 'FTP', targetPort: serverPort, grants, dataMode, recordDigest });
-  const gateway = await startGateway({ servicePorts: [partner], limits });
+  const servicePorts = [{ ...partner, targets: [{ kind: 'address' as const, address: address as IpAddress, port: serverPort }] }];
+  const gateway = await startGateway({ servicePorts, limits });
   const identity = gateway.pki.issue(productpage);
   const dial = createGatewayDialler({ current: identity, subscribe: () => () => undefined }, { now: Date.now, dialTimeoutMs: 2_000 });
   const gateways = [{ address: loopback, port: gateway.port }];
@@ -47,7 +52,7 @@ export async function openFtpPath({ serverPort, dataMode = 'Passive', recordDige
     connections.add(connection);
     void connection.done.then(() => connections.delete(connection));
   });
-  await new Promise<void>((resolve) => agent.listen(0, loopback, resolve));
+  await new Promise<void>((resolve) => agent.listen(0, address, resolve));
   return {
     gateway,
     agentPort: (agent.address() as AddressInfo).port,
