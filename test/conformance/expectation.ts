@@ -62,7 +62,7 @@ function endsOf({ from, to }: Departure, greeting: Greeting | undefined): Compar
 /** Whom the ledger names: who was let out, and whom the certificate of an SVID's form claims that was not. */
 function recordedIdentity(credential: Credential, { kind }: Departure | Refusal): string | null {
   if (!('spiffeId' in credential)) return null;
-  const isClaim = credential.kind !== 'malformed' && parseSpiffeId(credential.spiffeId).ok;
+  const isClaim = credential.kind !== 'malformed' && credential.kind !== 'proxy' && parseSpiffeId(credential.spiffeId).ok;
   return isClaim || kind === 'leaves' ? credential.spiffeId : null;
 }
 

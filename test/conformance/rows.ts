@@ -14,6 +14,7 @@ export const notYetValid = shown('not-yet-valid');
 export const revoked = shown('revoked');
 export const untrusted = shown('untrusted');
 export const enrolled = shown('enrolled');
+export const proxyCertificate = shown('proxy');
 export const several = (...who: readonly string[]): Credential => ({ kind: 'several', spiffeIds: who.map(idOf) });
 export const malformed = (form: MalformedForm, who: string): Credential => ({ kind: 'malformed', form, spiffeId: idOf(who) });
 export const withoutCertificate: Credential = { kind: 'none' };

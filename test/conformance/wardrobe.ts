@@ -29,14 +29,13 @@ export function createWardrobe(pki: Pki, control: TestControl): Wardrobe {
   const stranger = makePki();
   /** Issued by the control plane, by kind and SPIFFE ID. */
   const known = new Map<string, ConnectionOptions>();
-  const keyOf = ({ kind, spiffeId }: Extract<Credential, { spiffeId: string }>): string => `${kind} ${spiffeId}`;
 
   return {
     async prepare(credentials) {
       for (const credential of credentials) {
-        if ((credential.kind !== 'revoked' && credential.kind !== 'enrolled') || known.has(keyOf(credential))) continue;
+        if (!isIssuedByControl(credential) || known.has(keyOf(credential))) continue;
         const { kind, spiffeId } = credential;
-        known.set(keyOf(credential), shows(await control.svid(spiffeId)));
+        known.set(keyOf(credential), shows(await (kind === 'proxy' ? control.proxyCertificate(spiffeId) : control.svid(spiffeId))));
         if (kind === 'revoked') await control.admin.post(adminPaths.revocations, { spiffeId });
       }
     },
@@ -55,6 +54,7 @@ export function createWardrobe(pki: Pki, control: TestControl): Wardrobe {
         case 'malformed':
           return shows(pki.issue(credential.spiffeId, malformations[credential.form](credential.spiffeId)));
         case 'enrolled':
+        case 'proxy':
         case 'revoked':
           return known.get(keyOf(credential))!;
         case 'none':
@@ -68,4 +68,8 @@ export function createWardrobe(pki: Pki, control: TestControl): Wardrobe {
   };
 }
 
+type IssuedByControl = Extract<Credential, { readonly kind: 'enrolled' | 'revoked' | 'proxy' }>;
+
+const isIssuedByControl = (credential: Credential): credential is IssuedByControl => ['enrolled', 'proxy', 'revoked'].includes(credential.kind);
+const keyOf = ({ kind, spiffeId }: { readonly kind: string; readonly spiffeId: string }): string => `${kind} ${spiffeId}`;
 const shows = ({ certificateChainPem, privateKeyPem }: Pick<Issued, 'certificateChainPem' | 'privateKeyPem'>): ConnectionOptions => ({ cert: certificateChainPem, key: privateKeyPem });

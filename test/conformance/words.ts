@@ -13,6 +13,8 @@ export function describeCredential(credential: Credential): string {
       return `${credential.spiffeIds.map(short).join(' and ')} in one certificate`;
     case 'malformed':
       return `${short(credential.spiffeId)}, ${malformedForms[credential.form]}`;
+    case 'proxy':
+      return `${short(credential.spiffeId)}, a proxy certificate`;
     case 'none':
       return 'TLS without a certificate';
     case 'old-tls':

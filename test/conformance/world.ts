@@ -62,9 +62,9 @@ export const deadAddress = '127.0.9.99';
 
 /** Whom a workload shows itself as. */
 export type Credential =
-  | { readonly kind: 'svid' | 'expired' | 'not-yet-valid' | 'revoked' | 'untrusted'; readonly spiffeId: string }
-  /** Good, and known to the control plane, which may revoke it. */
-  | { readonly kind: 'enrolled'; readonly spiffeId: string }
+  | { readonly kind: 'svid' | 'expired' | 'not-yet-valid' | 'untrusted'; readonly spiffeId: string }
+  /** By the control plane: good, revoked, or what a stock Envoy of this identity shows the control plane. */
+  | { readonly kind: 'enrolled' | 'revoked' | 'proxy'; readonly spiffeId: string }
   /** One certificate for several. */
   | { readonly kind: 'several'; readonly spiffeIds: readonly string[] }
   /** Signed and in time, and yet no X509-SVID. */

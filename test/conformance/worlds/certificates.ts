@@ -1,5 +1,5 @@
 /** By what a workload proves who it is. */
-import { expired, malformed, notYetValid, oldTls, revoked, several, sni, svid, untrusted, way, withoutCertificate, withoutTls } from '../rows.ts';
+import { expired, malformed, notYetValid, oldTls, proxyCertificate, revoked, several, sni, svid, untrusted, way, withoutCertificate, withoutTls } from '../rows.ts';
 import type { Attempt, Divergence, MalformedForm, World } from '../world.ts';
 
 const vault = way(sni('vault.egress'), 'egress/vault:main');
@@ -52,6 +52,7 @@ spec: {subject: {namespace: guards}, addresses: [127.1.11.2]}
       vault.refuses(withoutCertificate, 'certificate-missing', libraryWords),
       ...[several('tellers/ann', 'tellers/bob'), several('tellers/ann', 'guards/night'), several('guards/day', 'tellers/ann')].map((as) => vault.refuses(as, 'certificate-invalid', namesOnly)),
       ...['ann?x=1', 'an%6e', 'ann#x', '..'].map((account) => vault.refuses(svid(`spiffe://cluster.local/ns/tellers/sa/${account}`), 'certificate-invalid', namesOnly)),
+      vault.refuses(proxyCertificate('tellers/eve'), 'certificate-invalid', namesOnly),
       vault.refuses(malformed('in-dns-name', 'tellers/ann'), 'certificate-invalid', namesOnly),
       vault.refuses(malformed('without-uri', 'tellers/ann'), 'certificate-invalid', namesOnly),
       vault.refuses(malformed('for-servers-only', 'tellers/ann'), 'certificate-invalid', libraryWords),
