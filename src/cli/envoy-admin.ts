@@ -14,7 +14,7 @@ export interface HeldResource {
 const timeoutMs = 5_000;
 const bytesMax = 256 * 1024 * 1024;
 
-/** The dynamic listeners, clusters and secrets that are in use. `address` is HOST:PORT or the path of a socket. Throws `unavailable`. */
+/** The listeners, clusters and secrets in use that it was sent. `address` is HOST:PORT or the path of a socket. Throws `unavailable`. */
 export async function readConfigDump(address: string): Promise<readonly HeldResource[]> {
   const where: RequestOptions = address.includes('/') ? { socketPath: address } : parseEndpoint(address, '--envoy-admin');
   let dump: unknown;
@@ -27,7 +27,8 @@ export async function readConfigDump(address: string): Promise<readonly HeldReso
   return configs.flatMap((config) => [
     ...(config.dynamic_listeners ?? []).flatMap(({ active_state: active }) => (active === undefined ? [] : [heldOf(active.listener, active.version_info)])),
     ...(config.dynamic_active_clusters ?? []).map(({ cluster, version_info: version }) => heldOf(cluster, version)),
-    ...(config.dynamic_active_secrets ?? []).map(({ secret, version_info: version }) => heldOf(secret, version)),
+    // Those of the bootstrap's files have the same names, and no version.
+    ...(config.dynamic_active_secrets ?? []).flatMap(({ secret, version_info: version }) => (version === undefined ? [] : [heldOf(secret, version)])),
   ]);
 }
 

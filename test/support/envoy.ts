@@ -1,14 +1,15 @@
 /** A real Envoy, with files of its own, told what to do by a bootstrap. */
 import type { JsonValue } from '@bufbuild/protobuf';
 import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { renderEnvoyBootstrap } from '../../src/backends/envoy/index.ts';
+import { dirname, join } from 'node:path';
+import { renderEnvoyBootstrap, renderEnvoySecretFiles, type SecretFiles } from '../../src/backends/envoy/index.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { waitFor } from '../../src/demo/processes.ts';
-import type { TestControl } from './control.ts';
+import type { Svid, TestControl } from './control.ts';
 
 export interface Envoy {
   /** What its administration answers to a GET. */
@@ -62,11 +63,21 @@ export async function startEnvoy(program: string, bootstrapWith: (adminSocketPat
   return { admin, adminSocketPath: socketPath, log, stop };
 }
 
+/** Writes an identity into files of `directory`, for an Envoy that is to be started. */
+export function writeSecretFiles(directory: string, { certificateChainPem, privateKeyPem, trustBundlePem }: Svid): SecretFiles {
+  const write = (name: string, content: string): string => {
+    writeFileSync(join(directory, name), content, { mode: 0o600 });
+    return join(directory, name);
+  };
+  const secrets = renderEnvoySecretFiles({ certificateChain: write('svid.pem', certificateChainPem), privateKey: write('key.pem', privateKeyPem), trustBundle: write('bundle.pem', trustBundlePem) });
+  return { svid: write('svid.json', JSON.stringify(secrets.svid)), trustBundle: write('bundle.json', JSON.stringify(secrets.trustBundle)) };
+}
+
 /** An Envoy with nothing but a bootstrap for this identity, which gets all else from the control plane. */
 export async function startEnvoyAs(control: TestControl, program: string, identity: SpiffeId): Promise<Envoy> {
   const [svid, mesh] = await Promise.all([control.svid(identity), control.mesh()]);
   return await startEnvoy(program, (socketPath) =>
-    renderEnvoyBootstrap({ nodeId: identity, controlPlane: { host: '127.0.0.1', port: control.control.meshPort! }, controlIdentity: mesh.identity, identity: { kind: 'inline', ...svid }, admin: { socketPath } }),
+    renderEnvoyBootstrap({ nodeId: identity, controlPlane: { host: '127.0.0.1', port: control.control.meshPort! }, controlIdentity: mesh.identity, identity: writeSecretFiles(dirname(socketPath), svid), admin: { socketPath } }),
   );
 }
 

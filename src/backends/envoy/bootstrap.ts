@@ -7,11 +7,6 @@ import { parseAddress } from '../../core/ip-address.ts';
 import type { SpiffeId } from '../../core/spiffe-id.ts';
 import { controlCluster, logCluster, svidSecret, trustBundleSecret } from './names.ts';
 
-/** By which the proxy proves to the control plane who it is, and the control plane to it. */
-export type BootstrapIdentity =
-  | { readonly kind: 'inline'; readonly certificateChainPem: string; readonly privateKeyPem: string; readonly trustBundlePem: string }
-  | ({ readonly kind: 'files' } & SecretFiles);
-
 /** Absolute paths of PEM files on Envoy's host, in one directory, where whoever renews the identity replaces them by one rename. */
 export interface IdentityFiles {
   readonly certificateChain: string;
@@ -31,7 +26,8 @@ export interface EnvoyBootstrapOptions {
   readonly controlPlane: { readonly host: string; readonly port: number };
   /** Who must answer there. */
   readonly controlIdentity: SpiffeId;
-  readonly identity: BootstrapIdentity;
+  /** By which the proxy proves to the control plane who it is, and the control plane to it. */
+  readonly identity: SecretFiles;
   /** Where Envoy's own administration listens. Whoever reaches it can stop the proxy. */
   readonly admin: { readonly address: string; readonly port: number } | { readonly socketPath: string };
 }
@@ -111,7 +107,7 @@ const toItself = (listener: string) => ({
   typed_extension_protocol_options: overHttp2,
 });
 
-function controlPlaneCluster({ host, port }: EnvoyBootstrapOptions['controlPlane'], controlIdentity: SpiffeId, identity: BootstrapIdentity): JsonValue {
+function controlPlaneCluster({ host, port }: EnvoyBootstrapOptions['controlPlane'], controlIdentity: SpiffeId, identity: SecretFiles): JsonValue {
   return {
     name: controlCluster,
     type: parseAddress(host) === undefined ? 'LOGICAL_DNS' : 'STATIC',
@@ -133,14 +129,7 @@ function controlPlaneCluster({ host, port }: EnvoyBootstrapOptions['controlPlane
   };
 }
 
-function identityFields(identity: BootstrapIdentity, naming: Record<string, JsonValue>): Record<string, JsonValue> {
-  if (identity.kind === 'inline') {
-    const { certificateChainPem, privateKeyPem, trustBundlePem } = identity;
-    return {
-      tls_certificates: [{ certificate_chain: { inline_string: certificateChainPem }, private_key: { inline_string: privateKeyPem } }],
-      validation_context: { ...naming, trusted_ca: { inline_string: trustBundlePem } },
-    };
-  }
+function identityFields(identity: SecretFiles, naming: Record<string, JsonValue>): Record<string, JsonValue> {
   const fromFile = (name: string, path: string) => ({ name, sds_config: { path_config_source: { path }, resource_api_version: 'V3' } });
   return {
     tls_certificate_sds_secret_configs: [fromFile(svidSecret, identity.svid)],

@@ -11,7 +11,7 @@
  *
  * Source: docs/decisions/0600 and following; Envoy 1.40.
  */
-export { renderEnvoyBootstrap, renderEnvoySecretFiles, proxyHeader, type BootstrapIdentity, type EnvoyBootstrapOptions, type IdentityFiles, type SecretFiles } from './bootstrap.ts';
+export { renderEnvoyBootstrap, renderEnvoySecretFiles, proxyHeader, type EnvoyBootstrapOptions, type IdentityFiles, type SecretFiles } from './bootstrap.ts';
 export type { Condition, ConditionCode } from './condition.ts';
 export { renderEnvoyGateway, renderEnvoyGatewayInSteps, type EnvoyGatewayOptions } from './gateway.ts';
 export { ledgerRecordOf, type EntryContext, type EnvoyRecord } from './ledger-record.ts';

@@ -56,9 +56,8 @@ export function addBootstrap(program: Command, context: CliContext): void {
       const { obtainProxyCertificate } = await import('../../identity/index.ts');
       const { trustBundlePem, ...rest } = admission;
       const { identity, by } = await obtainProxyCertificate({ ...rest, directory, control: { address: options.control, identity: controlIdentity, trustBundlePem }, now: Date.now });
-      const secretFiles = await writeSecretFiles(directory);
 
-      const document = renderEnvoyBootstrap({ nodeId: `${identity.spiffeId}${instance}`, controlPlane, controlIdentity, identity: { kind: 'files', ...secretFiles }, admin });
+      const document = renderEnvoyBootstrap({ nodeId: `${identity.spiffeId}${instance}`, controlPlane, controlIdentity, identity: await writeSecretFiles(directory), admin });
       context.out(options.output === 'json' ? JSON.stringify(document, null, 2) : yamlOf(document).trimEnd());
       context.say(`${by === 'certificate' ? 'renewed' : 'enrolled'} ${identity.spiffeId} in ${printable(directory)}, until ${new Date(identity.expiresAtMs).toISOString()}`);
       context.say('run this command again before then: the certificate is renewed, and Envoy need not be restarted');

@@ -5,7 +5,7 @@ import { mkdtemp, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { renderEnvoyBootstrap, renderEnvoySecretFiles, type BootstrapIdentity, type EnvoyBootstrapOptions } from '../../../src/backends/envoy/index.ts';
+import { renderEnvoyBootstrap, renderEnvoySecretFiles, type EnvoyBootstrapOptions, type SecretFiles } from '../../../src/backends/envoy/index.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { replaceFileSet } from '../../../src/identity/file-set.ts';
 import { startEnvoy } from '../../support/envoy.ts';
@@ -28,7 +28,7 @@ describe("a stock Envoy's bootstrap", function () {
   });
   afterEach(() => rm(directory, { recursive: true, force: true }));
 
-  const bootstrap = (identity: BootstrapIdentity, more: Partial<EnvoyBootstrapOptions> = {}) =>
+  const bootstrap = (identity: SecretFiles, more: Partial<EnvoyBootstrapOptions> = {}) =>
     renderEnvoyBootstrap({ nodeId: 'gate', controlPlane: { host: '127.0.0.1', port: 1 }, controlIdentity, identity, admin: { address: '127.0.0.1', port: 15_000 }, ...more });
 
   const identityFiles = () => ({ certificateChain: join(directory, 'identity/svid.pem'), privateKey: join(directory, 'identity/key.pem'), trustBundle: join(directory, 'identity/bundle.pem') });
@@ -37,11 +37,11 @@ describe("a stock Envoy's bootstrap", function () {
     await replaceFileSet(join(directory, 'identity'), { 'svid.pem': certificateChainPem, 'key.pem': privateKeyPem, 'bundle.pem': trustBundlePem });
   }
 
-  async function writeSecretFiles(): Promise<BootstrapIdentity> {
+  async function writeSecretFiles(): Promise<SecretFiles> {
     const files = { svid: join(directory, 'svid.json'), trustBundle: join(directory, 'bundle.json') };
     const contents = renderEnvoySecretFiles(identityFiles());
     await Promise.all([writeFile(files.svid, JSON.stringify(contents.svid)), writeFile(files.trustBundle, JSON.stringify(contents.trustBundle))]);
-    return { kind: 'files', ...files };
+    return files;
   }
 
   async function validate(value: unknown): Promise<void> {
@@ -50,13 +50,12 @@ describe("a stock Envoy's bootstrap", function () {
     await promisify(execFile)(program, ['--mode', 'validate', '--use-dynamic-base-id', '-c', file]);
   }
 
-  it('is one that Envoy takes, with an identity of its own or one in files, by address or by name', async () => {
+  it('is one that Envoy takes, by address or by name', async () => {
     await writeIdentity(pki.issue(settings.identity));
-    const inline = { kind: 'inline', ...pki.issue(settings.identity) } as const;
-    await validate(bootstrap(inline));
-    await validate(bootstrap(inline, { controlPlane: { host: 'control.example', port: 15_010 }, admin: { socketPath: join(directory, 'admin.sock') } }));
-    await validate(bootstrap(await writeSecretFiles()));
-    await assert.rejects(validate({ ...(bootstrap(inline) as object), nonsense: 1 }), /nonsense/);
+    const files = await writeSecretFiles();
+    await validate(bootstrap(files));
+    await validate(bootstrap(files, { controlPlane: { host: 'control.example', port: 15_010 }, admin: { socketPath: join(directory, 'admin.sock') } }));
+    await assert.rejects(validate({ ...(bootstrap(files) as object), nonsense: 1 }), /nonsense/);
   });
 
   it('has Envoy take a renewed identity, and a trust bundle that has grown, out of its files', async () => {

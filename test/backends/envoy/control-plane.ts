@@ -4,6 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import type { JsonValue } from '@bufbuild/protobuf';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { dirname } from 'node:path';
 import { createServer } from 'node:tls';
 import { grpcServiceDefinition } from '../../../src/api/grpc-service.ts';
 import { encodeResource, renderEnvoyBootstrap, renderSvidSecret, renderTrustBundleSecret, type EnvoyResource } from '../../../src/backends/envoy/index.ts';
@@ -12,6 +13,7 @@ import { createGrpcServer } from '../../../src/grpc/index.ts';
 import type { TCPAccessLogEntry } from '../../../src/proto/envoy/data/accesslog/v3/accesslog_pb.ts';
 import { AccessLogService, StreamAccessLogsResponseSchema, type StreamAccessLogsMessage, type StreamAccessLogsResponse } from '../../../src/proto/envoy/service/accesslog/v3/als_pb.ts';
 import { createResource, createSnapshot, createSnapshotCache, createXdsServer } from '../../../src/xds/index.ts';
+import { writeSecretFiles } from '../../support/envoy.ts';
 import { spiffeIdOf, until } from '../../support/gateway.ts';
 import type { Issued, Pki } from '../../support/pki.ts';
 
@@ -19,7 +21,7 @@ export interface TestControlPlane {
   /** What Envoys have logged. */
   readonly entries: TCPAccessLogEntry[];
   readonly port: number;
-  /** What an Envoy of this identity is started with. */
+  /** What an Envoy of this identity is started with; its files lie beside the socket. */
   bootstrap(identity: Issued, adminSocketPath: string): JsonValue;
   /** Makes these, with the identity's secrets, what the Envoy of this identity holds. */
   publish(identity: Issued, resources: readonly EnvoyResource[]): void;
@@ -58,7 +60,7 @@ export async function startControlPlane(pki: Pki): Promise<TestControlPlane> {
     entries,
     port,
     bootstrap: (identity, adminSocketPath) =>
-      renderEnvoyBootstrap({ nodeId: identity.spiffeId, controlPlane: { host: '127.0.0.1', port }, controlIdentity, identity: { kind: 'inline', ...identity }, admin: { socketPath: adminSocketPath } }),
+      renderEnvoyBootstrap({ nodeId: identity.spiffeId, controlPlane: { host: '127.0.0.1', port }, controlIdentity, identity: writeSecretFiles(dirname(adminSocketPath), identity), admin: { socketPath: adminSocketPath } }),
     publish(identity, resources) {
       const version = (versions.get(identity.spiffeId) ?? 0) + 1;
       versions.set(identity.spiffeId, version);
