@@ -14,7 +14,7 @@ import { createFtpTransfers } from '../../src/gateway/ftp-transfers.ts';
 import type { DataChannel } from '../../src/relay/ftp-session.ts';
 import { converse, readToEnd, type Dialogue } from '../support/ftp-dialogue.ts';
 import { openFtpPath, snatAddress, type FtpPath } from '../support/ftp-path.ts';
-import { grantTo, productpage, servicePort, until } from '../support/gateway.ts';
+import { grantTo, productpage, servicePort, startServer, until } from '../support/gateway.ts';
 import type { Issued } from '../support/pki.ts';
 
 const free: FtpConstraints = { readOnly: false, noDelete: false, paths: null, users: null, maxTransferBytes: null, maxBytesPerSecond: null, unknownCommands: 'Refuse' };
@@ -174,6 +174,33 @@ describe('policy within ftp at the gateway', () => {
     assert.match(await dialogue.command('RETR /elsewhere/none'), /^550 /);
     assert.match(await dialogue.command('RETR /out/statement.txt'), /^552 /);
     assert.ok((await content).length <= 100_000);
+    const failed = await transfer(({ path: name }) => name === '/elsewhere/none');
+    assert.deepEqual([failed.bytes, failed.replyCode], [0, 550]);
+  });
+
+  it('tells a client that waits for it before it closes its own end that a limited transfer is complete', async () => {
+    const dialogue = await open([{ maxTransferBytes: 1_000_000 }]);
+    const data = path.gateway.connect(owner, { port: await dialogue.passive(), allowHalfOpen: true });
+    await once(data, 'secureConnect');
+    data.resume();
+    assert.match(await dialogue.command('RETR /out/statement.txt'), /^226 /);
+    data.end();
+    await transfer(({ outcome }) => outcome === 'completed');
+  });
+
+  it('passes on what a server says of a limited transfer that needed no connection', async () => {
+    const scripted = await startServer((socket) => {
+      socket.write('220 ready\r\n');
+      socket.on('data', (chunk: Buffer) => socket.write(chunk.toString().startsWith('EPSV') ? '229 (|||50000|)\r\n' : '226 nothing to send\r\n'));
+    });
+    closing.push(() => scripted.stop());
+    path = await openFtpPath({ serverPort: scripted.port, grants: [grantWith({ maxTransferBytes: 10 })] });
+    closing.push(path.stop);
+    const dialogue = converse(path.connect(path.gateway.pki.issue(productpage)));
+    await dialogue.reply();
+    assert.match(await dialogue.command('NLST'), /^226 nothing/);
+    assert.ok((await dialogue.passive()) > 0);
+    assert.match(await dialogue.command('NLST'), /^226 nothing/);
   });
 
   it('lets a transfer pass no faster than it may', async function () {
@@ -200,6 +227,40 @@ describe('policy within ftp at the gateway', () => {
     const dialogue = await open([]);
     await path.gateway.dataPlane.update({ revision: '2'.repeat(64) as Revision, servicePorts: [servicePort({ protocol: 'FTP', targetPort: server.port, grants: [grantWith({})] })] });
     assert.match(await dialogue.reply(), /^421 .*policy-revoked/);
+  });
+});
+
+describe('what a data connection carries', () => {
+  it('is settled when it has ended, broken or not', () => {
+    const settled: boolean[] = [];
+    const flow = createDataFlow({ now: Date.now, isDigested: false });
+    flow.take({ from: 'b', limits: [], settle: (isTooLarge) => settled.push(isTooLarge) });
+    flow.end('a');
+    assert.deepEqual(settled, []);
+    flow.finish('client-closed');
+    assert.deepEqual(settled, [false]);
+  });
+
+  it('is digested by direction', () => {
+    const flow = createDataFlow({ now: Date.now, isDigested: true });
+    flow.chunk(Buffer.from('up'), 'a');
+    assert.equal(flow.digest('a'), createHash('sha256').update('up').digest('hex'));
+    assert.equal(flow.digest('b'), createHash('sha256').digest('hex'));
+    assert.equal(createDataFlow({ now: Date.now, isDigested: false }).digest('a'), undefined);
+  });
+
+  it('makes up for time that its clock has lost or won, no more than that', () => {
+    let nowMs = 1_000_000;
+    const flow = createDataFlow({ now: () => nowMs, isDigested: false });
+    flow.take({ from: 'a', limits: [{ maxTransferBytes: null, maxBytesPerSecond: 1_000 }], settle: () => undefined });
+    assert.equal(flow.chunk(Buffer.alloc(100), 'a'), 100);
+    nowMs += 60;
+    assert.equal(flow.chunk(Buffer.alloc(100), 'a'), 140);
+    nowMs -= 3_600_000;
+    assert.equal(flow.chunk(Buffer.alloc(100), 'a'), 240);
+    nowMs += 7_200_000;
+    assert.equal(flow.chunk(Buffer.alloc(100), 'a'), 100);
+    assert.equal(flow.chunk(Buffer.alloc(100), 'b'), 0);
   });
 });
 
@@ -236,7 +297,7 @@ describe('a transfer that runs', () => {
     transfers.ended(1, 226);
     flow.finish('finished');
     await transfers.settled();
-    assert.deepEqual(written.at(-1), 'ftp-transfer');
+    assert.equal(written.at(-1), 'ftp-transfer');
     assert.deepEqual([bytes[0], bytes.at(-1)], [4, 8]);
     const count = written.length;
     await pause(50);
