@@ -40,6 +40,7 @@ export const peers = {
   openssl: { program: 'openssl', debianPackage: 'openssl' },
   proftpd: { program: 'proftpd', extractedFrom: ['proftpd-core', 'proftpd-mod-crypto', 'libhiredis0.14', 'libmemcached11', 'libmemcachedutil2', 'libpcre2-posix3'], path: 'usr/sbin/proftpd' },
   pureftpd: { program: 'pure-ftpd', extractedFrom: ['pure-ftpd'], path: 'usr/sbin/pure-ftpd' },
+  python: { program: 'python3', debianPackage: 'python3' },
   sftp: { program: 'sftp', debianPackage: 'openssh-client' },
   sshd: { program: 'sshd', extractedFrom: ['openssh-server', 'libwrap0'], path: 'usr/sbin/sshd' },
   tinyproxy: { program: 'tinyproxy', debianPackage: 'tinyproxy-bin' },
