@@ -1,9 +1,10 @@
 /** Connecting onward: from the identity's own address, through the targets in turn, in bounded time. */
-import net from 'node:net';
+import type net from 'node:net';
 import { familyOf, formatAddress, formatEndpoint, type IpAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { DenyReason, Endpoint, SnatSource, Target } from '../core/plan/plan.ts';
 import type { SnatAddress, SnatPorts } from '../core/snat/snat-ports.ts';
+import { connectInPlace } from '../relay/in-place-reads.ts';
 import type { HostLookup } from './host-lookup.ts';
 
 export interface DialRequest {
@@ -136,7 +137,7 @@ function attemptStream(from: Endpoint, remote: Endpoint, timeoutMs: number, sign
       return;
     }
     // Keep-alive finds a peer that vanished long before the idle timeout, which may be an hour.
-    const socket = net.connect({ host: remote.address, port: remote.port, localAddress: from.address, localPort: from.port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs });
+    const socket = connectInPlace({ host: remote.address, port: remote.port, localAddress: from.address, localPort: from.port, allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs });
     const giveUp = (failure: Failure): void => {
       settle();
       socket.destroy();

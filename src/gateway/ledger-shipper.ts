@@ -24,6 +24,8 @@ export interface LedgerShipper {
 }
 
 const batchRecordsMax = 512;
+/** Records wait this long for company. They are durable in the spool by then, and a batch costs both ends the same whatever it holds. */
+const gatherMs = 250;
 const acknowledgementTimeoutMs = 30_000;
 const backoffFirstMs = 250;
 const backoffMaxMs = 10_000;
@@ -64,6 +66,7 @@ export function startLedgerShipper({ spool, connect, random, log }: LedgerShippe
     try {
       for (;;) {
         await spool.reached(acknowledged + 1, either);
+        await spool.reached(acknowledged + batchRecordsMax, AbortSignal.any([either, AbortSignal.timeout(gatherMs)]));
         either.throwIfAborted();
         const { firstSequence, records } = await spool.pending(acknowledged + 1, batchRecordsMax);
         if (records.length === 0) continue;

@@ -9,6 +9,9 @@ interface Thread {
   end(): Promise<void>;
 }
 
+/** Three semi-spaces of 4 MB, as in the control plane (docs/decisions/0106): as fast as the 16 MB that V8 takes, and a worker that holds connections grows by less. */
+const maxYoungGenerationSizeMb = 12;
+
 export interface PlaneOptions {
   /** Worker threads; with 0 this thread does the work. */
   readonly workers: number;
@@ -37,7 +40,7 @@ export function createPlane({ workers, events, now, random }: PlaneOptions): Pla
 
   /** No listener for `error`: what a worker does not catch is a bug, and ends the process rather than leave it with fewer threads. */
   function workerThread(birth: WorkerBirth, onReport: (report: WorkerReport) => void): Thread {
-    const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url), { workerData: birth });
+    const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url), { workerData: birth, resourceLimits: { maxYoungGenerationSizeMb } });
     worker.on('message', onReport);
     return {
       post: (command) => worker.postMessage(command),

@@ -1,5 +1,6 @@
 /** Joins two connections into one: what both gateway and agent do with every stream. */
 import type { Duplex } from 'node:stream';
+import { takeInPlace } from './in-place-reads.ts';
 import { reset } from './reset.ts';
 
 /** How a splice ended by itself: both directions ended in order, nothing moved for too long, or one end broke. */
@@ -81,6 +82,14 @@ export function splice<Reason extends string = never>(a: Duplex, b: Duplex, { id
       if (holdMs > 0) holdBack(holdMs);
       if (!to.write(chunk) || hold !== undefined) from.pause();
     });
+    // Not for what is watched: after a hold it is read again, though the write before may not be done.
+    if (watch === undefined) {
+      takeInPlace(from, (chunk, goOn) => {
+        idle.refresh();
+        count(chunk.length);
+        to.write(chunk, goOn);
+      });
+    }
     to.on('drain', () => {
       idle.refresh();
       if (hold === undefined) from.resume();

@@ -35,7 +35,8 @@ export async function* readLines(path: string, { start = 0, end = Infinity }: Re
     let begun: Buffer[] = []; // the pieces of a line that spans reads
     let offset = start; // of that line
     for (let position = start; ; ) {
-      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(chunkBytes), 0, Math.min(chunkBytes, end - position), position);
+      // Who reads the few lines that were added since last time does so often: a whole chunk each time would have the old generation collected.
+      const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(Math.min(chunkBytes, end - position)), { position });
       if (bytesRead === 0) break;
       position += bytesRead;
       const chunk = buffer.subarray(0, bytesRead);

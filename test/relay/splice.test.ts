@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import net from 'node:net';
+import { connectInPlace, takeInPlace } from '../../src/relay/in-place-reads.ts';
 import { splice, type Splice, type SpliceWatch } from '../../src/relay/splice.ts';
 import { until } from '../support/gateway.ts';
 
@@ -17,12 +18,12 @@ describe('a splice', () => {
   const opened: net.Socket[] = [];
   const servers: net.Server[] = [];
 
-  async function connection(): Promise<readonly [net.Socket, net.Socket]> {
+  async function connection(connect: (options: net.TcpNetConnectOpts) => net.Socket = net.connect): Promise<readonly [net.Socket, net.Socket]> {
     const server = net.createServer({ allowHalfOpen: true });
     servers.push(server);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const near = net.connect({ port: (server.address() as net.AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
+    const near = connect({ port: (server.address() as net.AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
     const [[far]] = (await Promise.all([once(server, 'connection'), once(near, 'connect')])) as unknown as [[net.Socket]];
     for (const socket of [near, far]) socket.on('error', () => undefined);
     opened.push(near, far);
@@ -154,6 +155,63 @@ describe('a splice', () => {
     server.end();
     client.resume();
     assert.equal((await spliced.done).bytesAtoB, written);
+  });
+
+  describe('with an end that is read in place', () => {
+    /** Bytes that tell where they stand, whatever pieces they come in. */
+    const content = Buffer.alloc(24 << 20, Buffer.from(Uint32Array.from({ length: 65_537 }, (_, index) => index * 2_654_435_761).buffer));
+
+    async function openInPlace(banner = ''): Promise<Spliced> {
+      const [client, a] = await connection();
+      const [b, server] = await connection(connectInPlace);
+      if (banner !== '') {
+        server.write(banner);
+        await until(() => b.readableLength === banner.length);
+      }
+      return { client, server, a, b, splice: splice<'policy-revoked'>(a, b, { idleTimeoutMs: 10_000 }) };
+    }
+
+    it('passes on in order what came before it began, messages and bulk, to a reader that takes its time', async () => {
+      const { client, server, splice: spliced } = await openInPlace('220 ready');
+      const received: Buffer[] = [];
+      client.on('data', (bytes: Buffer) => {
+        received.push(bytes);
+        client.pause();
+        setImmediate(() => client.resume());
+      });
+      for (let at = 0, bytes = 1; at < content.length; at += bytes, bytes = Math.min(bytes * 3, 1 << 20, content.length - at)) {
+        if (!server.write(content.subarray(at, at + bytes))) await once(server, 'drain');
+      }
+      server.end();
+      await once(client, 'end');
+      client.end();
+      assert.ok(Buffer.concat(received).equals(Buffer.concat([Buffer.from('220 ready'), content])), 'the bytes are others, or in another order');
+      assert.deepEqual(await spliced.done, { reason: 'finished', bytesAtoB: 0, bytesBtoA: '220 ready'.length + content.length });
+    });
+
+    it('overtakes nothing that the stream still holds', async () => {
+      const [b, server] = await connection(connectInPlace);
+      server.write('220 ready');
+      await until(() => b.readableLength > 0);
+      takeInPlace(b, () => assert.fail('it was overtaken'));
+      server.end(content.subarray(0, 32 << 10));
+      await until(() => b.readableLength === 9 + (32 << 10));
+      assert.equal(String(b.read(9)), '220 ready');
+    });
+
+    it('holds a bounded amount for a slow reader, and ends with a reset when it is told to', async () => {
+      const { client, server, a, b, splice: spliced } = await openInPlace();
+      client.pause();
+      server.write(content);
+      await until(() => a.writableLength > 0);
+      const { bytesRead } = b;
+      await assert.rejects(until(() => b.bytesRead > bytesRead, undefined, 200));
+      assert.ok(a.writableLength + b.readableLength <= 256 << 10, `${a.writableLength + b.readableLength} bytes are held`);
+      const failed = once(server, 'error');
+      spliced.destroy('policy-revoked');
+      await failed;
+      assert.equal((await spliced.done).reason, 'policy-revoked');
+    });
   });
 
   it('ends when nothing moves for the idle timeout, and not while something does', async () => {
