@@ -59,7 +59,7 @@ export async function runAgent(options: AgentOptions): Promise<Agent> {
   }
   const limits = { ...agentLimits, ...options.limits };
   const identity = createIdentity({ ...options, identityAddress: options.controlAddress });
-  const upstreams = createUpstreamSet({ dial: createGatewayDialler(identity, { now, dialTimeoutMs: limits.dialTimeoutMs }), limits, random, log });
+  const upstreams = createUpstreamSet({ dial: createGatewayDialler(identity, { now, dialTimeoutMs: limits.dialTimeoutMs }), limits, now, random, log });
   const store = options.stateDirectory === undefined ? undefined : createUpstreamStore(options.stateDirectory, (error) => log.warn({ err: error }, 'upstreams on disk cannot be used'));
 
   let held: HeldUpstreams | undefined;

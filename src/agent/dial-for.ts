@@ -15,27 +15,28 @@ export interface DialForOptions {
   readonly log: Pick<Logger, 'warn'>;
 }
 
-/**
- * The first of these gateways that answers as who it should be, for one who waits; undefined where there is none, or `waiting` closes
- * meanwhile. An error listener must be there.
- */
-export async function dialFor(waiting: Duplex, gateways: readonly Endpoint[], { upstream, dial, signal, log }: DialForOptions): Promise<TLSSocket | undefined> {
+/** The first of these gateways that answers as who it should be; undefined where there is none. */
+export async function dialFirst(gateways: readonly Endpoint[], { upstream, dial, signal, log }: DialForOptions): Promise<TLSSocket | undefined> {
+  for (const gateway of gateways) {
+    try {
+      const socket = await dial(upstream, gateway, signal);
+      if (!signal.aborted) return socket;
+      reset(socket);
+    } catch (error) {
+      if (!signal.aborted) log.warn({ err: error, service: upstream.id }, 'gateway cannot be used');
+    }
+    if (signal.aborted) break;
+  }
+  return undefined;
+}
+
+/** The same for one who waits: undefined also where `waiting` closes meanwhile. An error listener must be there. */
+export async function dialFor(waiting: Duplex, gateways: readonly Endpoint[], options: DialForOptions): Promise<TLSSocket | undefined> {
   const leaving = new AbortController();
   const leave = () => leaving.abort(new SallyportError('unavailable', 'the workload has gone'));
   waiting.once('close', leave);
-  const either = AbortSignal.any([signal, leaving.signal]);
   try {
-    for (const gateway of gateways) {
-      try {
-        const socket = await dial(upstream, gateway, either);
-        if (!either.aborted) return socket;
-        reset(socket);
-      } catch (error) {
-        if (!either.aborted) log.warn({ err: error, service: upstream.id }, 'gateway cannot be used');
-      }
-      if (either.aborted) break;
-    }
-    return undefined;
+    return await dialFirst(gateways, { ...options, signal: AbortSignal.any([options.signal, leaving.signal]) });
   } finally {
     waiting.off('close', leave);
   }

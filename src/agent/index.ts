@@ -2,8 +2,8 @@
  * The agent: beside a workload, it holds the workload's identity and takes its connections to the gateways.
  *
  * Lives here: `agent.ts` (what runs), `upstream.ts` (what the control plane says), `upstream-set.ts` and `local-listener.ts` (what
- * is offered to the workload), `connection.ts` and `gateway-dialler.ts` (one connection on its way), `upstream-store.ts` and
- * `svid-files.ts` (on disk), `health-listener.ts`, `limits.ts`.
+ * is offered to the workload), `connection.ts` and `gateway-dialler.ts` (one connection on its way), `datagram-listener.ts` and
+ * `datagram-carrier.ts` (UDP), `upstream-store.ts` and `svid-files.ts` (on disk), `health-listener.ts`, `limits.ts`.
  *
  * Invariants:
  * - It listens on loopback addresses only: whoever can connect there is the workload.

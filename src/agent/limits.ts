@@ -14,7 +14,13 @@ export const agentLimits = {
   withdrawalGraceMs: 500,
   /** Connections that wait at each gateway for a service to connect: so many may come at once, the next take a round trip more. */
   reverseWaiting: 4,
-  /** Pauses before a listener is tried again. */
+  /** Clients of one UDP upstream that are told apart; the quietest makes room for another. */
+  datagramClientsMax: 4_096,
+  /** Datagrams that wait for the connection to a gateway, in bytes; more are dropped. */
+  datagramBytesHeldMax: 262_144,
+  /** A connection for datagrams that has lasted so long was none that the gateway refused: the next is made without a pause. */
+  datagramSteadyMs: 5_000,
+  /** Pauses before a listener is tried again, and before the next connection for datagrams. */
   listenBackoffBaseMs: 250,
   listenBackoffMaxMs: 10_000,
 };

@@ -1,10 +1,16 @@
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Endpoint } from '../core/plan/plan.ts';
 import type { AgentLimits } from './limits.ts';
 import { formatEndpoint, isLoopback } from '../core/ip-address.ts';
 
 export type ListenerState = { readonly listening: true } | { readonly listening: false; readonly reason: string };
+
+/**
+ * One try to open a place. `opened` is told once it is open, `fault` of what fails before that and after: before, nothing is left of
+ * the try. Gives what closes it.
+ */
+export type OpenPlace = (endpoint: Endpoint, events: { readonly opened: () => void; readonly fault: (error: NodeJS.ErrnoException) => void }) => () => void;
 
 /** A listener that opens as soon as its port is free, and stays open. */
 export interface LocalListener {
@@ -15,7 +21,7 @@ export interface LocalListener {
 
 export interface LocalListenerOptions {
   readonly endpoint: Endpoint;
-  readonly onConnection: (socket: Socket) => void;
+  readonly open: OpenPlace;
   readonly limits: Pick<AgentLimits, 'listenBackoffBaseMs' | 'listenBackoffMaxMs'>;
   readonly random: () => number;
   readonly log: Pick<Logger, 'info' | 'warn'>;
@@ -24,36 +30,44 @@ export interface LocalListenerOptions {
 /** Sockets that the workload writes to first, last or never: half-closes pass, and small writes are not delayed. */
 const socketOptions = { allowHalfOpen: true, noDelay: true } as const;
 
+/** Connections of the workload. */
+export const listenForStreams =
+  (onConnection: (socket: Socket) => void): OpenPlace =>
+  ({ address, port }, { opened, fault }) => {
+    const server = createServer(socketOptions, onConnection);
+    server.once('listening', opened).on('error', fault);
+    server.listen({ host: address, port });
+    return () => server.close();
+  };
+
 /** Listens on a loopback address. Any other is refused for good: what the workload sends there is not encrypted, and whoever connects is the workload. */
-export function openLocalListener({ endpoint, onConnection, limits, random, log }: LocalListenerOptions): LocalListener {
+export function openLocalListener({ endpoint, open, limits, random, log }: LocalListenerOptions): LocalListener {
   let state: ListenerState = { listening: false, reason: 'opening' };
   let end = (): void => undefined;
   const place = formatEndpoint(endpoint);
 
-  function open(failures: number): void {
-    const server: Server = createServer(socketOptions, onConnection);
-    end = () => server.close();
-    server.once('listening', () => {
+  function tryToOpen(failures: number): void {
+    const opened = (): void => {
       state = { listening: true };
       log.info({ listen: place }, 'listener is open');
-    });
-    server.on('error', (error: NodeJS.ErrnoException) => {
-      if (server.listening) {
-        log.warn({ err: error, listen: place }, 'connection cannot be accepted'); // out of descriptors; the listener stands
+    };
+    const fault = (error: NodeJS.ErrnoException): void => {
+      if (state.listening) {
+        log.warn({ err: error, listen: place }, 'listener has failed once'); // out of descriptors, say; it stands
         return;
       }
       const retryInMs = Math.round(Math.min(limits.listenBackoffMaxMs, limits.listenBackoffBaseMs * 2 ** Math.min(failures, 16)) * (0.5 + 0.5 * random()));
       const reason = error.code === 'EADDRINUSE' ? 'the port is in use by another program' : error.message;
       state = { listening: false, reason };
       log.warn({ err: error, listen: place, retryInMs, hint: hintOf(error, endpoint) }, 'listener cannot be opened');
-      const timer = setTimeout(() => open(failures + 1), retryInMs);
+      const timer = setTimeout(() => tryToOpen(failures + 1), retryInMs);
       end = () => clearTimeout(timer);
-    });
-    server.listen({ host: endpoint.address, port: endpoint.port });
+    };
+    end = open(endpoint, { opened, fault });
   }
 
   if (isLoopback(endpoint.address)) {
-    open(0);
+    tryToOpen(0);
   } else {
     state = { listening: false, reason: 'the address is not a loopback address' };
     log.warn({ listen: place, hint: 'set spec.agentAddress of the ExternalService to an address of 127.0.0.0/8, or ::1' }, 'listener is refused: an agent listens on loopback addresses only');
@@ -70,7 +84,7 @@ export function openLocalListener({ endpoint, onConnection, limits, random, log 
 }
 
 function hintOf(error: NodeJS.ErrnoException, { address, port }: Endpoint): string | undefined {
-  if (error.code === 'EADDRINUSE') return `find out by whom: ss -ltnp 'sport = :${port}'; or set spec.agentAddress of the ExternalService to another loopback address`;
+  if (error.code === 'EADDRINUSE') return `find out by whom: ss -ltunp 'sport = :${port}'; or set spec.agentAddress of the ExternalService to another loopback address`;
   if (error.code === 'EACCES') return `ports below 1024 need a right: setcap cap_net_bind_service=+ep on the node binary, or sysctl net.ipv4.ip_unprivileged_port_start=${port}`;
   if (error.code === 'EADDRNOTAVAIL') return `${address} is not an address of this host`;
   return undefined;

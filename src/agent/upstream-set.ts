@@ -1,13 +1,16 @@
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { AgentUpstream } from '../core/plan/agent-view.ts';
+import type { Endpoint } from '../core/plan/plan.ts';
+import { transportOf } from '../core/objects/index.ts';
 import { reset } from '../relay/reset.ts';
 import { carryConnection, type Connection } from './connection.ts';
 import type { EndReason } from './connection-options.ts';
 import type { DialGateway } from './gateway-dialler.ts';
 import type { AgentLimits } from './limits.ts';
+import { openDatagramListener } from './datagram-listener.ts';
+import { listenForStreams, openLocalListener, type ListenerState, type LocalListener } from './local-listener.ts';
 import { openReverseOffer } from './reverse-offer.ts';
-import { openLocalListener, type ListenerState, type LocalListener } from './local-listener.ts';
 import { formatEndpoint } from '../core/ip-address.ts';
 
 export interface UpstreamStatus {
@@ -34,6 +37,7 @@ export interface UpstreamSet {
 export interface UpstreamSetOptions {
   readonly dial: DialGateway;
   readonly limits: AgentLimits;
+  readonly now: () => number;
   readonly random: () => number;
   readonly log: Pick<Logger, 'debug' | 'info' | 'warn'>;
 }
@@ -47,7 +51,7 @@ interface Offered {
   readonly connections: Set<Connection>;
 }
 
-export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOptions): UpstreamSet {
+export function createUpstreamSet({ dial, limits, now, random, log }: UpstreamSetOptions): UpstreamSet {
   const offered = new Map<string, Offered>();
   const connections = new Set<Connection>();
 
@@ -59,10 +63,14 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
       reset(socket);
       return;
     }
+    adopt(entry, carryConnection(socket, { ...wayOf(entry), dial, limits, log }));
+  }
+
+  /** Where the next connection goes: to the gateways in turn. */
+  function wayOf(entry: Pick<Offered, 'upstream' | 'turn'>): { readonly upstream: AgentUpstream; readonly gateways: readonly Endpoint[] } {
     const { upstream } = entry;
     const first = entry.turn++ % upstream.gateways.length;
-    const gateways = [...upstream.gateways.slice(first), ...upstream.gateways.slice(0, first)];
-    adopt(entry, carryConnection(socket, { upstream, gateways, dial, limits, log }));
+    return { upstream, gateways: [...upstream.gateways.slice(first), ...upstream.gateways.slice(0, first)] };
   }
 
   function adopt(entry: Offered, connection: Connection): void {
@@ -75,18 +83,21 @@ export function createUpstreamSet({ dial, limits, random, log }: UpstreamSetOpti
   }
 
   function open(upstream: AgentUpstream): LocalListener {
-    if (upstream.protocol === 'Reverse') return openReverseOffer({ upstream, dial, limits, random, log, onConnection: (connection) => acceptReverse(upstream.id, connection) });
-    return openLocalListener({ endpoint: upstream.listen, onConnection: (socket) => accept(upstream.id, socket), limits, random, log });
+    const onConnection = (connection: Connection): void => acceptCarried(upstream.id, connection);
+    if (upstream.protocol === 'Reverse') return openReverseOffer({ upstream, dial, limits, random, log, onConnection });
+    if (upstream.protocol === 'UDP') return openDatagramListener({ endpoint: upstream.listen, service: upstream.id, way: () => wayOf(offered.get(upstream.id) ?? { upstream, turn: 0 }), onConnection, dial, limits, now, random, log });
+    return openLocalListener({ endpoint: upstream.listen, open: listenForStreams((socket) => accept(upstream.id, socket)), limits, random, log });
   }
 
-  function acceptReverse(id: string, connection: Connection): void {
+  /** One that is there already, since it is no connection of the workload's that began it. */
+  function acceptCarried(id: string, connection: Connection): void {
     const entry = offered.get(id);
     if (entry === undefined || connections.size >= limits.connectionsMax) connection.end('gateway-stopping');
     else adopt(entry, connection);
   }
 
   /** What a listener was opened with that it cannot change: its place, and for the way back all of it. */
-  const placeOf = (upstream: AgentUpstream): string => (upstream.protocol === 'Reverse' ? JSON.stringify(upstream) : formatEndpoint(upstream.listen));
+  const placeOf = (upstream: AgentUpstream): string => (upstream.protocol === 'Reverse' ? JSON.stringify(upstream) : `${transportOf(upstream.protocol)} ${formatEndpoint(upstream.listen)}`);
 
   /** The gateway hears of it at the same time and ends the connections, with the reason in its ledger: it goes first. What is left ends here. */
   function withdraw(entry: Offered): void {

@@ -7,7 +7,7 @@ export const backlogBytesMax = 262_144;
 
 export interface DatagramWriter {
   /** Whether it is on its way; false where it was dropped. */
-  write(datagram: Datagram): boolean;
+  readonly write: (datagram: Datagram) => boolean;
 }
 
 /** What comes in one turn of the event loop goes out together. */

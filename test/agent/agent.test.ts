@@ -246,7 +246,7 @@ describe('agent', () => {
       control.publish({ [service]: upstreamMessage(listenPort, [server.port]) });
       const running = await agent(control);
       assert.equal(await until('the failure', () => (stateOf(running)?.listener as { reason?: string } | undefined)?.reason?.includes('in use')), true);
-      assert.ok(lines.some((line) => line.includes('ss -ltnp')));
+      assert.ok(lines.some((line) => line.includes('ss -ltunp')));
       squatter.close();
       await listening(running);
       assert.equal((await exchange(listenPort, 'hello')).toString(), 'hello');

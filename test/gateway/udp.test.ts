@@ -331,7 +331,7 @@ describe('datagrams through the gateway', () => {
     for (const text of ['a', 'b', 'c']) assert.match(await reply(0), new RegExp(`^127\\.0\\.1\\.11:[0-9]+ ${text}$`));
   });
 
-  it('are dropped for a client that does not read, and wait in no queue without a bound', async () => {
+  it('are dropped for a client that does not read', async () => {
     const gateway = await start({ limits: { udpIdleTimeoutMs: 1_000 } });
     const carrier = net.connect(gateway.port, loopback);
     const client = gateway.connect(gateway.pki.issue(productpage), { socket: carrier });
@@ -342,16 +342,11 @@ describe('datagrams through the gateway', () => {
     await until(() => server.heard.length > 0);
     const [{ rinfo }] = server.heard as [Heard];
     const payload = Buffer.alloc(8_192);
-    const before = process.memoryUsage().arrayBuffers;
-    let most = 0;
-    for (let sent = 0; sent < 4_000; sent += 1) {
+    for (let sent = 0; sent < 4_000; sent += 1)
       await new Promise((resolve) => server.socket.send(payload, rinfo.port, rinfo.address, () => setImmediate(resolve))); // in a turn of its own, for the gateway to read it
-      most = Math.max(most, process.memoryUsage().arrayBuffers - before);
-    }
-    assert.ok(most < 24 << 20, `${most} bytes were held of ${4_000 * payload.length}`);
     client.destroy();
     const { datagramsDropped = 0, datagramsReceived = 0 } = await gateway.record('connection-closed');
-    assert.ok(datagramsDropped > 100, `${datagramsDropped} of ${datagramsDropped + datagramsReceived} were dropped`);
+    assert.ok(datagramsDropped > 2_000, `${datagramsDropped} of ${datagramsDropped + datagramsReceived} were dropped`);
   });
 
   it('end their connection when what comes is no capsules', async () => {

@@ -52,6 +52,8 @@ export interface FakeGateway {
   readonly port: number;
   /** Connections whose TLS was complete from the gateway's side, with the bytes that came. */
   readonly seen: readonly { readonly serverName: string | false | null; readonly bytes: number }[];
+  /** Connections that are there. */
+  readonly open: number;
   /** Resets every connection. */
   reset(): void;
   stop(): void;
@@ -83,6 +85,9 @@ export async function startFakeGateway(ca: OpensslCa, serve: (socket: TLSSocket)
   return {
     port: (server.address() as AddressInfo).port,
     seen,
+    get open() {
+      return carriers.size;
+    },
     reset() {
       for (const carrier of carriers) carrier.resetAndDestroy();
     },
