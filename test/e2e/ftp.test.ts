@@ -25,7 +25,10 @@ describe('ftp through agent and gateway, end to end', function () {
   const closing: (() => unknown)[] = [];
   let sallyport: TestDeployment;
   let vsftpd: Vsftpd;
+  /** Knows active mode only. */
+  let activeVsftpd: Vsftpd;
   let port: number;
+  let activePort: number;
   let home: string;
 
   before(async function () {
@@ -35,9 +38,16 @@ describe('ftp through agent and gateway, end to end', function () {
     home = await mkdtemp(join(tmpdir(), 'sallyport-ftp-home-'));
     closing.push(() => rm(home, { recursive: true, force: true }));
     await writeFile(join(home, 'report.bin'), report);
-    [port] = (await findFreePorts(1)) as [number];
+    activeVsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), { pasv_enable: 'NO', connect_from_port_20: 'NO' });
+    closing.push(activeVsftpd.stop);
+    await writeFile(join(activeVsftpd.directory, 'statement.bin'), statement);
+    [port, activePort] = (await findFreePorts(2)) as [number, number];
     const agents: readonly Workload[] = ['productpage', 'batch'];
-    sallyport = await startTestDeployment({ agents, manifests: serviceManifests({ name: 'partner', protocol: 'FTP', port, targetPort: vsftpd.port, allowed: agents }) });
+    const manifests = [
+      serviceManifests({ name: 'partner', protocol: 'FTP', port, targetPort: vsftpd.port, allowed: agents }),
+      serviceManifests({ name: 'active-partner', protocol: 'FTP', dataMode: 'Active', port: activePort, targetPort: activeVsftpd.port, allowed: agents }),
+    ];
+    sallyport = await startTestDeployment({ agents, manifests: manifests.join('\n---') });
     closing.push(sallyport.close);
   });
   after(async () => {
@@ -92,17 +102,43 @@ describe('ftp through agent and gateway, end to end', function () {
     }
   }
 
+  for (const [mode, flags] of [
+    ['passive', []],
+    ['active', ['--ftp-port', '-']],
+  ] as const) {
+    it(`a client in ${mode} mode reaches a server that knows active mode only, from two workloads at once`, async function () {
+      const curl = requirePeer(this, 'curl');
+      const before = (await activeVsftpd.log()).length;
+      await Promise.all(
+        (['productpage', 'batch'] as const).map(async (workload) => {
+          const url = `ftp://${sallyport.agentAddress(workload)}:${activePort}`;
+          const common = ['-q', '-sS', '--max-time', '15', ...flags];
+          const file = `got-${workload}-${mode}.bin`;
+          await runClient(curl, [...common, '-o', file, `${url}/statement.bin`]);
+          assert.ok((await readFile(join(home, file))).equals(statement));
+          await runClient(curl, [...common, '-T', 'report.bin', `${url}/upload/${workload}-${mode}.bin`]);
+          assert.ok((await readFile(join(activeVsftpd.directory, 'upload', `${workload}-${mode}.bin`))).equals(report));
+        }),
+      );
+      const log = (await activeVsftpd.log()).slice(before);
+      const told = [...log.matchAll(/Client "(?:::ffff:)?([0-9.]+)", "PORT ([0-9]+,[0-9]+,[0-9]+,[0-9]+),/g)].map(([, address, place]) => [address, place!.replaceAll(',', '.')]);
+      assert.equal(told.length, 4);
+      for (const [address, place] of told) assert.equal(address, place, 'the server is sent to the address that its client has');
+      assert.deepEqual(new Set(told.map(([address]) => address)), new Set([snatAddresses.productpage, snatAddresses.batch]));
+    });
+  }
+
   it('has each control and data connection in the ledger, with identity, address and size', async () => {
     const records = await waitFor('the records of all transfers', 5_000, async () => {
-      const { stdout } = await sallyport.cli(['ledger', 'tail', '--last', '500']);
+      const { stdout } = await sallyport.cli(['ledger', 'tail', '--last', '1000']);
       const all = stdout.split('\n').filter(Boolean).map((line) => JSON.parse(line) as { type: string; connectionId: string; parentId?: string; spiffeId: string; channel?: string; snatAddress?: string; bytesReceived?: number; bytesSent?: number });
       const closed = all.filter(({ type }) => type === 'connection-closed');
-      return closed.filter(({ bytesReceived }) => bytesReceived === statement.length).length === 4 && closed.filter(({ bytesSent }) => bytesSent === report.length).length === 4 ? all : undefined;
+      return closed.filter(({ bytesReceived }) => bytesReceived === statement.length).length === 8 && closed.filter(({ bytesSent }) => bytesSent === report.length).length === 8 ? all : undefined;
     });
     const opened = records.filter(({ type }) => type === 'connection-opened');
     const control = new Map(opened.filter(({ channel }) => channel === 'ftp-control').map((record) => [record.connectionId, record]));
     const data = opened.filter(({ channel }) => channel === 'ftp-data');
-    assert.ok(data.length >= 12, `${data.length} data connections`);
+    assert.ok(data.length >= 20, `${data.length} data connections`);
     for (const { parentId, spiffeId, snatAddress } of data) {
       const parent = control.get(parentId ?? '');
       assert.deepEqual([spiffeId, snatAddress], [parent?.spiffeId, parent?.snatAddress]);

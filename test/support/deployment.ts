@@ -4,7 +4,7 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAdminClient, type AdminClient } from '../../src/api/admin-client.ts';
-import type { GatewayClass } from '../../src/core/objects/index.ts';
+import type { FtpDataMode, GatewayClass } from '../../src/core/objects/index.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { openAsSidecar, openPlain, type Dialogue } from '../../src/demo/clients.ts';
 import { createDeployment, type Deployment } from '../../src/demo/deployment.ts';
@@ -146,13 +146,15 @@ spec: {addresses: ${JSON.stringify(['127.0.1.11-127.0.1.20', ...Object.values(ip
 export interface ServiceManifestsShape {
   readonly name: string;
   readonly protocol?: string;
+  /** FTP. */
+  readonly dataMode?: FtpDataMode;
   readonly addresses?: readonly string[];
   readonly port: number;
   readonly targetPort: number;
   readonly allowed: readonly Workload[];
 }
 
-export function serviceManifests({ name, protocol = 'TCP', addresses = ['127.0.0.1'], port, targetPort, allowed }: ServiceManifestsShape): string {
+export function serviceManifests({ name, protocol = 'TCP', dataMode, addresses = ['127.0.0.1'], port, targetPort, allowed }: ServiceManifestsShape): string {
   const policies = allowed.map(
     (workload) => `
 apiVersion: sallyport.dev/v1alpha1
@@ -165,7 +167,7 @@ spec: {subjects: [{namespace: ${namespaces[workload]}}], to: [{service: ${name}}
 apiVersion: sallyport.dev/v1alpha1
 kind: ExternalService
 metadata: {name: ${name}, namespace: bookinfo}
-spec: {addresses: ${JSON.stringify(addresses)}, ports: [{name: main, port: ${port}, targetPort: ${targetPort}, protocol: ${protocol}}]}`,
+spec: {addresses: ${JSON.stringify(addresses)}, ports: [{name: main, port: ${port}, targetPort: ${targetPort}, protocol: ${protocol}${dataMode === undefined ? '' : `, ftp: {dataMode: ${dataMode}}`}}]}`,
     ...policies,
   ].join('\n---');
 }

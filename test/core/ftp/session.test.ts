@@ -24,6 +24,16 @@ describe('ftp session', () => {
       assert.equal(session.seen.server, 'NOOP\r\nABOR\r\nREST 10\r\n');
     });
 
+    it('whatever it does not know, with every byte of its argument', () => {
+      const session = greeted();
+      const commands = ['HOST ftp.partner.example', 'OPTS UTF8 ON', 'TYPE I', 'MODE S', 'STRU F', 'REST 1000000', 'APPE a', 'STOU', 'MLSD /', 'MLST a', 'SITE CHMOD 644 a b', 'XPWD', 'XCWD /tmp', 'XCUP', 'XMKD a', 'XRMD a', 'ALLO 5', 'ACCT x', 'SMNT /', 'MFMT 20260101000000 a', 'HASH a', 'CLNT x', 'REIN', 'RETR  two spaces\xff\xff\xe9 '];
+      session.client(commands.map((line) => `${line}\r\n`).join(''));
+      assert.deepEqual(session.asked().split('\r\n'), [...commands, '']);
+      session.server('200 ok\r\n'.repeat(commands.length));
+      assert.equal(session.received(), '200 ok\r\n'.repeat(commands.length));
+      assert.equal(session.asked(), '', 'nothing is said that the client did not say');
+    });
+
     it('ABOR, also where its urgent LF never arrives', () => {
       const session = greeted();
       session.client('ABOR\r');
