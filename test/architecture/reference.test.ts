@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { adminPaths } from '../../src/api/admin.ts';
 import { errorCodes } from '../../src/core/errors.ts';
+import { connectionReasons } from '../../src/core/ledger-record.ts';
 import { parseManifests } from '../../src/core/manifest/manifest.ts';
 import { kinds } from '../../src/core/objects/index.ts';
 import { denyReasons } from '../../src/core/plan/plan.ts';
@@ -29,6 +30,11 @@ describe('reference pages', () => {
   it('explain every reason for a refusal', () => {
     const text = page('decisions.md');
     for (const reason of denyReasons) assert.ok(text.includes(`\`${reason}\``), reason);
+  });
+
+  it('explain every reason that only an FTP session knows', () => {
+    const explained = [...page('decisions.md').matchAll(/^\| `(ftp-[a-z-]+)` \|/gm)].map(([, reason]) => reason);
+    assert.deepEqual(explained, connectionReasons.filter((reason) => reason.startsWith('ftp-')));
   });
 
   for (const [name, write] of [
