@@ -32,6 +32,7 @@ export const adminPaths = {
   revocations: '/v1alpha1/revocations',
   status: '/v1alpha1/status',
   tokens: '/v1alpha1/tokens',
+  transfers: '/v1alpha1/transfers',
   whois: '/v1alpha1/whois',
 } as const;
 

@@ -14,7 +14,12 @@ export function outputOption(formats: readonly OutputFormat[] = ['json', 'yaml']
 export function formatTable(headings: readonly string[], texts: readonly (readonly string[])[]): string {
   const rows = [headings, ...texts].map((row) => row.map(printable));
   const widths = headings.map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
-  return rows.map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column]! + 2))).join('').trimEnd()).join('\n');
+  return rows.map((row) => formatRow(row, widths)).join('\n');
+}
+
+/** A line of such a table; a cell that is wider than its column moves the rest. */
+export function formatRow(cells: readonly string[], widths: readonly number[]): string {
+  return cells.map((cell, column) => (column === cells.length - 1 ? printable(cell) : `${printable(cell).padEnd(widths[column]!)}  `)).join('').trimEnd();
 }
 
 /** Prints a value as JSON or YAML; `table` is called where no format was asked for. */

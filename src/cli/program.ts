@@ -20,6 +20,7 @@ import { addProxyConfig } from './commands/proxy-config.ts';
 import { addProxyStatus } from './commands/proxy-status.ts';
 import { addRender } from './commands/render.ts';
 import { addStatus } from './commands/status.ts';
+import { addTransfers } from './commands/transfers.ts';
 import { addToken } from './commands/token.ts';
 import { addValidate } from './commands/validate.ts';
 import { addVersion, version } from './commands/version.ts';
@@ -39,7 +40,7 @@ export function createProgram(context: CliContext): Command {
   const groups: readonly [string, readonly ((program: Command, context: CliContext) => void)[]][] = [
     ['Run:', [addServe, addGateway, addAgent, addBootstrap]],
     ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender, addGenerate]],
-    ['Answers:', [addExplain, addWhois, addLedger, addStatus, addProxyStatus, addProxyConfig]],
+    ['Answers:', [addExplain, addWhois, addLedger, addTransfers, addStatus, addProxyStatus, addProxyConfig]],
     ['Identity:', [addToken, addCa, addCert]],
     ['Other:', [addCompletion, addVersion]],
   ];

@@ -17,6 +17,7 @@ import type { Issuance } from './issuance.ts';
 import { makeTokenText, tokenKey, tokenLifetimeMs } from './join-tokens.ts';
 import type { Planner } from './planner.ts';
 import type { ControlSections } from './sections.ts';
+import { parseTransferQuery, transferLines } from './transfers.ts';
 
 export interface AdminRoutesOptions {
   readonly planner: Planner;
@@ -111,6 +112,7 @@ export function createAdminRoutes(options: AdminRoutesOptions): Readonly<Record<
       const last = Math.min(1_000_000, Math.max(0, Number(query.get('last') ?? '20')));
       return { lines: tailLines(ledger, { type, last: Number.isInteger(last) ? last : 20, follow: query.get('follow') === 'true', signal }) };
     },
+    [`GET ${adminPaths.transfers}`]: ({ query, signal }) => ({ lines: transferLines(ledger, parseTransferQuery(query), signal) }),
     [`POST ${adminPaths.ledgerVerify}`]: post(nothing, async () => {
       const result = await ledger.verify();
       const lastSequence = result.ok ? (result.head?.sequence ?? 0) : ledger.head.sequence;

@@ -39,7 +39,7 @@ describe('policy in an ftp session', () => {
     session.server('230 in\r\n');
     assert.equal(session.asked(), 'PWD\r\n');
     assert.equal(readsClient(session.state()), false);
-    session.server('257-"/out/home"\r\n257 is it\r\n');
+    session.server('257-"/out/login"\r\n257 is it\r\n');
     assert.equal(session.asked(), 'STOR a\r\n');
     assert.equal(session.received(), '331 password\r\n230 in\r\n');
   });
@@ -174,7 +174,7 @@ describe('policy in an ftp session', () => {
 
 /** A server with one symbolic link, /out/link to /etc, that does what it is told and remembers what it touched. */
 function fakeServer(succeeds: Iterable<boolean> & { next(): IteratorResult<boolean, unknown> }) {
-  let directory = '/home';
+  let directory = '/start';
   const touched: string[] = [];
   const resolve = (name: string): string => {
     const path: string[] = [];
@@ -197,7 +197,7 @@ function fakeServer(succeeds: Iterable<boolean> & { next(): IteratorResult<boole
         return '250 ok\r\n';
       }
       if (verb === 'REIN') {
-        directory = '/home';
+        directory = '/start';
         return '220 ready\r\n';
       }
       if (verb === 'PASS') return succeeds.next().value === false ? '530 no\r\n' : '230 in\r\n';
@@ -228,10 +228,10 @@ describe('transfers in an ftp session', () => {
   it('have the path that the client’s own PWD and CWDs lead to, and the name alone where that is not known', () => {
     const session = loggedIn(undefined);
     session.client('RETR a\r\nPWD\r\nRETR a\r\nCWD sub\r\nRETR a\r\nCDUP\r\nRETR a\r\nCWD ~\r\nRETR a\r\n');
-    session.server('226 ok\r\n257 "/home"\r\n226 ok\r\n250 ok\r\n226 ok\r\n200 ok\r\n226 ok\r\n250 ok\r\n226 ok\r\n');
+    session.server('226 ok\r\n257 "/start"\r\n226 ok\r\n250 ok\r\n226 ok\r\n200 ok\r\n226 ok\r\n250 ok\r\n226 ok\r\n');
     session.client('RETR a\r\n');
     assert.deepEqual(session.seen.transfers.map(({ path }) => path), ['a', 'a', 'a', 'a', 'a', 'a']); // named before any answer came
-    for (const [command, reply, path] of [['PWD', '257 "/home"', '/home/a'], ['CWD sub', '250 ok', '/home/sub/a'], ['CDUP', '200 ok', '/home/a'], ['CWD /x', '550 no', '/home/a'], ['CWD ~', '250 ok', 'a']] as const) {
+    for (const [command, reply, path] of [['PWD', '257 "/start"', '/start/a'], ['CWD sub', '250 ok', '/start/sub/a'], ['CDUP', '200 ok', '/start/a'], ['CWD /x', '550 no', '/start/a'], ['CWD ~', '250 ok', 'a']] as const) {
       session.client(`${command}\r\n`);
       session.server(`226 ok\r\n${reply}\r\n`);
       session.client('RETR a\r\n');
