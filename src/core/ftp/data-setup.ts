@@ -125,12 +125,12 @@ function takeOpening(session: Draft): DataSetup {
 
 /**
  * Where the PORT or EPRT of ours stands that a final reply answers; undefined for a reply to anything else. 200 is no answer to ABOR, so a
- * server that has left ABOR without an answer of its own has passed it by then.
+ * server that has left ABOR without an answer of its own has passed it by then; and 421 answers no command but ends the session.
  */
 export function portAnsweredBy({ expected }: Draft, code: number): number | undefined {
   const index = expected.findIndex((each) => each.kind === 'server' && (each.verb !== 'ABOR' || code !== 200));
   const isPort = setupOf(expected[index], 'PORT') !== undefined || setupOf(expected[index], 'EPRT') !== undefined;
-  return isPort && (code === 200 || code >= 400) ? index : undefined;
+  return isPort && (code === 200 || (code >= 400 && code !== 421)) ? index : undefined;
 }
 
 /** The server takes our port, or refuses it. */

@@ -176,6 +176,15 @@ describe('ftp session with an active server', () => {
     assert.deepEqual(session.seen.notices, [{ reason: 'ftp-active-refused', detail: 'the server refused PORT with 500' }]);
   });
 
+  it('that closes the session instead of taking the port says so to the client', () => {
+    const session = greeted(activeServer);
+    session.client('PASV\r\n');
+    session.server('421 Timeout.\r\n');
+    session.feed({ type: 'server-ended' });
+    assert.equal(session.received(), '421 Timeout.\r\n');
+    assert.equal(session.seen.end, 'finished');
+  });
+
   it('that refuses a second port has the first one’s client left alone', () => {
     const session = greeted({ ...activeServer, ...activeClient });
     session.client('PORT 127,0,0,1,195,80\r\nPORT 127,0,0,1,195,81\r\nRETR a\r\n');
