@@ -10,6 +10,7 @@ import type { Logger } from 'pino';
 import { grpcServiceDefinition, grpcStatusOf } from '../api/grpc-service.ts';
 import { accessLogName, ledgerRecordOf, type EnvoyRecord } from '../backends/envoy/index.ts';
 import { SallyportError } from '../core/errors.ts';
+import type { ConnectionDenied, ConnectionReason } from '../core/ledger-record.ts';
 import { createRecordBudget, type RecordBudget } from '../core/record-budget.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import { AccessLogService, StreamAccessLogsResponseSchema, type StreamAccessLogsMessage, type StreamAccessLogsResponse } from '../proto/envoy/service/accesslog/v3/als_pb.ts';
@@ -29,13 +30,17 @@ export interface AccessLogIntakeOptions {
   readonly log: Logger;
 }
 
+/** Why an identity is not proved, or not by a certificate that counts. */
+const unproved: ReadonlySet<ConnectionDenied['reason']> = new Set<ConnectionReason>(['certificate-expired', 'certificate-invalid', 'certificate-missing', 'certificate-not-yet-valid', 'certificate-revoked', 'certificate-untrusted', 'handshake-failed', 'handshake-timeout']);
+
 export function createAccessLogIntake({ ledger, authenticate, plan, isRevoked, onUnrecorded, now, log }: AccessLogIntakeOptions): MeshService {
   /** By gateway. */
   const budgets = new Map<string, RecordBudget>();
 
-  /** Who proves no identity can cause as many records as it likes; those are taken at a bounded rate, as the embedded gateway does. */
-  function isTaken({ spiffeId, origin }: EnvoyRecord): boolean {
-    if (spiffeId !== null) return true;
+  /** Who proves no identity, whatever its certificate claims, can cause as many records as it likes; those are taken at a bounded rate, as the embedded gateway does. */
+  function isTaken(record: EnvoyRecord): boolean {
+    if (record.type !== 'connection-denied' || !unproved.has(record.reason)) return true;
+    const { origin } = record;
     const budget = budgets.get(origin) ?? createRecordBudget(now);
     budgets.set(origin, budget);
     if (budget.take()) return true;

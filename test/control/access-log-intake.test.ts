@@ -62,12 +62,14 @@ describe('the intake of access logs', () => {
 
   it('takes a bounded number of records of clients that prove nobody, counts the rest, and takes all of the others', async () => {
     const stranger = { commonProperties: { downstreamRemoteAddress: { address: { case: 'socketAddress' as const, value: { address: '127.0.0.9', portSpecifier: { case: 'portValue' as const, value: 40_000 } } } } } };
+    const claimant = { commonProperties: { ...stranger.commonProperties, downstreamTransportFailureReason: 'certificate has expired', customTags: { claimed: 'spiffe://cluster.local/ns/bookinfo/sa/details' } } };
     const known = { commonProperties: { ...stranger.commonProperties, filterStateObjects: { [stateKeys.identity]: anyPack(StringValueSchema, create(StringValueSchema, { value: 'spiffe://cluster.local/ns/bookinfo/sa/productpage' })) } } };
-    const entries = [...Array.from({ length: 3_000 }, () => stranger), ...Array.from({ length: 10 }, () => known)];
+    const entries = [...Array.from({ length: 1_500 }, () => [stranger, claimant]).flat(), ...Array.from({ length: 10 }, () => known)];
     await send(envoy, { ...ours, logEntries: { case: 'tcpLogs', value: { logEntry: entries } } });
     const denied: (string | null)[] = [];
     for await (const line of control.admin.lines(adminPaths.ledger, { type: 'connection-denied', last: '5000' }, new AbortController().signal)) denied.push((JSON.parse(line) as { spiffeId: string | null }).spiffeId);
-    assert.equal(denied.filter((spiffeId) => spiffeId !== null).length, 10);
+    assert.equal(denied.filter((spiffeId) => spiffeId?.endsWith('/productpage')).length, 10);
+    assert.ok(denied.some((spiffeId) => spiffeId?.endsWith('/details')), 'what a certificate claims is recorded, and proves nothing');
     const strangers = denied.length - 10;
     assert.ok(strangers >= 1_000 && strangers < 2_000, `${strangers} records`); // the burst, and some for the time that passed
     assert.match(await control.admin.text(adminPaths.metrics), new RegExp(`^sallyport_control_denials_unrecorded_total\\{gateway="front"\\} ${3_000 - strangers}$`, 'm'));
