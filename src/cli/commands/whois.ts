@@ -38,7 +38,7 @@ function fieldsOf({ opened, closed }: WhoisConnection): string {
     ['identity', opened.spiffeId ?? '-'],
     ['service', opened.service ?? '-'],
     ['policies', opened.policies.join(', ')],
-    ['target', opened.target],
+    ['target', `${opened.target} (${opened.channel})`],
     ['gateway', opened.origin],
     ['connection', opened.connectionId],
     ['opened', opened.time],

@@ -1,0 +1,79 @@
+/** Real servers of protocols over UDP, on loopback: each says, in its own way, from which address it was asked. */
+import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { waitFor } from '../../src/demo/processes.ts';
+
+export interface UdpServer {
+  readonly port: number;
+  readonly log: () => string;
+  readonly stop: () => Promise<void>;
+}
+
+/** A port that is free for both transports most likely, since nobody has it for UDP. */
+async function freeUdpPort(): Promise<number> {
+  const socket = createSocket('udp4');
+  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
+  const { port } = socket.address();
+  await new Promise<void>((resolve) => socket.close(resolve));
+  return port;
+}
+
+/** Runs until `stop`, with what it keeps in `directory`; ready once its output has `readyWhen`. */
+async function startServer(program: string, args: readonly string[], port: number, readyWhen: RegExp, directory: string): Promise<UdpServer> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, SNMP_PERSISTENT_DIR: directory, MIBS: '' } });
+  const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const kill = (): void => void child.kill('SIGKILL');
+  process.once('exit', kill);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+
+  async function stop(): Promise<void> {
+    kill();
+    process.off('exit', kill);
+    await exited;
+    await rm(directory, { recursive: true, force: true });
+  }
+  try {
+    await waitFor(`${program} to be ready`, 5_000, () => readyWhen.test(output) || undefined);
+  } catch (cause) {
+    await stop();
+    throw new Error(`${program} says ${JSON.stringify(output)}`, { cause });
+  }
+  return { port, log: () => output, stop };
+}
+
+/** A name server by UDP and TCP. It knows `partner.example` as 192.0.2.80, and for `long.partner.example` more text than a datagram should have. */
+export async function startDnsmasq(program: string): Promise<UdpServer> {
+  const directory = await mkdtemp(join(tmpdir(), 'sallyport-dnsmasq-'));
+  const port = await freeUdpPort();
+  const texts = Array.from({ length: 12 }, (_, index) => `--txt-record=long.partner.example,${'x'.repeat(200)}${index}`);
+  const args = ['--no-daemon', '--conf-file=/dev/null', `--port=${port}`, '--listen-address=127.0.0.1', '--bind-interfaces', '--no-resolv', '--no-hosts', '--user=root', `--pid-file=${join(directory, 'pid')}`, '--log-queries=extra', '--edns-packet-max=1232', '--address=/partner.example/192.0.2.80', ...texts];
+  return await startServer(program, args, port, /started, version/, directory);
+}
+
+/** An SNMP agent that answers one address only, by version 2c and the community `public`. */
+export async function startSnmpd(program: string, allowed: string): Promise<UdpServer> {
+  const directory = await mkdtemp(join(tmpdir(), 'sallyport-snmpd-'));
+  const port = await freeUdpPort();
+  const configuration = join(directory, 'snmpd.conf');
+  await writeFile(configuration, `rocommunity public ${allowed}\nsysName gate-of-the-partner\n`);
+  return await startServer(program, ['-f', '-Lo', '-a', '-C', '-c', configuration, '-p', join(directory, 'pid'), `udp:127.0.0.1:${port}`], port, /NET-SNMP version/, directory);
+}
+
+export interface SyslogCollector {
+  readonly port: number;
+  readonly heard: readonly { readonly address: string; readonly text: string }[];
+  readonly stop: () => Promise<void>;
+}
+
+/** Keeps what it is sent: a collector of RFC 5426 answers nothing. */
+export async function startSyslogCollector(): Promise<SyslogCollector> {
+  const socket = createSocket('udp4');
+  const heard: { readonly address: string; readonly text: string }[] = [];
+  socket.on('message', (payload, { address }) => heard.push({ address, text: payload.toString() }));
+  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
+  return { port: socket.address().port, heard, stop: () => new Promise((resolve) => socket.close(resolve)) };
+}
