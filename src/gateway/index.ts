@@ -6,8 +6,9 @@
  * - the process: `gateway.ts` (what runs), `held-table.ts` (the table as it comes and on disk), `ledger-shipper.ts`, `metrics.ts`,
  *   `probe-listener.ts`; `workers.ts`, `worker.ts`, `thread.ts` and `plane.ts` (threads, and what they say to each other);
  * - a thread: `data-plane.ts`, with `listeners.ts`, `tls-front.ts`, `peer.ts` (who it is), `table.ts` (what it may), `service-dial.ts`,
- *   `dial.ts` and `host-lookup.ts` (how it leaves), `live-connections.ts`, `identity-limits.ts`, `connection-ledger.ts`;
- * - protocols behind `protocol.ts`: `stream-handler.ts`, `connect-handler.ts` with `head-stream.ts`, `ftp-*.ts` with `peer-listener.ts`.
+ *   `dial.ts`, `flow-dial.ts`, `udp-socket.ts` and `host-lookup.ts` (how it leaves), `live-connections.ts`, `identity-limits.ts`, `connection-ledger.ts`;
+ * - protocols behind `protocol.ts`: `stream-handler.ts`, `connect-handler.ts` with `head-stream.ts`, `ftp-*.ts` with `peer-listener.ts`,
+ *   `udp-handler.ts`.
  *
  * Invariants:
  * - Nothing is dialled before a peer is verified and a decision has allowed it: a handler needs a grant, and only `decide` gives one.

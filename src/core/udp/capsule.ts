@@ -1,6 +1,6 @@
 /**
  * Datagrams of many flows on one stream of bytes: capsules (RFC 9297 section 3.2) of type DATAGRAM, whose value is a Context ID
- * and the payload of a UDP packet (RFC 9298 sections 4 and 5). Here each Context ID is a flow: see docs/decisions/0700.
+ * and the payload of a UDP packet (RFC 9298 sections 4 and 5). Here each Context ID is a flow: see docs/decisions/0409-datagrams.md.
  */
 import { readVarint, varintBytes, varintBytesMax, writeVarint } from './varint.ts';
 
