@@ -233,6 +233,23 @@ describe('agent with datagrams', () => {
     assert.equal(gateway.seen.length, 1);
   });
 
+  it('moves to another port when it is told to, and leaves nothing behind', async () => {
+    const gateway = await gatewayThat(echo);
+    await start([gateway.port]);
+    const before = await client();
+    await before.send('x');
+    await until('the reply', () => before.heard.length === 1);
+    listenPort = await freePort();
+    control.publish({ [service]: upstreamMessage(listenPort, [gateway.port], { protocol: 'UDP' }) });
+    await until('the new port', () => upstreams()[0]?.listen.endsWith(`:${listenPort}`) === true && upstreams()[0]!.listener.listening);
+    const after = await client();
+    await after.send('y');
+    await until('the reply', () => after.heard.length === 1);
+    assert.deepEqual(after.heard, ['y for 0']);
+    await until('the end of the first connection', () => gateway.open === 1);
+    assert.equal(gateway.seen.length, 2);
+  });
+
   it('listens beside a stream on the same port', async () => {
     const [gateway, streams] = [await gatewayThat(echo), await gatewayThat((socket) => socket.pipe(socket))];
     await start([gateway.port], {}, { 'bookinfo/dns:tcp-53': upstreamMessage(listenPort, [streams.port]) });
