@@ -66,30 +66,40 @@ export function splice<Reason extends string = never>(a: Duplex, b: Duplex, { id
 
   function attach(from: Duplex, to: Duplex, name: 'a' | 'b', broken: SpliceEnd, count: (bytes: number) => void): void {
     let hold: NodeJS.Timeout | undefined;
-    function holdBack(holdMs: number): void {
+    function holdBack(holdMs: number, goOn: () => void): void {
       hold = setTimeout(() => {
         holds.delete(hold!);
         hold = undefined;
         idle.refresh();
-        if (!to.writableNeedDrain) from.resume();
+        goOn();
       }, holdMs);
       holds.add(hold);
     }
-    from.on('data', (chunk: Buffer) => {
+    /** Counts a chunk, and says for how long nothing more is read. */
+    function see(chunk: Buffer): number {
       idle.refresh();
       count(chunk.length);
-      const holdMs = watch?.chunk(chunk, name) ?? 0;
-      if (holdMs > 0) holdBack(holdMs);
+      return watch?.chunk(chunk, name) ?? 0;
+    }
+    from.on('data', (chunk: Buffer) => {
+      const holdMs = see(chunk);
+      if (holdMs > 0) {
+        holdBack(holdMs, () => {
+          if (!to.writableNeedDrain) from.resume();
+        });
+      }
       if (!to.write(chunk) || hold !== undefined) from.pause();
     });
-    // Not for what is watched: after a hold it is read again, though the write before may not be done.
-    if (watch === undefined) {
-      takeInPlace(from, (chunk, goOn) => {
-        idle.refresh();
-        count(chunk.length);
-        to.write(chunk, goOn);
-      });
-    }
+    takeInPlace(from, (chunk, goOn) => {
+      const holdMs = see(chunk);
+      let awaited = holdMs > 0 ? 2 : 1; // the chunk is overwritten once both its write and its pause are over
+      const done = (): void => {
+        awaited -= 1;
+        if (awaited === 0) goOn();
+      };
+      if (holdMs > 0) holdBack(holdMs, done);
+      to.write(chunk, done);
+    });
     to.on('drain', () => {
       idle.refresh();
       if (hold === undefined) from.resume();
