@@ -21,7 +21,7 @@ describe('a change, while connections live through gateways of every class', fun
   before(async () => {
     witness = await startWitness(witnessAddresses);
   });
-  after(() => witness.close());
+  after(() => (witness as ConformanceWitness | undefined)?.close());
 
   for (const gatewayClass of gatewayClasses) {
     describe(`by class ${gatewayClass}`, () => {

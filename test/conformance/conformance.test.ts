@@ -24,7 +24,7 @@ describe('gateways of every class', function () {
   });
   after(async () => {
     await Promise.all(Array.from(planes.values(), (plane) => plane.stop()));
-    witness.close();
+    (witness as ConformanceWitness | undefined)?.close();
   });
 
   async function planeOf(gatewayClass: GatewayClass, test: Mocha.Context): Promise<DataPlane> {

@@ -1,4 +1,5 @@
 /** The external service of the conformance table. It speaks first, as FTP servers do, so that whoever is connected to it too early hears it. */
+import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
 export interface ConformanceWitness {
@@ -28,26 +29,37 @@ export function greetingIn(heard: string): Greeting | undefined {
   return from === undefined ? undefined : { from, fromPort: Number(fromPort), reached: reached!, reachedPort: Number(reachedPort) };
 }
 
+const portsTriedMax = 20;
+
 /** Listens on one port at each of the addresses, and on another as a forward proxy that agrees to every CONNECT and leads to itself. */
 export async function startWitness(addresses: readonly string[]): Promise<ConformanceWitness> {
   const servers: Server[] = [];
   const open = new Set<Socket>();
   let accepted = 0;
 
-  async function listenEverywhere(serve: (socket: Socket) => void): Promise<number> {
+  /** On a port that is free at the first address; where another has it in use, on another one. */
+  async function listenEverywhere(serve: (socket: Socket) => void, triesLeft = portsTriedMax): Promise<number> {
+    const listening: Server[] = [];
     let port = 0;
-    for (const address of addresses) {
-      const server = createServer({ noDelay: true }, (socket) => {
-        accepted += 1;
-        open.add(socket);
-        socket.on('error', () => socket.destroy());
-        socket.once('close', () => open.delete(socket));
-        serve(socket);
-      });
-      servers.push(server);
-      await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, address, resolve));
-      ({ port } = server.address() as AddressInfo);
+    try {
+      for (const address of addresses) {
+        const server = createServer({ noDelay: true }, (socket) => {
+          accepted += 1;
+          open.add(socket);
+          socket.on('error', () => socket.destroy());
+          socket.once('close', () => open.delete(socket));
+          serve(socket);
+        });
+        await once(server.listen(port, address), 'listening');
+        listening.push(server);
+        ({ port } = server.address() as AddressInfo);
+      }
+    } catch (error) {
+      for (const server of listening) server.close();
+      if (triesLeft > 1) return await listenEverywhere(serve, triesLeft - 1);
+      throw error;
     }
+    servers.push(...listening);
     return port;
   }
 
