@@ -60,6 +60,14 @@ describe('sallyport: services and policy', () => {
       assert.match((await sallyport(['register', ...proxy])).out, /unchanged/);
     });
 
+    it('adds the UDP port of a number whose TCP port is registered already', async () => {
+      await sallyport(['register', '-n', 'bookinfo', 'resolver', '10.4.0.53', '53']);
+      await sallyport(['register', '-n', 'bookinfo', 'resolver', '10.4.0.53', '53', '--protocol', 'UDP']);
+      assert.match((await sallyport(['register', '-n', 'bookinfo', 'resolver', '10.4.0.53', '53', '--protocol', 'UDP'])).out, /unchanged/);
+      const { spec } = (await manifestOf('resolver')) as { spec: { ports: { port: number; protocol: string }[] } };
+      assert.deepEqual(spec.ports.map(({ port, protocol }) => `${protocol} ${port}`), ['TCP 53', 'UDP 53']);
+    });
+
     it('changes nothing in a dry run', async () => {
       assert.match((await sallyport(['register', ...proxy, '--dry-run'])).out, /created \(dry run\)/);
       assert.equal((await sallyport(['get', 'es', 'bigip-proxy-svc', '-n', 'bookinfo'])).status, 3);

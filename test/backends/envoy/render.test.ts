@@ -130,6 +130,11 @@ describe('rendering a sidecar for Envoy', () => {
     assert.deepEqual([unbelieved.resources, codes(unbelieved)], [[], ['server-identity-missing']]);
   });
 
+  it('offers nothing for datagrams, and says what can carry them', () => {
+    const { resources, conditions } = rendered([served({ protocol: 'UDP' })]);
+    assert.deepEqual([resources, conditions.map(({ code, hint }) => [code, hint])], [[], [['datagrams-unable', 'run "sallyport agent" beside the workload']]]);
+  });
+
   it('says where data connections of FTP cannot come, and still offers the control connection', () => {
     const ftp = served({ protocol: 'FTP' });
     const without = rendered([ftp]);
