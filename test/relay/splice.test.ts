@@ -161,14 +161,14 @@ describe('a splice', () => {
     /** Bytes that tell where they stand, whatever pieces they come in. */
     const content = Buffer.alloc(24 << 20, Buffer.from(Uint32Array.from({ length: 65_537 }, (_, index) => index * 2_654_435_761).buffer));
 
-    async function openInPlace(banner = ''): Promise<Spliced> {
+    async function openInPlace(banner = '', watch?: SpliceWatch): Promise<Spliced> {
       const [client, a] = await connection();
       const [b, server] = await connection(connectInPlace);
       if (banner !== '') {
         server.write(banner);
         await until(() => b.readableLength === banner.length);
       }
-      return { client, server, a, b, splice: splice<'policy-revoked'>(a, b, { idleTimeoutMs: 10_000 }) };
+      return { client, server, a, b, splice: splice<'policy-revoked'>(a, b, { idleTimeoutMs: 10_000, ...(watch === undefined ? {} : { watch }) }) };
     }
 
     it('passes on in order what came before it began, messages and bulk, to a reader that takes its time', async () => {
@@ -187,6 +187,21 @@ describe('a splice', () => {
       client.end();
       assert.ok(Buffer.concat(received).equals(Buffer.concat([Buffer.from('220 ready'), content])), 'the bytes are others, or in another order');
       assert.deepEqual(await spliced.done, { reason: 'finished', bytesAtoB: 0, bytesBtoA: '220 ready'.length + content.length });
+    });
+
+    it('passes on whole what its watch holds back for less time than a write takes, or more', async () => {
+      for (const holdMs of [1, 8]) {
+        const { client, server, a, splice: spliced } = await openInPlace('', { chunk: (chunk) => (chunk.length > 64 << 10 ? holdMs : 0), end: () => undefined });
+        const received: Buffer[] = [];
+        server.end(content);
+        await until(() => a.writableLength > 0); // nobody reads, so the write is not done when the hold is over
+        await new Promise((resolve) => setTimeout(resolve, 2 * holdMs));
+        client.on('data', (bytes: Buffer) => received.push(bytes));
+        await once(client, 'end');
+        client.end();
+        assert.ok(Buffer.concat(received).equals(content), `held back for ${holdMs} ms, the bytes are others`);
+        await spliced.done;
+      }
     });
 
     it('overtakes nothing that the stream still holds', async () => {
