@@ -37,6 +37,17 @@ describe('reference pages', () => {
     assert.deepEqual(explained, connectionReasons.filter((reason) => reason.startsWith('ftp-')));
   });
 
+  it('explain every type of record in the ledger, and every field of a transfer', () => {
+    const source = readFileSync(new URL('../../src/core/ledger-record.ts', import.meta.url), 'utf8');
+    const text = page('ledger.md');
+    const types = [...source.matchAll(/readonly type: (.*);/g)].flatMap(([, union]) => [...union!.matchAll(/'([a-z-]+)'/g)].map(([, type]) => type!));
+    assert.ok(types.length > 8);
+    const fields = /interface FtpTransferFields [^]*?^}|interface FtpTransfer [^]*?^}/gm;
+    const names = [...source.matchAll(fields)].flatMap(([block]) => [...block.matchAll(/readonly (\w+)\??:/g)].map(([, name]) => name!)).filter((name) => name !== 'type');
+    assert.ok(names.includes('sha256') && names.includes('snatPort'));
+    for (const word of [...types, ...names]) assert.ok(text.includes(`\`${word}\``), word);
+  });
+
   for (const [name, write] of [
     ['kinds.md', kindsPage],
     ['cli.md', cliPage],
