@@ -267,8 +267,9 @@ describe('datagrams through the gateway', () => {
 
   it('find the port of another flow free when theirs are used up: the quietest flow makes room', async () => {
     let nowMs = Date.now();
-    const block = { ipv4: { address: '127.0.1.14' as IpAddress, ports: { first: 30_000, last: 30_001 } } };
-    const gateway = await start({ servicePorts: [dns([grantTo('bookinfo', '127.0.1.14', { snat: block })])], now: () => nowMs });
+    const address = `127.1.${(process.pid >> 8) & 255}.${(process.pid & 255) || 1}` as IpAddress; // nobody else's, for its ports are few
+    const block = { ipv4: { address, ports: { first: 30_000, last: 30_001 } } };
+    const gateway = await start({ servicePorts: [dns([grantTo('bookinfo', address, { snat: block })])], now: () => nowMs });
     const { send, reply } = open(gateway);
     for (const contextId of [0, 2]) {
       send(contextId, 'x');
