@@ -10,10 +10,18 @@ export function setCarrier(socket: tls.TLSSocket, carrier: net.Socket): void {
   carriers.set(socket, carrier);
 }
 
-/** Ends a connection with a TCP reset, so that the peer sees failure and not an orderly end; without one where there is no TCP to reset. */
+/**
+ * Ends a connection with a TCP reset, so that the peer sees failure and not an orderly end; without one where there is no TCP to reset, or
+ * where all that was to be said, the end included, has just gone out.
+ */
 export function reset(stream: Duplex): void {
   if (stream.destroyed) return;
   const carrier = stream instanceof tls.TLSSocket ? carriers.get(stream) : stream;
-  if (carrier instanceof net.Socket && !carrier.destroyed) carrier.resetAndDestroy();
+  if (carrier instanceof net.Socket && !carrier.destroyed && !isShuttingDown(stream)) carrier.resetAndDestroy();
   stream.destroy();
+}
+
+/** libuv refuses to reset then (EINVAL), and Node 24.21 forgets such a connection without closing it: no `close` ever comes. */
+function isShuttingDown({ writableEnded, writableFinished, writableLength }: Duplex): boolean {
+  return writableEnded && !writableFinished && writableLength === 0;
 }
