@@ -79,8 +79,10 @@ describe('the way back, end to end', function () {
   it('lets nobody in but the service, and says so in the ledger', async () => {
     const dialogue = await connectFrom(stranger, snatAddresses.productpage);
     await assert.rejects(dialogue.readUntil('\n'));
-    const { stdout } = await sallyport.cli(['ledger', 'tail', '--last', '50', '--type', 'connection-denied']);
-    assert.match(stdout, new RegExp(`"reason":"reverse-source-refused".*${stranger}`));
+    await waitFor('the record', 5_000, async () => {
+      const { stdout } = await sallyport.cli(['ledger', 'tail', '--last', '50', '--type', 'connection-denied']);
+      return new RegExp(`"reason":"reverse-source-refused".*${stranger}`).test(stdout) ? true : undefined;
+    });
   });
 
   it('opens no port at the address of an identity that no policy names', async () => {
