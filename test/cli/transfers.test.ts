@@ -5,7 +5,7 @@ import { openLedger } from '../../src/store/index.ts';
 import { startTestControl, type TestControl } from '../support/control.ts';
 import { commandLine, type CommandLine } from './support/command-line.ts';
 
-const now = Date.now();
+let now: number;
 const ago = (ms: number): string => new Date(now - ms).toISOString();
 const hourMs = 3_600_000;
 
@@ -32,6 +32,10 @@ const running = (time: string, connectionId: string, more: Partial<FtpTransferPr
 describe('sallyport transfers', () => {
   let server: TestControl;
   let sallyport: CommandLine;
+
+  beforeEach(() => {
+    now = Date.now();
+  });
 
   /** A control plane with these records in its ledger. */
   async function startWith(records: readonly (FtpTransfer | FtpTransferProgress)[]): Promise<void> {
