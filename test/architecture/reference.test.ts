@@ -32,9 +32,9 @@ describe('reference pages', () => {
     for (const reason of denyReasons) assert.ok(text.includes(`\`${reason}\``), reason);
   });
 
-  it('explain every reason that only an FTP session knows', () => {
-    const explained = [...page('decisions.md').matchAll(/^\| `(ftp-[a-z-]+)` \|/gm)].map(([, reason]) => reason);
-    assert.deepEqual(explained, connectionReasons.filter((reason) => reason.startsWith('ftp-')));
+  it('explain every reason that only FTP sessions or UDP flows know', () => {
+    const explained = [...page('decisions.md').matchAll(/^\| `((?:ftp|udp)-[a-z-]+)` \|/gm)].map(([, reason]) => reason);
+    assert.deepEqual(explained.sort(), connectionReasons.filter((reason) => /^(ftp|udp)-/.test(reason)));
   });
 
   it('explain every type of record in the ledger, and every field of a transfer', () => {
