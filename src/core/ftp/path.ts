@@ -97,7 +97,7 @@ function faultOfSegment(segment: string, isLast: boolean): string | undefined {
   if (!isNamed(segment) || segment === '..') return undefined;
   const seen = carelessForm(segment) ?? '';
   if (seen.startsWith('~')) return 'has a segment that begins with "~", which names a home directory';
-  if (/^\.*$/.test(seen)) return 'has a segment of dots and what servers may drop, which leaves "." or ".."';
+  if (/^[."']*$/.test(seen)) return 'has a segment of dots and what servers may drop, such as quotation marks, which leaves "." or ".."';
   if (/[{}]/.test(seen)) return 'has braces, which servers may expand';
   if (!/[*?[]/.test(seen)) return undefined;
   if (!isLast) return 'has a wildcard before its last segment';

@@ -66,6 +66,7 @@ describe('a path in an ftp command', () => {
     ['another host', '//host/share', /"\/\/"/],
     ['a data set of z/OS', "'SYS1.PARMLIB'", /quotation/],
     ['quotation marks', '"/etc/passwd"', /quotation/],
+    ['dots before a quotation mark', "outgoing/..'", /quotation/],
   ];
   for (const [what, name, fault] of refused) {
     it(`is not read with ${what}`, () => {
