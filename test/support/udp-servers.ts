@@ -4,7 +4,7 @@ import { createSocket } from 'node:dgram';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { waitFor } from '../../src/demo/processes.ts';
+import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 
 export interface UdpServer {
   readonly port: number;
@@ -12,13 +12,15 @@ export interface UdpServer {
   readonly stop: () => Promise<void>;
 }
 
-/** A port that is free for both transports most likely, since nobody has it for UDP. */
-async function freeUdpPort(): Promise<number> {
-  const socket = createSocket('udp4');
-  await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve));
-  const { port } = socket.address();
-  await new Promise<void>((resolve) => socket.close(resolve));
-  return port;
+/** A port that nobody has, neither for TCP nor for UDP. */
+async function findFreePort(): Promise<number> {
+  return await waitFor('a port that is free for TCP and UDP', 5_000, async () => {
+    const [port] = (await findFreePorts(1)) as [number];
+    const socket = createSocket('udp4');
+    const isFree = await new Promise<boolean>((resolve) => socket.once('error', () => resolve(false)).bind(port, '127.0.0.1', () => resolve(true)));
+    socket.close();
+    return isFree ? port : undefined;
+  });
 }
 
 /** Runs until `stop`, with what it keeps in `directory`; ready once its output has `readyWhen`. */
@@ -48,7 +50,7 @@ async function startServer(program: string, args: readonly string[], port: numbe
 /** A name server by UDP and TCP. It knows `partner.example` as 192.0.2.80, and for `long.partner.example` more text than a datagram should have. */
 export async function startDnsmasq(program: string): Promise<UdpServer> {
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-dnsmasq-'));
-  const port = await freeUdpPort();
+  const port = await findFreePort();
   const texts = Array.from({ length: 12 }, (_, index) => `--txt-record=long.partner.example,${'x'.repeat(200)}${index}`);
   const args = ['--no-daemon', '--conf-file=/dev/null', `--port=${port}`, '--listen-address=127.0.0.1', '--bind-interfaces', '--no-resolv', '--no-hosts', '--user=root', `--pid-file=${join(directory, 'pid')}`, '--log-queries=extra', '--edns-packet-max=1232', '--address=/partner.example/192.0.2.80', ...texts];
   return await startServer(program, args, port, /started, version/, directory);
@@ -57,7 +59,7 @@ export async function startDnsmasq(program: string): Promise<UdpServer> {
 /** An SNMP agent that answers one address only, by version 2c and the community `public`. */
 export async function startSnmpd(program: string, allowed: string): Promise<UdpServer> {
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-snmpd-'));
-  const port = await freeUdpPort();
+  const port = await findFreePort();
   const configuration = join(directory, 'snmpd.conf');
   await writeFile(configuration, `rocommunity public ${allowed}\nsysName gate-of-the-partner\n`);
   return await startServer(program, ['-f', '-Lo', '-a', '-C', '-c', configuration, '-p', join(directory, 'pid'), `udp:127.0.0.1:${port}`], port, /NET-SNMP version/, directory);
