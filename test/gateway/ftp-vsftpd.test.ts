@@ -9,14 +9,9 @@ import type { FtpDataMode } from '../../src/core/objects/index.ts';
 import { openFtpPath, snatAddress } from '../support/ftp-path.ts';
 import type { FtpPath } from '../support/ftp-path.ts';
 import { requirePeer } from '../support/peers.ts';
-import { startVsftpd } from '../support/vsftpd.ts';
+import { modeOnly, startVsftpd } from '../support/vsftpd.ts';
 import type { Vsftpd } from '../support/vsftpd.ts';
 
-/** A server that knows one mode only: whatever a client's is, the other way round must not be needed anywhere. */
-const serverModes = {
-  Passive: { port_enable: 'NO' },
-  Active: { pasv_enable: 'NO', connect_from_port_20: 'NO' },
-} as const;
 /** How curl is told to say each command. */
 const curlModes = { EPSV: [], PASV: ['--disable-epsv'], EPRT: ['--ftp-port', '-'], PORT: ['--ftp-port', '-', '--disable-eprt'] } as const;
 
@@ -37,7 +32,7 @@ function describeVsftpd(dataMode: FtpDataMode): void {
     let home: string;
 
     before(async function () {
-      vsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), serverModes[dataMode]);
+      vsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), modeOnly[dataMode]);
       closing.push(vsftpd.stop);
       await writeFile(join(vsftpd.directory, 'statement.bin'), download);
       path = await openFtpPath({ serverPort: vsftpd.port, dataMode });
@@ -144,7 +139,7 @@ function describeVsftpdOverIpv6(dataMode: FtpDataMode): void {
 
     before(async function () {
       if (!Object.values(networkInterfaces()).flat().some((each) => each?.address === '::1')) this.skip();
-      vsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), serverModes[dataMode], '::1');
+      vsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), modeOnly[dataMode], '::1');
       closing.push(vsftpd.stop);
       await writeFile(join(vsftpd.directory, 'statement.bin'), content);
       const path = await openFtpPath({ serverPort: vsftpd.port, address: '::1', dataMode });

@@ -10,7 +10,7 @@ import { agentLimits } from '../../src/agent/limits.ts';
 import type { AgentUpstream } from '../../src/core/plan/agent-view.ts';
 import type { FtpDataMode } from '../../src/core/objects/index.ts';
 import type { IpAddress } from '../../src/core/ip-address.ts';
-import type { Grant } from '../../src/core/plan/plan.ts';
+import type { FtpTls, Grant } from '../../src/core/plan/plan.ts';
 import type { GatewaySettings } from '../../src/gateway/protocol.ts';
 import { grantTo, loopback, productpage, servicePort, settings, startGateway } from './gateway.ts';
 import type { TestGateway } from './gateway.ts';
@@ -34,12 +34,13 @@ export interface FtpPathOptions {
   readonly address?: '127.0.0.1' | '::1';
   readonly dataMode?: FtpDataMode;
   readonly recordDigest?: boolean;
+  readonly ftps?: FtpTls | null;
   readonly limits?: Partial<GatewaySettings['limits']>;
   readonly grants?: readonly Grant[];
 }
 
-export async function openFtpPath({ serverPort, address = '127.0.0.1', dataMode = 'Passive', recordDigest = false, limits = {}, grants = [address === '::1' ? ipv6Grant : grantTo('bookinfo', snatAddress)] }: FtpPathOptions): Promise<FtpPath> {
-  const partner = servicePort({ protocol: 'FTP', targetPort: serverPort, grants, dataMode, recordDigest });
+export async function openFtpPath({ serverPort, address = '127.0.0.1', dataMode = 'Passive', recordDigest = false, ftps = null, limits = {}, grants = [address === '::1' ? ipv6Grant : grantTo('bookinfo', snatAddress)] }: FtpPathOptions): Promise<FtpPath> {
+  const partner = servicePort({ protocol: 'FTP', targetPort: serverPort, grants, dataMode, recordDigest, ftps });
   const servicePorts = [{ ...partner, targets: [{ kind: 'address' as const, address: address as IpAddress, port: serverPort }] }];
   const gateway = await startGateway({ servicePorts, limits });
   const identity = gateway.pki.issue(productpage);

@@ -41,7 +41,7 @@ export const peers = {
   lftp: { program: 'lftp', debianPackage: 'lftp' },
   logger: { program: 'logger', debianPackage: 'bsdutils' },
   openssl: { program: 'openssl', debianPackage: 'openssl' },
-  proftpd: { program: 'proftpd', extractedFrom: ['proftpd-core', 'proftpd-mod-crypto', 'libhiredis0.14', 'libmemcached11', 'libmemcachedutil2', 'libpcre2-posix3'], path: 'usr/sbin/proftpd' },
+  proftpd: { program: 'proftpd', extractedFrom: ['proftpd-core', 'proftpd-mod-crypto', 'libhashkit2', 'libhiredis0.14', 'libmemcached11', 'libmemcachedutil2', 'libpcre2-posix3'], path: 'usr/sbin/proftpd' },
   pureftpd: { program: 'pure-ftpd', extractedFrom: ['pure-ftpd'], path: 'usr/sbin/pure-ftpd' },
   python: { program: 'python3', debianPackage: 'python3' },
   sftp: { program: 'sftp', debianPackage: 'openssh-client' },
@@ -50,6 +50,7 @@ export const peers = {
   sshd: { program: 'sshd', extractedFrom: ['openssh-server', 'libwrap0'], path: 'usr/sbin/sshd' },
   tinyproxy: { program: 'tinyproxy', debianPackage: 'tinyproxy-bin' },
   vsftpd: { program: 'vsftpd', debianPackage: 'vsftpd' },
+  wget: { program: 'wget', debianPackage: 'wget' },
 } as const satisfies Record<string, Peer>;
 
 const searchPath = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];

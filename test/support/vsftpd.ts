@@ -5,19 +5,20 @@ import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { FtpServer } from './ftp-server.ts';
 
-export interface Vsftpd {
-  readonly port: number;
-  /** Served as `/`; `upload` in it is writable. */
-  readonly directory: string;
-  /** The addresses that connected, each once, as vsftpd logged them. */
-  clients(): Promise<readonly string[]>;
+export interface Vsftpd extends FtpServer {
   /** What vsftpd logged, its protocol log included. */
   log(): Promise<string>;
-  readonly stop: () => Promise<void>;
 }
 
 const readyWithinMs = 5_000;
+
+/** Settings of a server that knows one mode only: whatever a client's is, the other way round must not be needed anywhere. */
+export const modeOnly = {
+  Passive: { port_enable: 'NO' },
+  Active: { pasv_enable: 'NO', connect_from_port_20: 'NO' },
+} as const;
 
 /** Settings of a server that speaks nothing but TLS, with data connections that resume its session; certificate and key are files in PEM. */
 export const tlsOnly = (certificateFile: string, keyFile: string): Readonly<Record<string, string>> => ({
