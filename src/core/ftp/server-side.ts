@@ -31,7 +31,8 @@ function handleReplyLine(session: Draft, line: string): void {
   }
   let { reply } = session;
   if (reply.kind === 'passed-on') {
-    sendClient(session, line);
+    // Within a reply of many lines, a line that begins like another reply has to be padded (RFC 959 section 4.2): a client may take it for one.
+    sendClient(session, begun !== undefined && begun.code !== reply.code ? ` ${line}` : line);
   } else {
     reply = { ...reply, text: `${reply.text}${line}\n` };
     if (reply.text.length > heldReplyBytesMax) {

@@ -193,12 +193,12 @@ describe('ftp session', () => {
       assert.match(never.received(), /^150 go\r\n226 done\r\n502 .*\r\n227 .*\r\n$/);
     });
 
-    it('takes no line inside another reply for a 227', () => {
+    it('takes no line inside another reply for a 227, and pads it so that the client does not either', () => {
       const session = greeted();
       session.client('HELP\r\nPASV\r\n');
       session.server('214-help\r\n227 (192,0,2,7,195,80)\r\n214 end\r\n');
       assert.deepEqual(session.seen.channels, []);
-      assert.equal(session.received(), '214-help\r\n227 (192,0,2,7,195,80)\r\n214 end\r\n');
+      assert.equal(session.received(), '214-help\r\n 227 (192,0,2,7,195,80)\r\n214 end\r\n');
     });
 
     it('answers PASV itself where the client came over IPv6', () => {
@@ -399,8 +399,7 @@ describe('ftp session, for any input', () => {
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 60 }), (events) => {
         const seen = play(events, (text) => [text]);
-        const outside = seen.client.replaceAll(/^(\d{3})-[^]*?(?:^\1 .*$|(?![^]))/gm, ''); // what stands inside a reply of many lines is text
-        for (const line of outside.split('\r\n')) if (/^22[79] /.test(line)) assert.match(line, /\(10,0,0,5,195,81\)|\(\|\|\|50001\|\)/);
+        for (const line of seen.client.split('\r\n')) if (/^22[79] /.test(line)) assert.match(line, /\(10,0,0,5,195,81\)|\(\|\|\|50001\|\)/);
       }),
       { numRuns: 300 },
     );
