@@ -97,7 +97,10 @@ function describeIpv6(sources: Sources): void {
         const seen = witness.seen.find(({ line }) => line === workload)!;
         assert.equal(seen.address, sources[workload]);
         dialogue.socket.destroy();
-        const { stdout } = await sallyport.cli(['whois', formatEndpoint(seen), seen.time.toISOString(), '-o', 'json']);
+        const stdout = await waitFor('whois to know it', 5_000, async () => {
+          const answer = await sallyport.run(['whois', formatEndpoint(seen), seen.time.toISOString(), '-o', 'json']);
+          return answer.status === 0 ? answer.stdout : undefined;
+        });
         const { connections } = JSON.parse(stdout) as { connections: { opened: { spiffeId: string; target: string } }[] };
         assert.deepEqual(connections.map(({ opened: { spiffeId, target } }) => [spiffeId, target]), [[workloadIdentities[workload], `[::1]:${witness.port}`]]);
       });
