@@ -1,6 +1,6 @@
 /** Two identities at the same moment never mix: not their connections, not their bytes, not their addresses. */
 import assert from 'node:assert/strict';
-import { findFreePorts } from '../../src/demo/processes.ts';
+import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { serviceManifests, snatAddresses, startTestDeployment, type TestDeployment, type Workload } from '../support/deployment.ts';
 import { startWitness, type Witness } from './support/witness.ts';
 
@@ -50,7 +50,11 @@ describe('two identities at the same moment', function () {
 
   it('are kept apart in the ledger too', async () => {
     const { address, port: source, time, line } = witness.seen.at(-1)!;
-    const answer = JSON.parse((await sallyport.cli(['whois', `${address}:${source}`, time.toISOString(), '-o', 'json'])).stdout) as { connections: { opened: { spiffeId: string } }[] };
+    const told = await waitFor('whois to know it', 5_000, async () => {
+      const { status, stdout } = await sallyport.run(['whois', `${address}:${source}`, time.toISOString(), '-o', 'json']);
+      return status === 0 ? stdout : undefined;
+    });
+    const answer = JSON.parse(told) as { connections: { opened: { spiffeId: string } }[] };
     assert.deepEqual(answer.connections.map(({ opened }) => opened.spiffeId.split('/').at(-1)), [line.split(' ')[0]]);
   });
 });
