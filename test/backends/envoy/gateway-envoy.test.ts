@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import net from 'node:net';
 import type tls from 'node:tls';
 import type { IpAddress } from '../../../src/core/ip-address.ts';
 import type { Endpoint, Grant, ServicePort, Target } from '../../../src/core/plan/plan.ts';
@@ -23,6 +24,23 @@ const echo = (): Promise<TestServer> =>
 const account = (namespace: string, serviceAccount: string, address: string): Grant => grantTo(namespace, address, { subject: { namespace, serviceAccount } });
 const withoutAddress = { snat: null, binding: null } as const;
 const at = (address: string, port: number): Target => ({ kind: 'address', address: address as IpAddress, port });
+
+/** So many ports in a row, among those that Linux gives to connections, that nobody has at any address just now. */
+async function freeBlock(size: number): Promise<{ readonly first: number; readonly last: number }> {
+  for (;;) {
+    const first = 33_000 + Math.floor(Math.random() * 27_000);
+    const servers = await Promise.all(
+      Array.from({ length: size }, async (_, index) => {
+        const server = net.createServer();
+        const listening = new Promise<boolean>((resolve) => server.once('listening', () => resolve(true)).once('error', () => resolve(false)));
+        server.listen({ port: first + index, host: '0.0.0.0', exclusive: true });
+        return { server, isFree: await listening };
+      }),
+    );
+    await Promise.all(servers.map(({ server, isFree }) => isFree && new Promise((resolve) => server.close(resolve))));
+    if (servers.every(({ isFree }) => isFree)) return { first, last: first + size - 1 };
+  }
+}
 
 describe('a stock Envoy as a gateway', function () {
   this.timeout(40_000);
@@ -187,8 +205,9 @@ describe('a stock Envoy as a gateway', function () {
 
   it('leaves from the ports of its block only, and from no other when they are used up', async () => {
     const target = ended(await echo());
-    const ports = { first: 41_000, last: 41_015 };
-    const block = grantTo('book', '127.0.1.1', { snat: { ipv4: { address: '127.0.1.1' as IpAddress, ports } } });
+    const source = '127.0.1.201' as IpAddress; // nobody else's, so that no connection of another test holds one of its ports
+    const ports = await freeBlock(16);
+    const block = grantTo('book', source, { snat: { ipv4: { address: source, ports } } });
     const gateway = await gatewayOf([servicePort({ targetPort: target.port, grants: [block] })]);
     const identity = workload(gateway.pki, 'book');
     for (let port = ports.first; port <= ports.last; port += 1) await reach(gateway, identity);
