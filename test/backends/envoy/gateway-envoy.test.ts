@@ -37,7 +37,7 @@ async function freeBlock(size: number): Promise<{ readonly first: number; readon
         return { server, isFree: await listening };
       }),
     );
-    await Promise.all(servers.map(({ server, isFree }) => isFree && new Promise((resolve) => server.close(resolve))));
+    await Promise.all(servers.filter(({ isFree }) => isFree).map(({ server }) => new Promise((resolve) => server.close(resolve))));
     if (servers.every(({ isFree }) => isFree)) return { first, last: first + size - 1 };
   }
 }
