@@ -13,7 +13,7 @@ import { reset } from '../relay/reset.ts';
 import type { Connection } from './connection.ts';
 import { dialFirst } from './dial-for.ts';
 import type { DialGateway } from './gateway-dialler.ts';
-import type { AgentLimits } from './limits.ts';
+import { backoffMs, type AgentLimits } from './limits.ts';
 
 export interface DatagramCarrierOptions {
   /** Of the upstream, for the log. */
@@ -95,7 +95,7 @@ export function createDatagramCarrier({ service, way, dial, deliver, onConnectio
 
   function pause(): void {
     failures += 1;
-    dialAgainAtMs = now() + Math.min(limits.listenBackoffMaxMs, limits.listenBackoffBaseMs * 2 ** Math.min(failures, 16)) * (0.5 + 0.5 * random());
+    dialAgainAtMs = now() + backoffMs(limits, failures, random);
   }
 
   /** Hands replies to their clients until the gateway ends the connection. */

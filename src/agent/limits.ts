@@ -25,3 +25,8 @@ export const agentLimits = {
   listenBackoffMaxMs: 10_000,
 };
 export type AgentLimits = typeof agentLimits;
+
+/** The pause before the next try after so many failures: twice as long each time up to a bound, and not the same for all agents at once. */
+export function backoffMs({ listenBackoffBaseMs, listenBackoffMaxMs }: Pick<AgentLimits, 'listenBackoffBaseMs' | 'listenBackoffMaxMs'>, failures: number, random: () => number): number {
+  return Math.min(listenBackoffMaxMs, listenBackoffBaseMs * 2 ** Math.min(failures, 16)) * (0.5 + 0.5 * random());
+}

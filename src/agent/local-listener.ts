@@ -1,7 +1,7 @@
 import { createServer, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Endpoint } from '../core/plan/plan.ts';
-import type { AgentLimits } from './limits.ts';
+import { backoffMs, type AgentLimits } from './limits.ts';
 import { formatEndpoint, isLoopback } from '../core/ip-address.ts';
 
 export type ListenerState = { readonly listening: true } | { readonly listening: false; readonly reason: string };
@@ -56,7 +56,7 @@ export function openLocalListener({ endpoint, open, limits, random, log }: Local
         log.warn({ err: error, listen: place }, 'listener has failed once'); // out of descriptors, say; it stands
         return;
       }
-      const retryInMs = Math.round(Math.min(limits.listenBackoffMaxMs, limits.listenBackoffBaseMs * 2 ** Math.min(failures, 16)) * (0.5 + 0.5 * random()));
+      const retryInMs = Math.round(backoffMs(limits, failures, random));
       const reason = error.code === 'EADDRINUSE' ? 'the port is in use by another program' : error.message;
       state = { listening: false, reason };
       log.warn({ err: error, listen: place, retryInMs, hint: hintOf(error, endpoint) }, 'listener cannot be opened');

@@ -15,7 +15,7 @@ import { splice } from '../relay/splice.ts';
 import type { Connection } from './connection.ts';
 import type { EndReason } from './connection-options.ts';
 import type { DialGateway } from './gateway-dialler.ts';
-import type { AgentLimits } from './limits.ts';
+import { backoffMs, type AgentLimits } from './limits.ts';
 import type { ListenerState, LocalListener } from './local-listener.ts';
 
 export interface ReverseOfferOptions {
@@ -51,7 +51,7 @@ export function openReverseOffer({ upstream, dial, limits, random, log, onConnec
         if (isClosing()) return;
         failures += 1;
         fault = error instanceof Error ? error.message : 'the gateway cannot be reached';
-        const retryInMs = Math.round(Math.min(limits.listenBackoffMaxMs, limits.listenBackoffBaseMs * 2 ** Math.min(failures, 16)) * (0.5 + 0.5 * random()));
+        const retryInMs = Math.round(backoffMs(limits, failures, random));
         log.warn({ err: error, ...fields, gateway: formatEndpoint(gateway), retryInMs }, 'no connection can wait at the gateway');
         await pause(retryInMs);
       }
