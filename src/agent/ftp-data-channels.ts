@@ -62,7 +62,7 @@ export function createFtpDataChannels(options: FtpDataChannelsOptions): FtpDataC
       timeoutMs: limits.ftpDataTimeoutMs,
       onTimeout: () => log.warn(fields, 'no ftp data connection came from the workload'),
     });
-    return { clientPort: offer.port, serverPort: null, done: offer.done, dialClient: () => undefined, close: offer.close, abort: () => transfer?.destroy('ftp-transfer-aborted') };
+    return { clientPort: offer.port, serverPort: null, done: offer.done, dialClient: () => Promise.resolve(), close: offer.close, abort: () => transfer?.destroy('ftp-transfer-aborted') };
   }
 
   /** The gateway is dialled at once, for the server may not begin before, and the client when the server has begun. */
@@ -72,20 +72,21 @@ export function createFtpDataChannels(options: FtpDataChannelsOptions): FtpDataC
     const { promise: done, resolve } = Promise.withResolvers<undefined>();
     let standing = true; // neither begun nor given up
     let transfer: Splice<TransferReason> | undefined;
-    async function carry(): Promise<void> {
-      const client = await dialClient(clientPort);
-      if (client === undefined) reset(gateway!);
-      else await finish((transfer = splice(client, gateway!, limits)));
-      resolve(undefined);
-    }
     return {
       clientPort: null,
       serverPort: null,
       done,
-      dialClient() {
+      async dialClient() {
         if (!standing) return;
         standing = false;
-        void carry();
+        const client = await dialClient(clientPort);
+        if (client === undefined) {
+          reset(gateway);
+          resolve(undefined);
+        } else {
+          transfer = splice(client, gateway, limits);
+          void finish(transfer).then(() => resolve(undefined));
+        }
       },
       close() {
         if (!standing) return;

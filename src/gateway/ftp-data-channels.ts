@@ -90,7 +90,7 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
       clientPort,
       serverPort: serverEnd.port,
       done,
-      dialClient: () => undefined, // it is awaited
+      dialClient: () => Promise.resolve(), // it is awaited
       close() {
         close();
         if (transfer === undefined) serverEnd.close();

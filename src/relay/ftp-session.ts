@@ -11,8 +11,8 @@ export interface DataChannel {
   readonly serverPort: number | null;
   /** Resolves when nothing is left of it: its ends never met, or its transfer is over. Never rejects. */
   readonly done: Promise<void>;
-  /** Connects to a client that is not awaited. */
-  dialClient(): void;
+  /** Connects to a client that is not awaited. Resolves when it is connected, or is not to be. */
+  dialClient(): Promise<void>;
   /** Gives it up, unless its ends have met: a transfer that has begun goes on. */
   close(): void;
   /** Breaks off its transfer, if that has begun, so that both ends see failure. */
@@ -112,7 +112,7 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
         void openChannel(effect);
         break;
       case 'dial-client':
-        channel?.dialClient();
+        void channel?.dialClient().then(() => handle({ type: 'client-dialled' }));
         break;
       case 'close-channel':
         channel?.close();

@@ -17,7 +17,8 @@ interface ChannelSeen {
 }
 
 /** A session between two in-memory ends, with channels that the test controls. */
-function startSession(options: { idleTimeoutMs?: number; clientAddress?: string; openChannel?: () => Promise<DataChannel> } = {}) {
+function startSession(options: { idleTimeoutMs?: number; clientAddress?: string; openChannel?: () => Promise<DataChannel>; dialled?: Promise<undefined> } = {}) {
+  const dialled = options.dialled ?? Promise.resolve();
   const [client, clientSide] = duplexPair();
   const [server, serverSide] = duplexPair();
   const notices: FtpNotice[] = [];
@@ -38,8 +39,12 @@ function startSession(options: { idleTimeoutMs?: number; clientAddress?: string;
         const { promise: done, resolve: finish } = Promise.withResolvers<undefined>();
         const asked: string[] = [];
         channels.push({ server: end, asked, finish: () => finish(undefined) });
+        const dial = () => {
+          asked.push('dial-client');
+          return dialled;
+        };
         const ask = (what: string) => () => void asked.push(what);
-        return Promise.resolve({ clientPort: how === 'awaited' ? 40_000 + channels.length : null, serverPort: null, done, dialClient: ask('dial-client'), close: ask('close'), abort: ask('abort') });
+        return Promise.resolve({ clientPort: how === 'awaited' ? 40_000 + channels.length : null, serverPort: null, done, dialClient: dial, close: ask('close'), abort: ask('abort') });
       }),
   });
   /** Both peers close when they see the end, as programs do. */
@@ -114,7 +119,7 @@ describe('ftp session between two streams', () => {
     session.stop('policy-revoked');
     await ended();
     let closed = false;
-    resolve({ clientPort: 1, serverPort: null, done: Promise.resolve(), dialClient: () => undefined, close: () => (closed = true), abort: () => undefined });
+    resolve({ clientPort: 1, serverPort: null, done: Promise.resolve(), dialClient: () => Promise.resolve(), close: () => (closed = true), abort: () => undefined });
     await until(() => closed);
   });
 
@@ -130,18 +135,21 @@ describe('ftp session between two streams', () => {
   });
 
   it('connects to an active client when the server begins, and breaks a transfer off that the client gives up', async () => {
-    const { client, server, ended, channels } = startSession({ clientAddress: '127.0.0.1' });
+    const { promise: dialled, resolve: connect } = Promise.withResolvers<undefined>();
+    const { client, server, ended, channels } = startSession({ clientAddress: '127.0.0.1', dialled });
     server.write('220 ready\r\n');
     client.write('PORT 127,0,0,1,40,40\r\n');
     await readUntil(server, 'PASV\r\n');
     server.write('227 (127,0,0,2,20,20)\r\n');
-    await readUntil(client, '200 ');
+    await readUntil(client, 'successful.\r\n');
     client.write('RETR x\r\n');
     await readUntil(server, 'RETR x\r\n');
     assert.deepEqual(channels[0]!.asked, []);
     server.write('150 here it comes\r\n');
+    await until(() => channels[0]!.asked.includes('dial-client'));
+    assert.equal(client.read(), null, 'the client hears of it when it is connected to');
+    connect(undefined);
     await readUntil(client, '150 ');
-    assert.deepEqual(channels[0]!.asked, ['dial-client']);
     client.write('ABOR\r\n');
     await readUntil(server, 'ABOR\r\n');
     assert.deepEqual(channels[0]!.asked, ['dial-client', 'abort']);

@@ -52,6 +52,7 @@ function kindOfReply(session: Draft, code: number): ReplyKind {
   const consequence = consequenceAtHead(session);
   if (consequence?.type === 'directory' && (consequence.isOurs || code === 257)) return 'directory';
   if (consequence?.type === 'transfer' && consequence.isLimited && code >= 200) return 'transfer-end';
+  if (session.clientToDial && beginsTransfer(code)) return 'transfer-begin';
   return code === 211 && isFor(session.expected[0], 'FEAT') ? 'features' : 'passed-on';
 }
 
@@ -59,13 +60,25 @@ function handleReply(session: Draft, { code, kind, text }: NonNullable<Draft['re
   if (kind === 'passive-place') handlePassivePlace(session, code === 227 ? 'PASV' : 'EPSV', text);
   else if (kind === 'port-answer') handlePortAnswer(session, code);
   else if (kind === 'directory') handleDirectory(session, code, text);
-  else if (code < 200) handlePreliminary(session, code);
-  else handleFinal(session, code, text, kind);
+  else if (kind === 'transfer-begin') handleTransferBegin(session, text);
+  else if (code >= 200) handleFinal(session, code, text, kind);
 }
 
-/** The final reply follows. Beginning a transfer is all that is said by 125 and 150 (RFC 959 section 4.2.1). */
-function handlePreliminary(session: Draft, code: number): void {
-  if (code === 125 || code === 150) dialClient(session);
+/** Beginning a transfer is all that is said by 125 and 150 (RFC 959 section 4.2.1). */
+function beginsTransfer(code: number): boolean {
+  return code === 125 || code === 150;
+}
+
+function handleTransferBegin(session: Draft, text: string): void {
+  session.announcing = text;
+  dialClient(session);
+}
+
+/** The client has its data connection, or will not get it, which the server's final reply tells. */
+export function announceTransfer(session: Draft): void {
+  const { announcing } = session;
+  session.announcing = null;
+  if (announcing !== null) for (const line of linesOf(announcing)) sendClient(session, line);
 }
 
 function handleFinal(session: Draft, code: number, text: string, kind: ReplyKind): void {

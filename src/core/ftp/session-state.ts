@@ -47,6 +47,8 @@ export type FtpEvent =
   /** Answers `open-channel`. The ports of ours at which an end is awaited; null for one that is dialled. */
   | { readonly type: 'channel-ready'; readonly clientPort: number | null; readonly serverPort: number | null }
   | { readonly type: 'channel-failed' }
+  /** Answers `dial-client`: the connection is there, or could not be made. */
+  | { readonly type: 'client-dialled' }
   /** Nothing more of a transfer can pass; `isTooLarge`: it was broken off, for it had a limit. Also answers `conclude-transfer`. */
   | { readonly type: 'transfer-settled'; readonly id: number; readonly isTooLarge: boolean }
   | { readonly type: 'client-ended' }
@@ -63,7 +65,7 @@ export type FtpEffect =
    * servers begin a transfer only when they are connected to (vsftpd does).
    */
   | { readonly type: 'open-channel'; readonly client: DataEnd; readonly server: DataEnd }
-  /** The server has begun the transfer, so its client expects the connection. Comes once a channel at most. */
+  /** The server has begun the transfer, so its client expects the connection. Comes once a channel at most; tell with `client-dialled`. */
   | { readonly type: 'dial-client' }
   /** The server does not take the channel: nothing is awaited for it any more. */
   | { readonly type: 'close-channel' }
@@ -137,9 +139,9 @@ interface Passed {
 
 /**
  * What is done with a reply: passed on as it comes, or held until it is whole, because it names the server's port (227, 229), answers
- * our own PORT, lists features, names the directory, or ends a transfer that is limited.
+ * our own PORT, lists features, names the directory, begins a transfer for which the client is to be dialled, or ends one that is limited.
  */
-export type ReplyKind = 'passed-on' | 'passive-place' | 'port-answer' | 'features' | 'directory' | 'transfer-end';
+export type ReplyKind = 'passed-on' | 'passive-place' | 'port-answer' | 'features' | 'directory' | 'transfer-begin' | 'transfer-end';
 
 /** Opaque to callers. */
 export interface FtpSessionState {
@@ -155,6 +157,8 @@ export interface FtpSessionState {
   readonly postponed: Command | null;
   /** An active client is still to be connected to. */
   readonly clientToDial: boolean;
+  /** The reply that begins a transfer, while its client is connected to: some clients fail that hear of it before (curl 7.88 does). */
+  readonly announcing: string | null;
   /** The client has promised to use EPSV only (EPSV ALL, RFC 2428 section 4). */
   readonly extendedOnly: boolean;
   /** Client and server speak TLS with each other: bytes pass as they come. */
@@ -186,7 +190,7 @@ export function readsClient(state: FtpSessionState): boolean {
 
 /** While false, the caller reads nothing more from the server. */
 export function readsServer(state: FtpSessionState): boolean {
-  return !state.ended && state.opening === null && state.concluding === null;
+  return !state.ended && state.opening === null && state.announcing === null && state.concluding === null;
 }
 
 /** The state before the server's greeting. */
@@ -200,6 +204,7 @@ export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddr
     opening: null,
     postponed: null,
     clientToDial: false,
+    announcing: null,
     extendedOnly: false,
     opaque: false,
     rules,

@@ -4,7 +4,7 @@
  */
 import { handleChannelFailed, handleChannelReady } from './data-setup.ts';
 import { readClient } from './client-side.ts';
-import { readServer } from './server-side.ts';
+import { announceTransfer, readServer } from './server-side.ts';
 import { handleTransferSettled } from './session-facts.ts';
 import { draftOf, end } from './session-draft.ts';
 import type { FtpEffect, FtpEvent, FtpSessionState } from './session-state.ts';
@@ -29,6 +29,9 @@ export function stepFtpSession(state: FtpSessionState, event: FtpEvent): { reado
       break;
     case 'channel-failed':
       handleChannelFailed(session);
+      break;
+    case 'client-dialled':
+      announceTransfer(session);
       break;
     case 'transfer-settled':
       handleTransferSettled(session, event.id, event.isTooLarge);

@@ -43,6 +43,18 @@ describe('ftp session with an active client', () => {
     assert.equal(session.received(), '200 PORT command successful.\r\n110 MARK 1 = 1\r\n125-it\r\n125 comes\r\n150 and comes\r\n226 done\r\n');
   });
 
+  it('tells the client of the transfer when it is connected to, and reads on from there', () => {
+    const session = greeted({ ...activeClient, dials: 'held' });
+    session.client('PORT 127,0,0,1,195,80\r\nRETR a\r\n');
+    session.server('227 (192,0,2,7,195,90)\r\n150-it\r\n150 comes\r\n226 done\r\n');
+    assert.deepEqual([session.received(), session.seen.done], ['200 PORT command successful.\r\n', ['dial-client']]);
+    assert.ok(!readsServer(session.state()) && readsClient(session.state()));
+    session.client('ABOR\r\n');
+    session.feed({ type: 'client-dialled' });
+    session.server('225 nothing to abort\r\n');
+    assert.equal(session.received(), '150-it\r\n150 comes\r\n226 done\r\n225 nothing to abort\r\n');
+  });
+
   it('connects to the client also where the server skips its preliminary reply', () => {
     for (const verb of ['LIST', 'NLST', 'MLSD', 'RETR', 'STOR', 'STOU', 'APPE']) {
       const session = greeted(activeClient);

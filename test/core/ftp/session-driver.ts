@@ -18,8 +18,10 @@ export interface SessionOptions {
   /** Ours, where the server is active. */
   readonly serverFacingAddress?: string;
   readonly tlsPassedThrough?: boolean;
-  /** What becomes of a channel that is asked for; by default it is ready at once. */
   readonly rules?: readonly Partial<FtpConstraints>[];
+  /** An active client is connected to at once; or when the test says so. */
+  readonly dials?: 'done' | 'held';
+  /** What becomes of a channel that is asked for; by default it is ready at once. */
   readonly channels?: 'ready' | 'failed' | 'held';
 }
 
@@ -47,6 +49,7 @@ export function begin(options: SessionOptions = {}) {
       else if (effect.type === 'open-channel') seen.channels.push({ client: portOf(effect.client), server: portOf(effect.server) });
       else seen.done.push(effect.type);
     }
+    if (options.dials !== 'held' && step.effects.some(({ type }) => type === 'dial-client')) feed({ type: 'client-dialled' });
     const last = step.effects.at(-1);
     if (last?.type !== 'open-channel' || options.channels === 'held') return;
     if (options.channels === 'failed') feed({ type: 'channel-failed' });
