@@ -34,7 +34,7 @@ export const egressGateway = z.strictObject({
         connectionsPerIdentity: z.int().min(1).max(1_000_000).default(10_000),
         handshakeTimeout: timeout.prefault('10s'),
         connectTimeout: timeout.prefault('10s'),
-        idleTimeout: timeout.prefault('1h'),
+        idleTimeout: timeout.prefault('1h').meta({ description: 'How long a connection lasts without a byte; that of an FTP session not while a transfer runs. Where TLS is passed through, nobody on the way sees a transfer: more than the longest, then' }),
         ftpDataTimeout: timeout.prefault('30s'),
         udpFlowsPerIdentity: z.int().min(1).max(60_000).default(1_024).meta({ description: 'UDP: client addresses and ports at a time, each with a source port of its own' }),
         udpIdleTimeout: timeout.prefault('2m').meta({ description: 'UDP: how long a flow lasts without a datagram (RFC 4787 section 4.3 wants two minutes at least)' }),
