@@ -3,7 +3,8 @@ import type net from 'node:net';
 import { familyOf, formatAddress, formatEndpoint, type IpAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { DenyReason, Endpoint, SnatSource, Target } from '../core/plan/plan.ts';
-import type { SnatAddress, SnatPorts } from '../core/snat/snat-ports.ts';
+import type { SnatPorts } from '../core/snat/snat-ports.ts';
+import type { SnatAddress } from '../core/snat/snat-source.ts';
 import { connectInPlace } from '../relay/in-place-reads.ts';
 import type { HostLookup } from './host-lookup.ts';
 

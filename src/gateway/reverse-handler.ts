@@ -2,6 +2,7 @@ import { formatEndpoint } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import type { Endpoint, Target } from '../core/plan/plan.ts';
 import { formatProxyHeader } from '../core/proxy-header.ts';
+import { sidesWithPort } from '../core/snat/snat-source.ts';
 import { closeStream } from '../relay/ftp-session.ts';
 import { reset } from '../relay/reset.ts';
 import { splice } from '../relay/splice.ts';
@@ -54,7 +55,7 @@ export const handleReverse: ProtocolHandler = ({ client, grant, ledger, reverseP
 
   async function wait(): Promise<void> {
     client.on('data', speaksTooEarly).on('end', speaksTooEarly).on('close', speaksTooEarly);
-    const places = [grant.snat.ipv4, grant.snat.ipv6].flatMap((source) => (source !== undefined && source.ports.first <= servicePort.port && servicePort.port <= source.ports.last ? [{ address: source.address, port: servicePort.port }] : []));
+    const places = sidesWithPort(grant.snat, servicePort.port).map(({ address }) => ({ address, port: servicePort.port }));
     const refused = (remote: Endpoint): void => ledger.denied('reverse-source-refused', `${formatEndpoint(remote)} is not an address of ${servicePort.id}`);
     const waiting = { targets, take: (arrival: Arrival) => (carried === undefined && ended === undefined ? take(arrival) : reset(arrival.socket)), refused };
     const outcomes = await Promise.all(places.map((place) => reversePorts.wait(place, waiting)));

@@ -2,7 +2,8 @@
 import net from 'node:net';
 import { parseAddress } from '../core/ip-address.ts';
 import type { Endpoint } from '../core/plan/plan.ts';
-import type { SnatAddress, SnatPorts } from '../core/snat/snat-ports.ts';
+import type { SnatPorts } from '../core/snat/snat-ports.ts';
+import type { SnatAddress } from '../core/snat/snat-source.ts';
 import { keepAliveDelayMs } from './dial.ts';
 
 export interface SourceListener extends Endpoint {

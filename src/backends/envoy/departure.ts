@@ -4,7 +4,8 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { familyOf } from '../../core/ip-address.ts';
 import type { Endpoint, GatewayLimits, Grant, PortRange, ServicePort, SnatSource, Target } from '../../core/plan/plan.ts';
 import { snatPorts } from '../../core/snat/address-space.ts';
-import type { SnatAddress } from '../../core/snat/snat-ports.ts';
+import { sidesOf } from '../../core/snat/snat-source.ts';
+import type { SnatAddress } from '../../core/snat/snat-source.ts';
 import { Cluster_DiscoveryType as DiscoveryType, Cluster_DnsLookupFamily as DnsLookupFamily, Cluster_LbPolicy as LbPolicy, type ClusterSchema } from '../../proto/envoy/config/cluster/v3/cluster_pb.ts';
 import type { BindConfigSchema } from '../../proto/envoy/config/core/v3/address_pb.ts';
 import { SocketOption_SocketState as SocketState, type SocketOptionSchema } from '../../proto/envoy/config/core/v3/socket_option_pb.ts';
@@ -50,7 +51,6 @@ export function departureOf(servicePort: Pick<ServicePort, 'id' | 'targets'>, sn
   return { ok: true, departure: toTargets(servicePort.id, snat, targets, context) };
 }
 
-const sidesOf = ({ ipv4, ipv6 }: SnatSource): readonly SnatAddress[] => [ipv4, ipv6].filter((side) => side !== undefined);
 const isWhole = ({ first, last }: PortRange): boolean => first === snatPorts.first && last === snatPorts.last;
 const sourceFor = (snat: SnatSource, { address }: Extract<Target, { kind: 'address' }>): SnatAddress | undefined => snat[familyOf(address)];
 

@@ -1,7 +1,8 @@
 /** The names by which rendered resources speak of each other, and of what a connection carries. */
 import { formatEndpoint } from '../../core/ip-address.ts';
 import type { Endpoint, ServicePortId, SnatSource, Subject } from '../../core/plan/plan.ts';
-import type { SnatAddress } from '../../core/snat/snat-ports.ts';
+import { sidesOf } from '../../core/snat/snat-source.ts';
+import type { SnatAddress } from '../../core/snat/snat-source.ts';
 
 /** The cluster of the control plane, which the bootstrap defines. */
 export const controlCluster = 'sallyport-control';
@@ -44,7 +45,7 @@ export const chainName = ({ namespace, serviceAccount }: Subject): string => (se
 /** The cluster of everything that leaves from an address, and from these ports of it. */
 export const snatCluster = ({ address, ports }: SnatAddress): string => `snat|${address}|${ports.first}-${ports.last}`;
 /** The cluster of what leaves from a source to several targets, or to hosts. */
-export const targetsCluster = (id: ServicePortId, { ipv4, ipv6 }: SnatSource, digest: string): string => `targets|${id}|${[ipv4, ipv6].flatMap((side) => (side === undefined ? [] : [`${side.address}|${side.ports.first}-${side.ports.last}`])).join('|')}|${digest}`;
+export const targetsCluster = (id: ServicePortId, snat: SnatSource, digest: string): string => `targets|${id}|${sidesOf(snat).map(({ address, ports }) => `${address}|${ports.first}-${ports.last}`).join('|')}|${digest}`;
 /** The cluster of the gateway beside this one. */
 export const handOverCluster = (gateway: string): string => `hand-over|${gateway}`;
 /** A cluster without members: who is led there is refused. */

@@ -7,7 +7,7 @@ import type { SnatBinding } from '../objects/index.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
 import type { Ground, PlanFault } from '../plan-fault.ts';
 import type { ServicePortId, SnatSource, Subject } from './plan.ts';
-import { accountsBehind } from './subjects.ts';
+import { accountsBehind, nameOfSubject } from './subjects.ts';
 import { resolveTargets, servicePortId } from './targets.ts';
 
 /** What a binding is for: `*` for everything, a service key, or the id of a service port. */
@@ -105,12 +105,12 @@ export function orderBindings(bindings: readonly ResolvedBinding[]): NamespaceBi
     return scopes;
   };
   const namespace = sorted[0]?.owner.namespace ?? '';
-  const wide = index(sorted.filter(({ owner }) => owner.kind === 'namespace'), `ns/${namespace}`);
+  const wide = index(sorted.filter(({ owner }) => owner.kind === 'namespace'), nameOfSubject({ namespace }));
   const accounts = new Map<string, { own: ByScope; service: ByScope }>();
   const owned = Map.groupBy(sorted.filter(({ owner }) => owner.kind === 'serviceAccount'), ({ owner }) => (owner.kind === 'serviceAccount' ? owner.name : ''));
   const behind = Map.groupBy(sorted.flatMap((binding) => binding.accounts.map((account) => ({ account, binding }))), ({ account }) => account);
   for (const account of sortedUnique([...owned.keys(), ...behind.keys()])) {
-    const who = `sa/${namespace}/${account}`;
+    const who = nameOfSubject({ namespace, serviceAccount: account });
     const own = index(owned.get(account) ?? [], who);
     const service = index((behind.get(account) ?? []).map(({ binding }) => binding), who, own);
     accounts.set(account, { own, service });

@@ -5,6 +5,8 @@ import { transportOf, type Kind } from '../objects/index.ts';
 import type { Ground, PlanFault } from '../plan-fault.ts';
 import { groundsOfGrant } from './grants.ts';
 import type { Endpoint, Grant, PlannedGateway, ServicePort } from './plan.ts';
+import { sidesWithPort } from '../snat/snat-source.ts';
+import { nameOfSubject } from './subjects.ts';
 
 type Services = DesiredState['ExternalService'];
 
@@ -128,9 +130,8 @@ export function reverseConflicts(servicePorts: readonly ServicePort[]): PlanFaul
   for (const servicePort of servicePorts) {
     if (servicePort.protocol !== 'Reverse') continue;
     for (const grant of servicePort.grants) {
-      for (const source of [grant.snat?.ipv4, grant.snat?.ipv6]) {
-        if (source === undefined || servicePort.port < source.ports.first || servicePort.port > source.ports.last) continue;
-        const place = describeEndpoint({ address: source.address, port: servicePort.port });
+      for (const { address } of sidesWithPort(grant.snat, servicePort.port)) {
+        const place = describeEndpoint({ address, port: servicePort.port });
         const holder = holders.get(place);
         if (holder === undefined) holders.set(place, { servicePort, grant });
         else if (holder.servicePort !== servicePort) {
@@ -178,10 +179,9 @@ function rivalsAtAgents(servicePorts: readonly ServicePort[]): PlanFault[] {
       for (const { servicePort: rival, grant: rivalGrant } of rivals) {
         const key = `${rival.id} ${servicePort.id}`;
         if (rival === servicePort || faults.has(key)) continue;
-        const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
         faults.set(key, {
           code: 'agent-listener-conflict',
-          message: `agents of ${who} would offer both ${rival.id} and ${servicePort.id} on "${describeEndpoint(servicePort.agentListen)}"`,
+          message: `agents of ${nameOfSubject(subject)} would offer both ${rival.id} and ${servicePort.id} on "${describeEndpoint(servicePort.agentListen)}"`,
           hint: 'set "agentAddress" of one of them to another loopback address, such as 127.0.0.2',
           object: refOfService(servicePort),
           path: ['spec', 'agentAddress'],

@@ -8,6 +8,7 @@ import { boundedList } from '../order.ts';
 import type { DenyReason, Plan, Revision, ServicePortId, SnatSource } from './plan.ts';
 import { remedyFor } from './remedy.ts';
 import { findServicePorts } from './service-lookup.ts';
+import { sidesOf } from '../snat/snat-source.ts';
 import { workloadOf, workloadSpiffeId, type SpiffeId, type WorkloadName } from '../spiffe-id.ts';
 import { suggest } from '../manifest/suggestion.ts';
 
@@ -105,9 +106,7 @@ export function describeExplanation(explanation: Explanation): string[] {
   if (policies.length > 0) lines.push(`policy: ${policies.map((key) => `EgressPolicy ${key}`).join(', ')}`);
   if (connectAuthorities !== null) lines.push(`authorities: ${boundedList(connectAuthorities)}`);
   ftp?.forEach((alternative, index) => lines.push(`${index === 0 ? 'ftp' : '  or'}: ${describeFtpAlternative(alternative)}`));
-  for (const source of [snat?.ipv4, snat?.ipv6]) {
-    if (source !== undefined) lines.push(`address: ${source.address}, source ports ${source.ports.first}-${source.ports.last} (SnatBinding ${binding ?? ''})`);
-  }
+  for (const { address, ports } of sidesOf(snat)) lines.push(`address: ${address}, source ports ${ports.first}-${ports.last} (SnatBinding ${binding ?? ''})`);
   if (obstacle !== null) lines.push(`no manifest alone would allow it: ${obstacle}`);
   return lines;
 }

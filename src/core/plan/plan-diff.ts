@@ -1,9 +1,11 @@
 /** What a change does before it is made: who gains, who loses, and who leaves from another address. */
 import { describeFtpRules } from '../ftp/rules-text.ts';
 import { snatPorts } from '../snat/address-space.ts';
+import { sidesOf } from '../snat/snat-source.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
 import type { Grant, Plan, PlannedGateway, Revision, ServicePort, ServicePortId, SnatSource, Subject } from './plan.ts';
 import { hashOfServicePort } from './revision.ts';
+import { nameOfSubject } from './subjects.ts';
 import { mapInSteps, runThrough, type Steps } from '../steps.ts';
 
 export type ChangeKind = 'added' | 'removed' | 'changed';
@@ -126,7 +128,7 @@ function describeServicePortChange({ change, id, fields, grants }: ServicePortCh
 const sign: Readonly<Record<ChangeKind, string>> = { added: '+', removed: '-', changed: '~' };
 
 function describeGrantChange({ change, subject, before, after }: GrantChange, id: ServicePortId): string {
-  const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
+  const who = nameOfSubject(subject);
   if (before === null || after === null) {
     const grant = (after ?? before)!;
     const consequence = grant.snat === null ? (change === 'added' ? ', but has no address to leave from' : '') : `${change === 'added' ? ', leaving' : ', which left'} from ${describeSource(grant.snat)}`;
@@ -154,6 +156,6 @@ function describeAuthorities({ connectAuthorities }: Grant): string {
 
 /** Ports are named where they are a block of an address that others share. */
 function describeSource(snat: SnatSource | null): string {
-  const parts = [snat?.ipv4, snat?.ipv6].flatMap((source) => (source === undefined ? [] : [source.ports.first === snatPorts.first && source.ports.last === snatPorts.last ? source.address : `${source.address} (ports ${source.ports.first}-${source.ports.last})`]));
+  const parts = sidesOf(snat).map(({ address, ports }) => (ports.first === snatPorts.first && ports.last === snatPorts.last ? address : `${address} (ports ${ports.first}-${ports.last})`));
   return parts.length === 0 ? 'no address' : parts.join(' and ');
 }

@@ -11,7 +11,9 @@ import { boundedList, sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Endpoint, FtpOptions, Grant, PlannedGateway, ServedProtocol, ServicePort, SnatSource, Target } from './plan.ts';
 import type { ResolvedPolicy } from './policies.ts';
+import { sidesOf, sidesWithPort } from '../snat/snat-source.ts';
 import { trustDomainOf, type TrustDomain } from '../spiffe-id.ts';
+import { nameOfSubject } from './subjects.ts';
 import { servicePortId } from './targets.ts';
 
 const agentAddressDefault = parseAddress('127.0.0.1')!;
@@ -43,40 +45,56 @@ export interface CompiledService {
 }
 
 export function compileService(service: ExternalService, context: ServiceContext): CompiledService {
-  const { gateway, audience } = context;
+  const { audience } = context;
   const serviceKey = keyOf(service.metadata);
-  const entrance = typeof gateway === 'string' ? null : gateway;
   const hosts = hostsOf(service, context.clusterDomain);
-  const faults: PlanFault[] = [];
   const streamPorts = service.spec.ports.filter(({ protocol }) => transportOf(protocol) === 'TCP');
   const servicePorts = service.spec.ports.map((port): ServicePort => {
-    const id = servicePortId(serviceKey, port.name);
-    const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
     const protocol = servedProtocol(port);
-    const grants = grantsOf({ id, protocol }, naming, (namespace) => audience?.bindings.get(namespace));
-    const serving = entrance === null ? null : servingGateway(entrance, context.handOver, { protocol, grants });
+    const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
+    const served = servedPortOf(service, { portName: port.name, protocol, policies: naming }, context);
     return {
-      id,
-      service: { namespace: service.metadata.namespace, name: service.metadata.name },
-      portName: port.name,
+      ...served.common,
       port: port.port,
-      protocol,
-      gateway: serving?.name ?? '',
-      entrance: serving === null ? '' : entrance!.name,
-      hosts,
       serverNames: serverNamesOf(hosts, port, streamPorts.length === 1),
-      listen: serving === null ? null : ownListener(port, serving),
+      listen: served.by === null ? null : ownListener(port, served.by),
       targets: targetsOf(service, port.targetPort ?? port.port),
-      serverIdentities: service.spec.subjectAltNames ?? (serving === null ? [] : [serving.identity]),
-      agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: port.port },
+      agentListen: agentListenOf(service, port.port),
       ftp: protocol === 'FTP' ? ftpOptionsOf(port) : null,
-      grants,
     };
   });
-  faults.push(...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts, audience));
+  const dataPorts = service.spec.ports.flatMap((port, index) => dataPortsOf(service, port, servicePorts[index]!));
   const reversePorts = (service.spec.reverse ?? []).map((port) => reversePortOf(service, port, context));
-  faults.push(...reverseFaults(service, reversePorts));
-  return { servicePorts: [...servicePorts, ...service.spec.ports.flatMap((port, index) => dataPortsOf(service, port, servicePorts[index]!)), ...reversePorts], faults, warnings: [...servedWarnings(service, context, servicePorts, reversePorts), ...reverseWarnings(service, reversePorts)] };
+  return {
+    servicePorts: [...servicePorts, ...dataPorts, ...reversePorts],
+    faults: [...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts, audience), ...reverseFaults(service, reversePorts)],
+    warnings: [...servedWarnings(service, context, servicePorts, reversePorts), ...reverseWarnings(service, reversePorts)],
+  };
+}
+
+/** What every port of a service has, and the gateway that serves it: the service's own, the one that it hands over to, or none. */
+function servedPortOf(service: ExternalService, { portName, protocol, policies }: { readonly portName: string; readonly protocol: ServedProtocol; readonly policies: readonly ResolvedPolicy[] }, { gateway, handOver, audience, clusterDomain }: ServiceContext) {
+  const { namespace, name } = service.metadata;
+  const id = servicePortId(keyOf(service.metadata), portName);
+  const grants = grantsOf({ id, protocol }, policies, (each) => audience?.bindings.get(each));
+  const entrance = typeof gateway === 'string' ? null : gateway;
+  const by = entrance === null ? null : servingGateway(entrance, handOver, { protocol, grants });
+  const common = {
+    id,
+    service: { namespace, name },
+    portName,
+    protocol,
+    gateway: by?.name ?? '',
+    entrance: by === null ? '' : entrance!.name,
+    hosts: hostsOf(service, clusterDomain),
+    serverIdentities: service.spec.subjectAltNames ?? (by === null ? [] : [by.identity]),
+    grants,
+  };
+  return { by, common };
+}
+
+function agentListenOf({ spec }: ExternalService, port: number): Endpoint {
+  return { address: spec.agentAddress ?? agentAddressDefault, port };
 }
 
 /** Where the workload speaks TLS with the server from the first byte, there is no FTP to be seen. */
@@ -93,28 +111,16 @@ function ftpOptionsOf({ protocol, ftp, tls }: ExternalServicePort): FtpOptions {
 }
 
 /** The way back, for whoever may use any port of the service. */
-function reversePortOf(service: ExternalService, { name, port, workloadPort = port }: ReversePort, { gateway, handOver, audience, clusterDomain }: ServiceContext): ServicePort {
-  const id = servicePortId(keyOf(service.metadata), name);
-  const grants = grantsOf({ id, protocol: 'Reverse' }, audience?.policies ?? [], (namespace) => audience?.bindings.get(namespace));
-  const entrance = typeof gateway === 'string' ? null : gateway;
-  const serving = entrance === null ? null : servingGateway(entrance, handOver, { protocol: 'Reverse', grants });
-  const hosts = hostsOf(service, clusterDomain);
+function reversePortOf(service: ExternalService, { name, port, workloadPort = port }: ReversePort, context: ServiceContext): ServicePort {
+  const { common } = servedPortOf(service, { portName: name, protocol: 'Reverse', policies: context.audience?.policies ?? [] }, context);
   return {
-    id,
-    service: { namespace: service.metadata.namespace, name: service.metadata.name },
-    portName: name,
+    ...common,
     port,
-    protocol: 'Reverse',
-    gateway: serving?.name ?? '',
-    entrance: serving === null ? '' : entrance!.name,
-    hosts,
-    serverNames: hosts.map((host) => `reverse_.${port}_._.${host}`),
+    serverNames: common.hosts.map((host) => `reverse_.${port}_._.${host}`),
     listen: null,
     targets: targetsOf(service, port),
-    serverIdentities: service.spec.subjectAltNames ?? (serving === null ? [] : [serving.identity]),
-    agentListen: { address: service.spec.agentAddress ?? agentAddressDefault, port: workloadPort },
+    agentListen: agentListenOf(service, workloadPort),
     ftp: null,
-    grants,
   };
 }
 
@@ -127,13 +133,11 @@ function reverseFaults(service: ExternalService, reversePorts: readonly ServiceP
 
 /** A port that is not among the holder's own is somebody else's to be awaited at. */
 function reverseWarnings(service: ExternalService, reversePorts: readonly ServicePort[]): Fault[] {
-  const holds = ({ ipv4, ipv6 }: SnatSource, port: number) => [ipv4, ipv6].some((source) => source !== undefined && source.ports.first <= port && port <= source.ports.last);
   return reversePorts.flatMap(({ port, grants }, index) =>
     grants.flatMap(({ subject, snat }): Fault[] => {
-      if (snat === null || holds(snat, port)) return [];
-      const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
-      const source = (snat.ipv4 ?? snat.ipv6)!;
-      return [{ code: 'reverse-port-foreign', message: `${describeRef(refOf(service))} cannot reach ${who} at port ${port}: of "${source.address}" it holds the ports ${source.ports.first}-${source.ports.last} only`, hint: 'choose a port among these, or give it an address of its own', object: refOf(service), path: ['spec', 'reverse', index, 'port'] }];
+      if (snat === null || sidesWithPort(snat, port).length > 0) return [];
+      const [source] = sidesOf(snat);
+      return [{ code: 'reverse-port-foreign', message: `${describeRef(refOf(service))} cannot reach ${nameOfSubject(subject)} at port ${port}: of "${source!.address}" it holds the ports ${source!.ports.first}-${source!.ports.last} only`, hint: 'choose a port among these, or give it an address of its own', object: refOf(service), path: ['spec', 'reverse', index, 'port'] }];
     }),
   );
 }
@@ -242,10 +246,9 @@ function familyFaults(service: ExternalService, servicePorts: readonly ServicePo
   return [...stranded].map(([binding, grant]) => {
     const { subject, policies, snat } = grant;
     const wanted = families.has('ipv4') ? 'IPv4' : 'IPv6';
-    const who = subject.serviceAccount === undefined ? `ns/${subject.namespace}` : `sa/${subject.namespace}/${subject.serviceAccount}`;
     return {
       code: 'snat-family-mismatch',
-      message: `${who} leaves from "${(snat?.ipv4 ?? snat?.ipv6)!.address}", but ${describeRef(refOf(service))}, which EgressPolicy ${policies[0]!} opens to it, has only ${wanted} addresses`,
+      message: `${nameOfSubject(subject)} leaves from "${sidesOf(snat)[0]!.address}", but ${describeRef(refOf(service))}, which EgressPolicy ${policies[0]!} opens to it, has only ${wanted} addresses`,
       hint: `give it a binding with an ${wanted} address for this service`,
       object: binding.object,
       path: ['spec'],

@@ -50,3 +50,8 @@ export function resolveSubject(subject: PolicySubject, desired: Pick<DesiredStat
   const nobody: Fault = { code: 'subject-selector-empty', message: `no Namespace has the labels "${labels}", so this grants nobody anything`, hint: `apply v1 Namespace objects with these labels; see "sallyport get namespaces -l ${labels}"`, ...place };
   return { subjects, warnings: subjects.length === 0 ? [nobody] : [] };
 }
+
+/** As messages have it: `ns/NAMESPACE` or `sa/NAMESPACE/NAME`. */
+export function nameOfSubject({ namespace, serviceAccount }: Subject): string {
+  return serviceAccount === undefined ? `ns/${namespace}` : `sa/${namespace}/${serviceAccount}`;
+}

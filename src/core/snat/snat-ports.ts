@@ -3,14 +3,7 @@
  * (about 28,000); a connection is named by source and destination together, so counting per destination reaches the whole range
  * of each, keeps a holder within its block, and decides when a port comes round again.
  */
-import type { IpAddress } from '../ip-address.ts';
-import type { PortRange } from '../plan/plan.ts';
-
-/** One side of a SnatSource: the address, and the ports of it that belong to the holder. */
-export interface SnatAddress {
-  readonly address: IpAddress;
-  readonly ports: PortRange;
-}
+import type { SnatAddress } from './snat-source.ts';
 
 export interface SnatPorts {
   /**

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { IpAddress } from '../../../src/core/ip-address.ts';
-import { createSnatPorts, type SnatAddress } from '../../../src/core/snat/snat-ports.ts';
+import { createSnatPorts } from '../../../src/core/snat/snat-ports.ts';
+import type { SnatAddress } from '../../../src/core/snat/snat-source.ts';
 
 const source = (first = 1024, last = 65535, address = '127.0.1.11'): SnatAddress => ({ address: address as IpAddress, ports: { first, last } });
 const takeMany = (count: number, take: () => number | undefined): (number | undefined)[] => Array.from({ length: count }, take);
