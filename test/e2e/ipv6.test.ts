@@ -71,7 +71,7 @@ function describeIpv6(sources: Sources): void {
     let home: string;
 
     before(async function () {
-      vsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), {}, '::1');
+      vsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), {}, { address: '::1' });
       closing.push(vsftpd.stop);
       await writeFile(join(vsftpd.directory, 'statement.bin'), statement);
       witness = await startWitness({ address: '::1' });

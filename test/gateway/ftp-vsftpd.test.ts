@@ -139,7 +139,7 @@ function describeVsftpdOverIpv6(dataMode: FtpDataMode): void {
 
     before(async function () {
       if (!Object.values(networkInterfaces()).flat().some((each) => each?.address === '::1')) this.skip();
-      vsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), modeOnly[dataMode], '::1');
+      vsftpd = await startVsftpd(requirePeer(this, 'vsftpd'), modeOnly[dataMode], { address: '::1' });
       closing.push(vsftpd.stop);
       await writeFile(join(vsftpd.directory, 'statement.bin'), content);
       const path = await openFtpPath({ serverPort: vsftpd.port, address: '::1', dataMode });

@@ -1,7 +1,6 @@
 /** What tests need of a real FTP server, whichever it is, and how one is run on loopback as a plain process with files of its own. */
 import { spawn } from 'node:child_process';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
@@ -53,9 +52,15 @@ async function idsOfFtp(): Promise<{ readonly uid: number; readonly gid: number 
   return { uid: Number(found[1]), gid: Number(found[2]) };
 }
 
-/** Runs a server until it greets. @returns what ends it, and removes its home */
-export async function runServer(program: string, args: readonly string[], { base, port }: ServerHome, env: Readonly<Record<string, string>> = {}): Promise<() => Promise<void>> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } }); // a group of its own, for servers fork for each session
+export interface ServerPlace extends Pick<ServerHome, 'base' | 'port'> {
+  /** What stands before the server's command where it is to run on another host. */
+  readonly enter?: readonly string[];
+}
+
+/** Runs a server until it listens. @returns what ends it, and removes its home */
+export async function runServer(program: string, args: readonly string[], { base, port, enter = [] }: ServerPlace, env: Readonly<Record<string, string>> = {}): Promise<() => Promise<void>> {
+  const [first, ...others] = [...enter, program, ...args] as [string, ...string[]];
+  const child = spawn(first, others, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } }); // a group of its own, for servers fork for each session
   const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
@@ -74,7 +79,7 @@ export async function runServer(program: string, args: readonly string[], { base
   try {
     await waitFor(program, 10_000, async () => {
       if (child.exitCode !== null) throw new Error(`${program} has ended: ${output}`);
-      return (await greets(port)) ? true : undefined;
+      return (await isListening(child.pid!, port)) ? true : undefined;
     });
   } catch (error) {
     await stop();
@@ -83,14 +88,12 @@ export async function runServer(program: string, args: readonly string[], { base
   return stop;
 }
 
-function greets(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1');
-    socket.on('error', () => resolve(false));
-    socket.once('data', (bytes: Buffer) => {
-      resolve(bytes.toString().startsWith('220'));
-      socket.destroy();
-    });
-    socket.on('close', () => resolve(false));
-  });
+/**
+ * Whether somebody listens at a TCP port in the network that a process is in, which need not be ours. It is the kernel that says so: a
+ * server that is asked itself has had a client more.
+ */
+async function isListening(pid: number, port: number): Promise<boolean> {
+  const listener = new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, '0')} [0-9A-F]+:0000 0A `, 'm');
+  const tables = await Promise.all(['tcp', 'tcp6'].map((table) => readFile(`/proc/${pid}/net/${table}`, 'latin1').catch(() => ''))); // no IPv6, or the process has just ended
+  return tables.some((table) => listener.test(table));
 }
