@@ -25,8 +25,13 @@ export function formatRow(cells: readonly string[], widths: readonly number[]): 
 /** Prints a value as JSON or YAML; `table` is called where no format was asked for. */
 export function print(context: CliContext, format: OutputFormat | undefined, value: unknown, table: () => string): void {
   if (format === 'json') context.out(JSON.stringify(value, null, 2));
-  else if (format === 'yaml') context.out(stringify(value).trimEnd());
+  else if (format === 'yaml') context.out(formatYaml(value).trimEnd());
   else context.out(table());
+}
+
+/** For whoever reads it: Kubernetes and Envoy read YAML 1.1, where `on` is no text. */
+export function formatYaml(value: unknown): string {
+  return stringify(value, { aliasDuplicateObjects: false, compat: 'yaml-1.1' });
 }
 
 /** Text from outside, made fit for one line: control characters, line ends and what turns the direction of writing are shown, not sent. */

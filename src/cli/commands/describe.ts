@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { stringify } from 'yaml';
 import { adminPaths, type AssignmentList, type ObjectList } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
 import { parseKind } from '../kinds.ts';
+import { formatYaml } from '../output.ts';
 
 export function addDescribe(program: Command, context: CliContext): void {
   withServerOptions(program.command('describe'))
@@ -17,7 +17,7 @@ export function addDescribe(program: Command, context: CliContext): void {
       const { kind, namespaced } = parseKind(kindText);
       const { items } = await client.get<ObjectList>(adminPaths.objects, { kind, namespace: namespaced ? options.namespace : undefined, name });
       if (items[0] === undefined) throw new SallyportError('not-found', `there is no ${kind} ${JSON.stringify(name)}${namespaced ? ` in namespace ${JSON.stringify(options.namespace)}` : ''}`);
-      context.out(stringify(items[0]).trimEnd());
+      context.out(formatYaml(items[0]).trimEnd());
       const { items: others } = await client.get<ObjectList>(adminPaths.objects, {});
       const referring = others.filter((other) => other !== items[0] && refersTo(other, name) && other['kind'] !== kind);
       if (referring.length > 0) context.out(['', 'Referred to by:', ...referring.map(nameOf)].join('\n'));

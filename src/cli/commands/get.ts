@@ -1,9 +1,8 @@
 import type { Command } from 'commander';
-import { stringify } from 'yaml';
 import { adminPaths, type AssignmentList, type ObjectList } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
-import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
+import { formatTable, formatYaml, outputOption, print, type OutputFormat } from '../output.ts';
 import { parseKind } from '../kinds.ts';
 
 interface Item {
@@ -43,7 +42,7 @@ export function addGet(program: Command, context: CliContext): void {
         return;
       }
       if (options.output === 'name') for (const item of typed) context.out(`${item.kind}/${item.metadata.name}`);
-      else if (options.output === 'yaml') context.out(items.map((item) => stringify(item)).join('---\n').trimEnd());
+      else if (options.output === 'yaml') context.out(items.map(formatYaml).join('---\n').trimEnd());
       else print(context, options.output, { apiVersion: 'v1', kind: 'List', items }, () => tableOf(typed, kind.namespaced));
     });
 }

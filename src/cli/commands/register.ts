@@ -1,11 +1,11 @@
 import { Option, type Command } from 'commander';
-import { stringify } from 'yaml';
 import { adminPaths, type ApplyResult, type ObjectList } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
 import { parseManifests } from '../../core/manifest/manifest.ts';
 import { apiVersion, protocols, transportOf, serviceAccountsAnnotation } from '../../core/objects/index.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import { formatYaml } from '../output.ts';
 import { printChange } from './apply.ts';
 
 interface RegisterOptions {
@@ -51,7 +51,7 @@ export function addRegister(program: Command, context: CliContext): void {
         if (options.dryRun !== true) throw new SallyportError('usage', 'the manifest is printed with --dry-run only', { hint: 'add --dry-run, or leave out -o yaml' });
         const faults = parseManifests([{ file: '(register)', text: JSON.stringify(manifest) }]).faults();
         if (faults.length > 0) throw new SallyportError('manifest-invalid', 'this cannot be registered', { faults });
-        context.out(stringify(manifest).trimEnd());
+        context.out(formatYaml(manifest).trimEnd());
         return;
       }
       const client = adminClientOf(context, command.opts());

@@ -1,10 +1,10 @@
 import { Argument, Option, type Command } from 'commander';
-import { stringify } from 'yaml';
 import { renderEnvoyGateway, resourceToJson, type Rendered } from '../../backends/envoy/index.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { DesiredObject, EgressGateway } from '../../core/objects/index.ts';
 import type { CliContext } from '../context.ts';
 import { buildOffline } from '../offline.ts';
+import { formatYaml } from '../output.ts';
 
 interface RenderOptions {
   readonly filename: string[];
@@ -30,7 +30,7 @@ export function addRender(program: Command, context: CliContext): void {
       if (gateways.length === 0) throw new SallyportError('not-found', options.gateway === undefined ? 'there is no EgressGateway in the manifests' : `there is no EgressGateway ${JSON.stringify(options.gateway)}`, { hint: plan.gateways.length === 0 ? 'add one, and -f its file too' : `there are ${plan.gateways.map(({ name }) => name).join(', ')}` });
       const rendered = gateways.map((gateway) => ({ gateway: gateway.name, identity: gateway.identity, ...toJson(context, renderEnvoyGateway(plan, gateway)) }));
       if (options.output === 'json') context.out(JSON.stringify({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'RenderedList', items: rendered }, null, 2));
-      else context.out(rendered.map((each) => stringify(each, { aliasDuplicateObjects: false })).join('---\n').trimEnd());
+      else context.out(rendered.map(formatYaml).join('---\n').trimEnd());
     });
 }
 
