@@ -1,0 +1,309 @@
+/**
+ * FTP and UDP through agent and gateway, as their users run them: a control plane, a gateway, an agent, and vsftpd. Beside them, in turns
+ * and in the same run, the same client with the same server directly, and through the two smallest pipes of mTLS that Node can make.
+ *
+ *   node bench/ftp.ts [--rounds 5] [--only bulk,files,idle,udp] [--vsftpd PATH]
+ *
+ * One client, one session, one transfer at a time. Times are by the clock, since both ends and all between share the machine: what holds
+ * is the ratio within a row. Processor time is that of the two processes between client and server.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
+import { loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { createDeployment, type Deployment } from '../src/demo/deployment.ts';
+import { findFreePorts } from '../src/demo/processes.ts';
+import { makePki } from '../test/support/pki.ts';
+import { startVsftpd } from '../test/support/vsftpd.ts';
+import { openFtp, type FtpClient } from './ftp/client.ts';
+import { runPipe, type PipeOrder } from './ftp/pipe.ts';
+import { quantile } from './large-world.ts';
+
+const serverAddress = '127.0.0.1';
+const agentAddress = '127.0.2.90';
+const snatAddress = '127.0.1.90';
+const wrapAddress = '127.0.2.91';
+const unwrapAddress = '127.0.2.92';
+/** Below what the kernel gives to those who ask for none. vsftpd takes a random one of them, and the pipes know no FTP. */
+const passivePorts = { first: 30_200, last: 30_215 };
+
+const bulkBytes = 256 << 20;
+const filesPerFigure = 200;
+const sessions = 2_000;
+const sessionsOpenedAtOnce = 8;
+const datagramsPerFigure = 20_000;
+const datagramsAtOnce = 32;
+const datagramBytes = 64;
+const roundTripsPerFigure = 2_000;
+const settleMs = 500;
+
+const { values: options } = parseArgs({ options: { as: { type: 'string' }, rounds: { type: 'string', default: '5' }, vsftpd: { type: 'string', default: '/usr/sbin/vsftpd' }, only: { type: 'string', default: 'idle,bulk,files,udp' } } });
+const rounds = Number(options.rounds);
+
+// ---- what is measured
+
+const ways = ['direct', 'pipes', 'sallyport'] as const;
+type Way = (typeof ways)[number];
+
+interface Place {
+  readonly host: string;
+  readonly port: number;
+  /** Of the processes between client and server, the server's neighbour last. */
+  readonly pids: readonly number[];
+}
+
+/** Row, then way, then one value a round. */
+type Figures = Map<string, Partial<Record<Way, number[]>>>;
+
+const memoryBytes = async (pid: number): Promise<number> => Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024;
+
+/** Processor time of all threads, milliseconds: `se.sum_exec_runtime` of each, since /proc/PID/stat counts in hundredths of a second. */
+async function cpuMs(pid: number): Promise<number> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const times = await Promise.all(threads.map(async (thread) => Number((await readFile(`/proc/${pid}/task/${thread}/schedstat`, 'utf8')).split(' ')[0])));
+  return times.reduce((sum, time) => sum + time, 0) / 1e6;
+}
+
+async function costOf({ pids }: Place, work: () => Promise<unknown>): Promise<{ readonly wallMs: number; readonly cpu: number }> {
+  const cpu = async (): Promise<number> => (await Promise.all(pids.map(cpuMs))).reduce((sum, each) => sum + each, 0);
+  const [before, startedAtMs] = [await cpu(), performance.now()];
+  await work();
+  const wallMs = performance.now() - startedAtMs;
+  return { wallMs, cpu: (await cpu()) - before };
+}
+
+/** Runs `measure` for each way in turns, the first round to warm up. */
+async function inTurns(figures: Figures, places: Partial<Record<Way, Place>>, measure: (place: Place, note: (figure: string, value: number) => void) => Promise<void>): Promise<void> {
+  for (let round = -1; round < rounds; round += 1) {
+    for (const way of round % 2 === 0 ? ways : ways.toReversed()) {
+      const place = places[way];
+      if (place === undefined) continue;
+      await measure(place, (figure, value) => {
+        if (round < 0) return;
+        const row = figures.get(figure) ?? figures.set(figure, {}).get(figure)!;
+        (row[way] ??= []).push(value);
+      });
+    }
+  }
+}
+
+const chunk = Buffer.alloc(1 << 16, 'x');
+const bulk = (): Buffer[] => Array.from({ length: bulkBytes / chunk.length }, () => chunk);
+const small = [Buffer.alloc(1_024, 'x')];
+
+async function measureBulk(place: Place, note: (figure: string, value: number) => void): Promise<void> {
+  const client = await openFtp(place);
+  const kinds: Readonly<Record<string, () => Promise<unknown>>> = { download: () => client.get('/bulk'), upload: () => client.put('/upload/bulk', bulk()) };
+  for (const [kind, work] of Object.entries(kinds)) {
+    const { wallMs, cpu } = await costOf(place, work);
+    note(`${kind}, MB/s`, bulkBytes / 1e3 / wallMs);
+    if (place.pids.length > 0) note(`${kind}, CPU ms a GB`, cpu / (bulkBytes / 1e9));
+  }
+  client.close();
+}
+
+async function measureFiles(place: Place, note: (figure: string, value: number) => void): Promise<void> {
+  const client = await openFtp(place);
+  const kinds: Readonly<Record<string, (client: FtpClient) => Promise<unknown>>> = { list: () => client.list('/small'), get: () => client.get('/small/file'), put: () => client.put('/upload/file', small) };
+  let [wallMs, cpu] = [0, 0];
+  for (const [kind, work] of Object.entries(kinds)) {
+    const cost = await costOf(place, async () => {
+      for (let done = 0; done < filesPerFigure; done += 1) await work(client);
+    });
+    note(`small files, ${kind}/s`, filesPerFigure / (cost.wallMs / 1_000));
+    wallMs += cost.wallMs;
+    cpu += cost.cpu;
+  }
+  note('small files, all three/s', (3 * filesPerFigure) / (wallMs / 1_000));
+  if (place.pids.length > 0) note('small files, CPU us each', (cpu * 1_000) / (3 * filesPerFigure));
+  client.close();
+}
+
+/** Of processes that have served few so far, for what was freed is not given back: the first is that which speaks mTLS with the client's side. */
+async function measureIdle(figures: Figures, way: Way, place: Place): Promise<void> {
+  const pid = place.pids.at(-1)!;
+  const open = async (count: number): Promise<readonly FtpClient[]> => {
+    const clients: FtpClient[] = [];
+    let left = count;
+    await Promise.all(
+      Array.from({ length: sessionsOpenedAtOnce }, async () => {
+        while (left-- > 0) clients.push(await openFtp(place));
+      }),
+    );
+    return clients;
+  };
+  for (const client of await open(50)) client.close();
+  await new Promise((resolve) => setTimeout(resolve, settleMs));
+  const before = await memoryBytes(pid);
+  const clients = await open(sessions);
+  await new Promise((resolve) => setTimeout(resolve, settleMs));
+  const more = (await memoryBytes(pid)) - before;
+  for (const [figure, value] of Object.entries({ [`${sessions} idle sessions, MB`]: more / 1e6, 'an idle session, KB': more / 1e3 / sessions })) {
+    figures.set(figure, { ...figures.get(figure), [way]: [value] });
+  }
+  for (const client of clients) client.close();
+}
+
+// ---- datagrams
+
+/** Sends back what comes. In a process of its own. */
+function runEcho(): void {
+  const socket = createSocket('udp4', (payload, { address, port }) => socket.send(payload, port, address));
+  socket.bind(0, serverAddress, () => process.send?.(socket.address().port));
+}
+
+async function measureDatagrams(place: Place, note: (figure: string, value: number) => void): Promise<void> {
+  const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20 });
+  await new Promise<void>((resolve) => socket.connect(place.port, place.host, resolve));
+  const payload = Buffer.alloc(datagramBytes, 'p');
+  const timesUs: number[] = [];
+  let lost = 0;
+  /** Keeps so many under way until so many have come back. What is not back within a second is lost. */
+  const exchange = (count: number, atOnce: number): Promise<void> =>
+    new Promise((resolve) => {
+      let [answered, sentAtMs] = [0, 0];
+      const send = (): void => {
+        sentAtMs = performance.now();
+        socket.send(payload);
+      };
+      const silence = setTimeout(() => {
+        lost += atOnce;
+        silence.refresh();
+        for (let sent = 0; sent < atOnce; sent += 1) send();
+      }, 1_000);
+      socket.on('message', () => {
+        if (atOnce === 1) timesUs.push((performance.now() - sentAtMs) * 1_000);
+        silence.refresh();
+        answered += 1;
+        if (answered < count) send();
+        if (answered !== count + atOnce - 1) return;
+        clearTimeout(silence);
+        socket.removeAllListeners('message');
+        resolve();
+      });
+      for (let sent = 0; sent < atOnce; sent += 1) send();
+    });
+  await exchange(roundTripsPerFigure, 1);
+  const { wallMs, cpu } = await costOf(place, () => exchange(datagramsPerFigure, datagramsAtOnce));
+  note('datagrams and their echoes/s', datagramsPerFigure / (wallMs / 1_000));
+  note('datagram round trip p50, us', quantile(timesUs, 0.5));
+  note('datagram round trip p99, us', quantile(timesUs, 0.99));
+  if (place.pids.length > 0) note('CPU us a datagram and its echo', (cpu * 1_000) / datagramsPerFigure);
+  note('datagrams lost', lost);
+  socket.close();
+}
+
+// ---- the run
+
+const manifests = (gatewayPort: number, ftpPort: number, echoPort: number): string => `
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressGateway
+metadata: {name: egress}
+spec: {class: sallyport, listen: [{address: ${serverAddress}, port: ${gatewayPort}}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatPool
+metadata: {name: pool}
+spec: {addresses: [${snatAddress}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatBinding
+metadata: {name: own, namespace: client}
+spec: {subject: {namespace: client}, addresses: [${snatAddress}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: ExternalService
+metadata: {name: partner, namespace: bench}
+spec:
+  addresses: [${serverAddress}]
+  ports:
+  - {name: ftp, port: ${ftpPort}, targetPort: ${ftpPort}, protocol: FTP}
+  - {name: echo, port: ${echoPort}, targetPort: ${echoPort}, protocol: UDP}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: partner, namespace: bench}
+spec: {subjects: [{namespace: client}], to: [{service: partner}]}
+`;
+
+async function startSallyport(deployment: Deployment, ftpPort: number, echoPort: number): Promise<void> {
+  const [gatewayPort] = (await findFreePorts(1)) as [number];
+  await deployment.startControl();
+  await deployment.cli(['ca', 'init']);
+  await deployment.cli(['apply', '-f', '-'], manifests(gatewayPort, ftpPort, echoPort));
+  await deployment.admit({ egress: 'spiffe://cluster.local/ns/sallyport-system/sa/egress', client: 'spiffe://cluster.local/ns/client/sa/default' });
+  deployment.launchGateway('egress');
+  deployment.launchAgent('client', agentAddress);
+  await Promise.all(['egress', 'client'].map(deployment.ready));
+}
+
+async function startPipes(children: ChildProcess[], ftpPort: number): Promise<readonly number[]> {
+  const identity = makePki().issue('spiffe://cluster.local/ns/bench/sa/pipe');
+  const ports = [ftpPort, ...Array.from({ length: passivePorts.last - passivePorts.first + 1 }, (_, index) => passivePorts.first + index)];
+  const orders: readonly PipeOrder[] = [
+    { kind: 'wrap', identity, from: wrapAddress, to: unwrapAddress, ports },
+    { kind: 'unwrap', identity, from: unwrapAddress, to: serverAddress, ports },
+  ];
+  return await Promise.all(
+    orders.map(async (order) => {
+      const child = fork(import.meta.filename, ['--as', 'pipe']);
+      children.push(child);
+      child.send(order);
+      await once(child, 'message');
+      return child.pid!;
+    }),
+  );
+}
+
+function print(figures: Figures): void {
+  console.log(`medians of ${rounds} rounds; load average ${loadavg()[0]!.toFixed(1)}; node ${process.version}\n`);
+  const shown = (value: number | undefined): string => (value === undefined || Number.isNaN(value) ? '-' : value >= 100 ? value.toFixed(0) : value.toFixed(2));
+  console.log(['figure'.padEnd(34), ...ways.map((way) => way.padStart(10)), 'of direct', 'of pipes'].join('  '));
+  for (const [figure, row] of figures) {
+    const medians = ways.map((way) => row[way] && quantile(row[way], 0.5));
+    const [direct = NaN, pipes = NaN, sallyport = NaN] = medians;
+    console.log([figure.padEnd(34), ...medians.map((value) => shown(value).padStart(10)), shown(sallyport / direct).padStart(9), shown(sallyport / pipes).padStart(8)].join('  '));
+  }
+}
+
+async function run(): Promise<void> {
+  const vsftpd = await startVsftpd(options.vsftpd, { pasv_min_port: String(passivePorts.first), pasv_max_port: String(passivePorts.last), max_clients: '0', max_per_ip: '0', log_ftp_protocol: 'NO', xferlog_enable: 'NO', one_process_model: 'YES', no_anon_password: 'NO' });
+  const deployment = await createDeployment({ directory: await mkdtemp(join(tmpdir(), 'sallyport-bench-')) });
+  const children: ChildProcess[] = [];
+  try {
+    await writeFile(join(vsftpd.directory, 'bulk'), bulk());
+    await mkdir(join(vsftpd.directory, 'small'));
+    await writeFile(join(vsftpd.directory, 'small', 'file'), small);
+    const echo = fork(import.meta.filename, ['--as', 'echo']);
+    children.push(echo);
+    const [echoPort] = (await once(echo, 'message')) as [number];
+    await startSallyport(deployment, vsftpd.port, echoPort);
+    const pids = ['client', 'egress'].map(deployment.pid);
+    const places: Readonly<Record<Way, Place>> = {
+      direct: { host: serverAddress, port: vsftpd.port, pids: [] },
+      pipes: { host: wrapAddress, port: vsftpd.port, pids: await startPipes(children, vsftpd.port) },
+      sallyport: { host: agentAddress, port: vsftpd.port, pids },
+    };
+    const wanted = options.only.split(',');
+    const figures: Figures = new Map();
+    if (wanted.includes('idle')) for (const way of ['pipes', 'sallyport'] as const) await measureIdle(figures, way, places[way]);
+    if (wanted.includes('bulk')) await inTurns(figures, places, measureBulk);
+    if (wanted.includes('files')) await inTurns(figures, places, measureFiles);
+    if (wanted.includes('udp')) await inTurns(figures, { direct: { ...places.direct, port: echoPort }, sallyport: { ...places.sallyport, port: echoPort } }, measureDatagrams);
+    print(figures);
+  } finally {
+    await deployment.close();
+    for (const child of children) child.disconnect();
+    await vsftpd.stop();
+  }
+}
+
+if (options.as === undefined) await run();
+else {
+  process.on('disconnect', () => process.exit());
+  if (options.as === 'echo') runEcho();
+  else await runPipe();
+}
