@@ -4,7 +4,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StatusResult } from '../api/admin.ts';
 import { formatEndpoint } from '../core/ip-address.ts';
-import { createProcesses, findFreePorts, waitFor, type CommandResult } from './processes.ts';
+import { createProcesses, findFreePorts, thisHost, waitFor, type CommandResult, type Hosts } from './processes.ts';
 
 export interface DeploymentOptions {
   /** An empty directory, which `close` removes. */
@@ -13,6 +13,8 @@ export interface DeploymentOptions {
   readonly controlAddress?: string;
   /** Further options of `sallyport serve`. */
   readonly serveOptions?: readonly string[];
+  /** Where control plane (`control`), gateways and agents run. Default: here. */
+  readonly hosts?: Hosts;
   /** Where Node keeps compiled code, so that commands start fast; by default in the directory. */
   readonly compileCache?: string;
 }
@@ -53,9 +55,9 @@ export interface Deployment {
 
 const readyWithinMs = 20_000;
 
-export async function createDeployment({ directory, controlAddress = '127.0.0.1', serveOptions = [], compileCache = join(directory, 'compile-cache') }: DeploymentOptions): Promise<Deployment> {
+export async function createDeployment({ directory, controlAddress = '127.0.0.1', serveOptions = [], hosts = thisHost, compileCache = join(directory, 'compile-cache') }: DeploymentOptions): Promise<Deployment> {
   const environment = { SALLYPORT_STATE: directory };
-  const processes = createProcesses(directory, { ...process.env, ...environment, NODE_COMPILE_CACHE: compileCache });
+  const processes = createProcesses(directory, { ...process.env, ...environment, NODE_COMPILE_CACHE: compileCache }, hosts);
   const [meshPort] = (await findFreePorts(1)) as [number];
   const controlEndpoint = formatEndpoint({ address: controlAddress, port: meshPort });
   const probePorts = new Map<string, number>();
@@ -88,7 +90,7 @@ export async function createDeployment({ directory, controlAddress = '127.0.0.1'
 
   async function probe(name: string): Promise<Response | undefined> {
     // Refused while the process is starting; who waits for it has a limit.
-    return await fetch(`http://127.0.0.1:${probePorts.get(name) ?? 0}/readyz`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
+    return await hosts.fetch(name, `http://127.0.0.1:${probePorts.get(name) ?? 0}/readyz`, 2_000).catch(() => undefined);
   }
 
   return {

@@ -5,6 +5,17 @@ import { createServer, type AddressInfo } from 'node:net';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+/** The hosts that processes run on where it is not this one: each with a network of its own, that this process is not in. */
+export interface Hosts {
+  /** What stands before the command of the process `name`, and starts it on its host. */
+  readonly enter: (name: string) => readonly string[];
+  /** `fetch` as the process `name` would. Rejects where no answer comes in time. */
+  readonly fetch: (name: string, url: string, timeoutMs: number) => Promise<Response>;
+}
+
+/** All processes run beside this one. */
+export const thisHost: Hosts = { enter: () => [], fetch: (_name, url, timeoutMs) => fetch(url, { signal: AbortSignal.timeout(timeoutMs) }) };
+
 const cli = fileURLToPath(new URL(`../cli/main${extname(import.meta.filename)}`, import.meta.url));
 
 export interface CommandResult {
@@ -30,7 +41,7 @@ export interface Processes {
   readonly killAll: () => void;
 }
 
-export function createProcesses(directory: string, env: NodeJS.ProcessEnv): Processes {
+export function createProcesses(directory: string, env: NodeJS.ProcessEnv, { enter }: Pick<Hosts, 'enter'> = thisHost): Processes {
   const running = new Map<string, ChildProcess>();
 
   async function end(name: string, signal: NodeJS.Signals): Promise<void> {
@@ -45,7 +56,8 @@ export function createProcesses(directory: string, env: NodeJS.ProcessEnv): Proc
   }
 
   function startProgram(name: string, program: string, args: readonly string[]): void {
-    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const [first, ...others] = [...enter(name), program, ...args] as [string, ...string[]];
+    const child = spawn(first, others, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     const log = createWriteStream(join(directory, `${name}.log`), { flags: 'a' });
     child.stdout.pipe(log, { end: false });
     child.stderr.pipe(log, { end: false });

@@ -8,7 +8,7 @@ import type { FtpDataMode, GatewayClass } from '../../src/core/objects/index.ts'
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { openAsSidecar, openPlain, type Dialogue } from '../../src/demo/clients.ts';
 import { createDeployment, type Deployment } from '../../src/demo/deployment.ts';
-import { findFreePorts } from '../../src/demo/processes.ts';
+import { findFreePorts, thisHost, type Hosts } from '../../src/demo/processes.ts';
 
 export const workloadIdentities = {
   productpage: 'spiffe://cluster.local/ns/bookinfo/sa/productpage' as SpiffeId,
@@ -23,7 +23,9 @@ export const gateway = 'egress-1';
 export const gatewayIdentity = `spiffe://cluster.local/ns/sallyport-system/sa/${gateway}`;
 
 /** The pool begins with these; bookinfo and reports are bound to one each, sm-apigw-a is bound to the third. */
-export const snatAddresses = { productpage: '127.0.1.11', batch: '127.0.1.12', nettools: '127.0.1.13' } as const satisfies Record<Workload, string>;
+export const snatAddressesIn = (network: string) => ({ productpage: `${network}.11`, batch: `${network}.12`, nettools: `${network}.13` }) as const satisfies Record<Workload, string>;
+const loopbackNetwork = '127.0.1';
+export const snatAddresses = snatAddressesIn(loopbackNetwork);
 
 export interface TestDeployment extends Deployment {
   /** What a command asks the control plane by, without a process for each question. */
@@ -46,12 +48,18 @@ export interface TestDeploymentOptions {
   readonly agents?: readonly Workload[];
   /** Where control plane and gateway listen. Default 127.0.0.1. */
   readonly meshAddress?: string;
+  /** The first three numbers of the addresses that workloads leave from. Default 127.0.1. */
+  readonly snatNetwork?: string;
+  /** On hosts elsewhere nothing can be opened from here. Default: here. */
+  readonly hosts?: Hosts;
   /** Where agents listen that have no IPv4 address of their own. */
   readonly agentAddresses?: Partial<Record<Workload, string>>;
   /** The IPv6 addresses that workloads leave from, beside their IPv4 ones. */
   readonly ipv6SnatAddresses?: Partial<Record<Workload, string>>;
   /** Default: sallyport. */
   readonly gatewayClass?: GatewayClass;
+  /** Of the gateway, as its manifest has them. */
+  readonly limits?: Readonly<Record<string, unknown>>;
   readonly serveOptions?: readonly string[];
   /** Makes the CA. Default: `sallyport ca init`. */
   readonly makeCa?: (deployment: Deployment) => Promise<unknown>;
@@ -74,9 +82,9 @@ function sharedCompileCache(): string {
  * @see startTestDeployment
  */
 export async function prepareTestDeployment(options: TestDeploymentOptions): Promise<TestDeployment> {
-  const { manifests, gatewayClass = 'sallyport', serveOptions = [], makeCa = (deployment: Deployment) => deployment.cli(['ca', 'init']), meshAddress = '127.0.0.1', agentAddresses = {}, ipv6SnatAddresses = {} } = options;
+  const { manifests, gatewayClass = 'sallyport', limits = {}, serveOptions = [], makeCa = (deployment: Deployment) => deployment.cli(['ca', 'init']), meshAddress = '127.0.0.1', snatNetwork = loopbackNetwork, hosts = thisHost, agentAddresses = {}, ipv6SnatAddresses = {} } = options;
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-e2e-'));
-  const deployment = await createDeployment({ directory, controlAddress: meshAddress, serveOptions, compileCache: sharedCompileCache() });
+  const deployment = await createDeployment({ directory, controlAddress: meshAddress, serveOptions, compileCache: sharedCompileCache(), hosts });
   const [gatewayPort] = (await findFreePorts(1)) as [number];
   const agentAddress = (workload: Workload) => agentAddresses[workload] ?? `127.0.2.${workloads.indexOf(workload) + 1}`;
   const test: TestDeployment = {
@@ -95,7 +103,7 @@ export async function prepareTestDeployment(options: TestDeploymentOptions): Pro
   try {
     await deployment.startControl();
     await makeCa(deployment);
-    await test.apply(`${baseManifests(gatewayClass, { address: meshAddress, port: gatewayPort }, ipv6SnatAddresses)}\n---\n${manifests}`);
+    await test.apply(`${baseManifests({ class: gatewayClass, listen: [{ address: meshAddress, port: gatewayPort }], limits }, snatNetwork, ipv6SnatAddresses)}\n---\n${manifests}`);
     await deployment.admit({ [gateway]: gatewayIdentity, ...workloadIdentities });
     return test;
   } catch (error) {
@@ -119,25 +127,25 @@ export async function startTestDeployment(options: TestDeploymentOptions): Promi
   }
 }
 
-function baseManifests(gatewayClass: GatewayClass, gatewayListen: { readonly address: string; readonly port: number }, ipv6SnatAddresses: Partial<Record<Workload, string>>): string {
+function baseManifests(gatewaySpec: object, snatNetwork: string, ipv6SnatAddresses: Partial<Record<Workload, string>>): string {
   const bindings = workloads.map(
     (workload) => `
 apiVersion: sallyport.dev/v1alpha1
 kind: SnatBinding
 metadata: {name: own-address, namespace: ${namespaces[workload]}}
-spec: {subject: {namespace: ${namespaces[workload]}}, addresses: ${JSON.stringify([snatAddresses[workload], ipv6SnatAddresses[workload]].filter(Boolean))}}`,
+spec: {subject: {namespace: ${namespaces[workload]}}, addresses: ${JSON.stringify([snatAddressesIn(snatNetwork)[workload], ipv6SnatAddresses[workload]].filter(Boolean))}}`,
   );
   return [
     `
 apiVersion: sallyport.dev/v1alpha1
 kind: EgressGateway
 metadata: {name: ${gateway}}
-spec: {class: ${gatewayClass}, listen: [${JSON.stringify(gatewayListen)}]}
+spec: ${JSON.stringify(gatewaySpec)}
 ---
 apiVersion: sallyport.dev/v1alpha1
 kind: SnatPool
 metadata: {name: pool}
-spec: {addresses: ${JSON.stringify(['127.0.1.11-127.0.1.20', ...Object.values(ipv6SnatAddresses)])}}`,
+spec: {addresses: ${JSON.stringify([`${snatNetwork}.11-${snatNetwork}.20`, ...Object.values(ipv6SnatAddresses)])}}`,
     ...bindings,
   ].join('\n---');
 }
