@@ -32,7 +32,7 @@ const ftpPath = z
   });
 
 /** One that a session can name: without what a command line cannot hold. */
-const ftpUser = z.string().min(1).max(256).regex(/^[^\u0000-\u001f\u007f]*$/, 'must be without control characters');
+const ftpUser = z.string().min(1).max(256).regex(/^[^\x00-\x1f\x7f]*$/, 'must be without control characters');
 
 const ftpConstraints = z.strictObject({
   readOnly: z.boolean().optional().meta({ description: 'Nothing is stored, changed, renamed or deleted' }),

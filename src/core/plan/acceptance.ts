@@ -1,0 +1,104 @@
+/**
+ * Desired state that came object by object, each already stored, as from a Kubernetes API server: what of it can be in force together. A
+ * fault takes one object out and leaves the rest alone; what was in force goes before what is new, and the older before the younger, so that
+ * nobody takes from others what they have.
+ */
+import { buildInSteps, type Build, type BuildContext } from './build.ts';
+import type { Assignments } from '../snat/assignments.ts';
+import { applyChangeInSteps, describeRef, keyOf, type DesiredState } from '../desired-state.ts';
+import { invariant, type ObjectRef } from '../errors.ts';
+import type { DesiredObject, Kind } from '../objects/index.ts';
+import { byText } from '../order.ts';
+import type { PlanFault } from '../plan-fault.ts';
+import { runThrough, type Steps } from '../steps.ts';
+
+/** What there is to know of an object beside its content. */
+export interface Standing {
+  /** It is in force as it is. */
+  readonly isAccepted: boolean;
+  /** Milliseconds since the epoch. */
+  readonly createdAt: number;
+  /** What of it was in force before it was changed to what it is; null for nothing. */
+  readonly fallback: DesiredObject | null;
+}
+
+export interface Refusal {
+  readonly ref: ObjectRef;
+  readonly faults: readonly PlanFault[];
+  /** Whether its earlier form stays in force. */
+  readonly fellBack: boolean;
+}
+
+export type Acceptance = Extract<Build, { ok: true }> & {
+  /** What is in force. */
+  readonly desired: DesiredState;
+  /** By `describeRef`. */
+  readonly refused: ReadonlyMap<string, Refusal>;
+};
+
+/** Of the kinds that are Kubernetes' own nothing is refused: they are as they are. */
+const foreignKinds: ReadonlySet<string> = new Set<Kind>(['Namespace', 'Service']);
+
+/**
+ * The same for the same content, whatever the order. A fault is laid to the charge of the object, among those that it is of or rests on,
+ * that came last: one that is not in force before any that is, then by age, then by name. That one falls back to its earlier form, or
+ * where that has a fault too, or there is none, it is left out. As many builds as there are rounds of faults, each of which takes out
+ * one object at least.
+ */
+export const accept = (desired: DesiredState, before: Assignments, context: BuildContext, standingOf: (ref: ObjectRef) => Standing): Acceptance => runThrough(acceptInSteps(desired, before, context, standingOf));
+
+/** As `accept`. */
+export function* acceptInSteps(desired: DesiredState, before: Assignments, context: BuildContext, standingOf: (ref: ObjectRef) => Standing): Steps<Acceptance> {
+  const refused = new Map<string, Refusal>();
+  let admitted = desired;
+  for (;;) {
+    const built = yield* buildInSteps(admitted, before, context);
+    if (built.ok) return { ...built, desired: admitted, refused };
+    const put: DesiredObject[] = [];
+    const remove: ObjectRef[] = [];
+    for (const [name, { ref, faults }] of chargedWith(built.faults, admitted, (each) => precedenceOf(each, standingOf(each), refused.get(describeRef(each))))) {
+      const { fallback } = standingOf(ref);
+      const known = refused.get(name);
+      const fellBack = known === undefined && fallback !== null;
+      if (fellBack) put.push(fallback);
+      else remove.push(ref);
+      refused.set(name, { ref, faults: [...(known?.faults ?? []), ...faults], fellBack });
+    }
+    invariant(put.length + remove.length > 0, 'a fault is some object’s');
+    admitted = yield* applyChangeInSteps(admitted, { put, remove });
+  }
+}
+
+/**
+ * Each object that has to yield, with the faults that are laid to its charge. Who comes first is heard first: a fault with one that has to
+ * yield already may be none any more, so it waits for the next round. What is in force is then never decided anew.
+ */
+function chargedWith(faults: readonly PlanFault[], admitted: DesiredState, precedence: (ref: ObjectRef) => Precedence): Map<string, { readonly ref: ObjectRef; readonly faults: PlanFault[] }> {
+  const cases = faults.map((fault) => {
+    const grounds = fault.restsOn.flatMap(({ kind, namespace = '', name }) => (name === undefined ? [] : [{ kind, namespace, name }]));
+    const parties = [fault.object, ...grounds].filter((ref) => !foreignKinds.has(ref.kind) && admitted[ref.kind as Kind].has(keyOf(ref))).map((ref) => ({ ref, precedence: precedence(ref) }));
+    return { fault, parties, charged: parties.reduce((last, next) => (compare(last.precedence, next.precedence) < 0 ? next : last)) };
+  });
+  const charged = new Map<string, { ref: ObjectRef; faults: PlanFault[] }>();
+  for (const { fault, parties, charged: { ref, precedence: { name } } } of cases.sort((a, b) => compare(a.charged.precedence, b.charged.precedence))) {
+    const known = charged.get(name);
+    if (known !== undefined) known.faults.push(fault);
+    else if (!parties.some((party) => charged.has(party.precedence.name))) charged.set(name, { ref, faults: [fault] });
+  }
+  return charged;
+}
+
+/** Smaller goes first. */
+interface Precedence {
+  readonly rank: number;
+  readonly createdAt: number;
+  readonly name: string;
+}
+
+function precedenceOf(ref: ObjectRef, { isAccepted, createdAt }: Standing, refusal: Refusal | undefined): Precedence {
+  return { rank: isAccepted || refusal?.fellBack === true ? 0 : 1, createdAt, name: describeRef(ref) };
+}
+
+function compare(a: Precedence, b: Precedence): number {
+  return a.rank - b.rank || a.createdAt - b.createdAt || byText(a.name, b.name);
+}
