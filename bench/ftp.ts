@@ -10,8 +10,8 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, readdir, writeFile } from 'node:fs/promises';
-import { loadavg, tmpdir } from 'node:os';
+import { mkdtemp, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createDeployment, type Deployment } from '../src/demo/deployment.ts';
@@ -19,7 +19,9 @@ import { findFreePorts } from '../src/demo/processes.ts';
 import { makePki } from '../test/support/pki.ts';
 import { startVsftpd } from '../test/support/vsftpd.ts';
 import { openFtp, type FtpClient } from './ftp/client.ts';
+import { costOf, measureBulk, measureFiles, writeFiles, type Place } from './ftp/operations.ts';
 import { runPipe, type PipeOrder } from './ftp/pipe.ts';
+import { inTurns, print, type Figures, type Note } from './ftp/turns.ts';
 import { quantile } from './large-world.ts';
 
 const serverAddress = '127.0.0.1';
@@ -30,8 +32,6 @@ const unwrapAddress = '127.0.2.92';
 /** Below what the kernel gives to those who ask for none. vsftpd takes a random one of them, and the pipes know no FTP. */
 const passivePorts = { first: 30_200, last: 30_215 };
 
-const bulkBytes = 256 << 20;
-const filesPerFigure = 200;
 const sessions = 2_000;
 const sessionsOpenedAtOnce = 8;
 const datagramsPerFigure = 20_000;
@@ -48,82 +48,10 @@ const rounds = Number(options.rounds);
 const ways = ['direct', 'pipes', 'sallyport'] as const;
 type Way = (typeof ways)[number];
 
-interface Place {
-  readonly host: string;
-  readonly port: number;
-  /** Of the processes between client and server, the server's neighbour last. */
-  readonly pids: readonly number[];
-}
-
-/** Row, then way, then one value a round. */
-type Figures = Map<string, Partial<Record<Way, number[]>>>;
-
 const memoryBytes = async (pid: number): Promise<number> => Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024;
 
-/** Processor time of all threads, milliseconds: `se.sum_exec_runtime` of each, since /proc/PID/stat counts in hundredths of a second. */
-async function cpuMs(pid: number): Promise<number> {
-  const threads = await readdir(`/proc/${pid}/task`);
-  const times = await Promise.all(threads.map(async (thread) => Number((await readFile(`/proc/${pid}/task/${thread}/schedstat`, 'utf8')).split(' ')[0])));
-  return times.reduce((sum, time) => sum + time, 0) / 1e6;
-}
-
-async function costOf({ pids }: Place, work: () => Promise<unknown>): Promise<{ readonly wallMs: number; readonly cpu: number }> {
-  const cpu = async (): Promise<number> => (await Promise.all(pids.map(cpuMs))).reduce((sum, each) => sum + each, 0);
-  const [before, startedAtMs] = [await cpu(), performance.now()];
-  await work();
-  const wallMs = performance.now() - startedAtMs;
-  return { wallMs, cpu: (await cpu()) - before };
-}
-
-/** Runs `measure` for each way in turns, the first round to warm up. */
-async function inTurns(figures: Figures, places: Partial<Record<Way, Place>>, measure: (place: Place, note: (figure: string, value: number) => void) => Promise<void>): Promise<void> {
-  for (let round = -1; round < rounds; round += 1) {
-    for (const way of round % 2 === 0 ? ways : ways.toReversed()) {
-      const place = places[way];
-      if (place === undefined) continue;
-      await measure(place, (figure, value) => {
-        if (round < 0) return;
-        const row = figures.get(figure) ?? figures.set(figure, {}).get(figure)!;
-        (row[way] ??= []).push(value);
-      });
-    }
-  }
-}
-
-const chunk = Buffer.alloc(1 << 16, 'x');
-const bulk = (): Buffer[] => Array.from({ length: bulkBytes / chunk.length }, () => chunk);
-const small = [Buffer.alloc(1_024, 'x')];
-
-async function measureBulk(place: Place, note: (figure: string, value: number) => void): Promise<void> {
-  const client = await openFtp(place);
-  const kinds: Readonly<Record<string, () => Promise<unknown>>> = { download: () => client.get('/bulk'), upload: () => client.put('/upload/bulk', bulk()) };
-  for (const [kind, work] of Object.entries(kinds)) {
-    const { wallMs, cpu } = await costOf(place, work);
-    note(`${kind}, MB/s`, bulkBytes / 1e3 / wallMs);
-    if (place.pids.length > 0) note(`${kind}, CPU ms a GB`, cpu / (bulkBytes / 1e9));
-  }
-  client.close();
-}
-
-async function measureFiles(place: Place, note: (figure: string, value: number) => void): Promise<void> {
-  const client = await openFtp(place);
-  const kinds: Readonly<Record<string, (client: FtpClient) => Promise<unknown>>> = { list: () => client.list('/small'), get: () => client.get('/small/file'), put: () => client.put('/upload/file', small) };
-  let [wallMs, cpu] = [0, 0];
-  for (const [kind, work] of Object.entries(kinds)) {
-    const cost = await costOf(place, async () => {
-      for (let done = 0; done < filesPerFigure; done += 1) await work(client);
-    });
-    note(`small files, ${kind}/s`, filesPerFigure / (cost.wallMs / 1_000));
-    wallMs += cost.wallMs;
-    cpu += cost.cpu;
-  }
-  note('small files, all three/s', (3 * filesPerFigure) / (wallMs / 1_000));
-  if (place.pids.length > 0) note('small files, CPU us each', (cpu * 1_000) / (3 * filesPerFigure));
-  client.close();
-}
-
 /** Of processes that have served few so far, for what was freed is not given back: the first is that which speaks mTLS with the client's side. */
-async function measureIdle(figures: Figures, way: Way, place: Place): Promise<void> {
+async function measureIdle(figures: Figures<Way>, way: Way, place: Place): Promise<void> {
   const pid = place.pids.at(-1)!;
   const open = async (count: number): Promise<readonly FtpClient[]> => {
     const clients: FtpClient[] = [];
@@ -155,7 +83,7 @@ function runEcho(): void {
   socket.bind(0, serverAddress, () => process.send?.(socket.address().port));
 }
 
-async function measureDatagrams(place: Place, note: (figure: string, value: number) => void): Promise<void> {
+async function measureDatagrams(place: Place, note: Note): Promise<void> {
   const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20 });
   await new Promise<void>((resolve) => socket.connect(place.port, place.host, resolve));
   const payload = Buffer.alloc(datagramBytes, 'p');
@@ -258,25 +186,12 @@ async function startPipes(children: ChildProcess[], ftpPort: number): Promise<re
   );
 }
 
-function print(figures: Figures): void {
-  console.log(`medians of ${rounds} rounds; load average ${loadavg()[0]!.toFixed(1)}; node ${process.version}\n`);
-  const shown = (value: number | undefined): string => (value === undefined || Number.isNaN(value) ? '-' : value >= 100 ? value.toFixed(0) : value.toFixed(2));
-  console.log(['figure'.padEnd(34), ...ways.map((way) => way.padStart(10)), 'of direct', 'of pipes'].join('  '));
-  for (const [figure, row] of figures) {
-    const medians = ways.map((way) => row[way] && quantile(row[way], 0.5));
-    const [direct = NaN, pipes = NaN, sallyport = NaN] = medians;
-    console.log([figure.padEnd(34), ...medians.map((value) => shown(value).padStart(10)), shown(sallyport / direct).padStart(9), shown(sallyport / pipes).padStart(8)].join('  '));
-  }
-}
-
 async function run(): Promise<void> {
   const vsftpd = await startVsftpd(options.vsftpd, { pasv_min_port: String(passivePorts.first), pasv_max_port: String(passivePorts.last), max_clients: '0', max_per_ip: '0', log_ftp_protocol: 'NO', xferlog_enable: 'NO', one_process_model: 'YES', no_anon_password: 'NO' });
   const deployment = await createDeployment({ directory: await mkdtemp(join(tmpdir(), 'sallyport-bench-')) });
   const children: ChildProcess[] = [];
   try {
-    await writeFile(join(vsftpd.directory, 'bulk'), bulk());
-    await mkdir(join(vsftpd.directory, 'small'));
-    await writeFile(join(vsftpd.directory, 'small', 'file'), small);
+    await writeFiles(vsftpd.directory);
     const echo = fork(import.meta.filename, ['--as', 'echo']);
     children.push(echo);
     const [echoPort] = (await once(echo, 'message')) as [number];
@@ -288,12 +203,12 @@ async function run(): Promise<void> {
       sallyport: { host: agentAddress, port: vsftpd.port, pids },
     };
     const wanted = options.only.split(',');
-    const figures: Figures = new Map();
+    const figures: Figures<Way> = new Map();
     if (wanted.includes('idle')) for (const way of ['pipes', 'sallyport'] as const) await measureIdle(figures, way, places[way]);
-    if (wanted.includes('bulk')) await inTurns(figures, places, measureBulk);
-    if (wanted.includes('files')) await inTurns(figures, places, measureFiles);
-    if (wanted.includes('udp')) await inTurns(figures, { direct: { ...places.direct, port: echoPort }, sallyport: { ...places.sallyport, port: echoPort } }, measureDatagrams);
-    print(figures);
+    if (wanted.includes('bulk')) await inTurns(figures, { rounds, places, measure: measureBulk });
+    if (wanted.includes('files')) await inTurns(figures, { rounds, places, measure: measureFiles });
+    if (wanted.includes('udp')) await inTurns<Way, Place>(figures, { rounds, places: { direct: { ...places.direct, port: echoPort }, sallyport: { ...places.sallyport, port: echoPort } }, measure: measureDatagrams });
+    print(figures, ways, rounds);
   } finally {
     await deployment.close();
     for (const child of children) child.disconnect();
