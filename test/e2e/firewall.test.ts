@@ -173,17 +173,18 @@ describe('a partner behind a firewall that lets in SNAT addresses only', functio
 
   const curl = (host: Host, ...args: readonly string[]): Promise<ProgramResult> => network.hosts[host].run('curl', ['-q', '-sS', '--max-time', '10', ...args], { directory: home, env: { HOME: home } });
 
-  async function succeed(host: Host, ...args: readonly string[]): Promise<void> {
-    const { status, stderr } = await curl(host, ...args);
+  /** What it printed. */
+  async function succeed(host: Host, ...args: readonly string[]): Promise<string> {
+    const { status, stdout, stderr } = await curl(host, ...args);
     assert.equal(status, 0, `curl ${args.join(' ')}: ${stderr}`);
+    return stdout;
   }
 
   /** Lists, downloads and uploads, by the workload's agent. */
   async function transfer(workload: Workload, service: Exclude<Service, 'web'>): Promise<void> {
     const url = urlOf(workload, service);
     const { directory } = servers[service === 'shared' ? 'Active' : service];
-    const { stdout } = await curl('workload', '-l', url);
-    assert.match(stdout, /^statement\.bin$/m);
+    assert.match(await succeed('workload', '-l', url), /^statement\.bin$/m);
     const got = `got-${service}.bin`;
     await succeed('workload', '-o', got, `${url}statement.bin`);
     assert.ok((await readFile(join(home, got))).equals(statement));
