@@ -50,7 +50,7 @@ export interface TestDeploymentOptions {
   readonly meshAddress?: string;
   /** The first three numbers of the addresses that workloads leave from. Default 127.0.1. */
   readonly snatNetwork?: string;
-  /** On hosts elsewhere nothing can be opened from here. Default: here. */
+  /** Where its processes run; on hosts elsewhere nothing can be opened from here. Default: here. */
   readonly hosts?: Hosts;
   /** Where agents listen that have no IPv4 address of their own. */
   readonly agentAddresses?: Partial<Record<Workload, string>>;
