@@ -5,9 +5,10 @@ import { gatewayClasses } from '../../src/core/objects/index.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import { makePki } from '../support/pki.ts';
 import { dataPlanes, type DataPlane } from './data-plane.ts';
+import { visitByStream } from './visit.ts';
 import { startWitness, type ConformanceWitness } from './witness.ts';
-import { visit, type Conversation } from './workload.ts';
 import { describeLife } from './words.ts';
+import type { Conversation } from './workload.ts';
 import { endFor, witnessAddresses, type Life } from './world.ts';
 import { changes } from './worlds/changes.ts';
 
@@ -45,10 +46,10 @@ describe('a change, while connections live through gateways of every class', fun
 });
 
 async function begin(life: Life, plane: DataPlane) {
-  const { socket, client } = await plane.connect(life.as, life.to);
-  const visiting = visit(socket, '');
+  const connection = await plane.connect(life.as, life.to);
+  const visiting = visitByStream(connection);
   await visiting.greeted;
-  return { life, client, visiting };
+  return { life, client: connection.client, visiting };
 }
 
 /** The end is that of the connection that was opened, for this reason, and whoever was let go on was heard to the last word. */

@@ -12,15 +12,16 @@ import { requirePeer } from '../support/peers.ts';
 import type { Pki } from '../support/pki.ts';
 import { identityOf, startDataPlane, startEmbedded } from './gateway-site.ts';
 import type { ConformanceWitness } from './witness.ts';
-import type { Change, Credential, Door, World } from './world.ts';
+import type { Change, Credential, Door, Places, World } from './world.ts';
 
 export interface DataPlane {
   /** Makes this all there is, and resolves when it is enforced. The credentials are those that will be used. */
-  enforce(world: Pick<World, 'manifests' | 'alone'>, credentials: readonly Credential[]): Promise<Enforced>;
+  enforce(world: Pick<World, 'manifests' | 'alone' | 'gateway'>, credentials: readonly Credential[]): Promise<Enforced>;
   /** Changes what is enforced, while connections live, and resolves when all that ends by it has ended. */
   change(change: Pick<Change, 'to' | 'revokes'>): Promise<void>;
   /** Connects as a workload does that has this credential. */
   connect(credential: Credential, door: Door): Promise<WorkloadConnection>;
+  readonly places: Places;
   /** What the ledger has of connections, as it grows. */
   readonly records: readonly ConnectionRecord[];
   stop(): Promise<void>;
@@ -39,6 +40,7 @@ export interface WorkloadConnection {
   readonly client: string;
 }
 
+/** Of connections, and of what goes on within them. */
 export type ConnectionRecord = Extract<LedgerRecord, { readonly connectionId: string }>;
 
 export interface DataPlaneOptions {

@@ -1,21 +1,22 @@
 /** What the ledger must have of an attempt, to the letter. Only what chance decides is left out. */
-import type { ConnectionRecord } from './data-plane.ts';
 import { formatEndpoint } from '../../src/core/ip-address.ts';
+import type { ConnectionOpened } from '../../src/core/ledger-record.ts';
 import type { GatewayClass } from '../../src/core/objects/index.ts';
 import { describeDenial } from '../../src/core/plan/denial.ts';
 import { denyReasons, type DenyReason, type Revision } from '../../src/core/plan/plan.ts';
-import type { Played } from './play.ts';
 import { parseSpiffeId } from '../../src/core/spiffe-id.ts';
+import type { ConnectionRecord } from './data-plane.ts';
+import type { Played } from './play.ts';
+import type { Visited } from './visit.ts';
 import type { Greeting } from './witness.ts';
-import { outcomeFor, type Attempt, type Credential, type Departure, type Refusal } from './world.ts';
+import { outcomeFor, type Attempt, type Credential, type Departure, type Outcome } from './world.ts';
 
 /** A record, or what is compared of it. */
 type Comparable = Readonly<Record<string, unknown>>;
 
-/** Without what no two connections share whatever happens: when it was, and what it is called. */
-function comparable({ time, connectionId, ...record }: ConnectionRecord): Comparable {
-  if (record.type !== 'connection-closed') return record;
-  const { durationMs, ...rest } = record;
+/** Without what no two connections share whatever happens: when it was, how long it took, and what it is called. */
+function comparable(record: ConnectionRecord): Comparable {
+  const { time, connectionId, parentId, durationMs, ...rest } = { durationMs: 0, ...record };
   return rest;
 }
 
@@ -32,11 +33,21 @@ const areWordsForetold = (reason: string, { but }: Attempt, gatewayClass: Gatewa
 /** What runs and classes have in common: without whatever the run has chosen. */
 export function shared(record: ConnectionRecord): Comparable {
   const { client, revision, snatPort, ...rest } = comparable(record);
-  return record.type === 'connection-denied' ? { ...rest, detail: record.detail.replace(/\b[0-9a-f]{16,}\b/, 'SERIAL NUMBER') } : rest;
+  if (record.type === 'connection-denied') return { ...rest, detail: record.detail.replace(/\b[0-9a-f]{16,}\b/, 'SERIAL NUMBER') };
+  return { ...rest, target: record.target.replace(/:[0-9]+$/, '') };
 }
 
-export function expectedRecords({ attempt, client, greeting, said, heard }: Played, gatewayClass: GatewayClass, revision: Revision): readonly Comparable[] {
+/** What must come of it: where only so many may leave, of those beyond they are refused. */
+export function expectedOutcome({ attempt, greeting }: Pick<Played, 'attempt' | 'greeting'>, gatewayClass: GatewayClass): Outcome {
   const outcome = outcomeFor(attempt, gatewayClass);
+  if (outcome.kind === 'refused' || outcome.atMost === undefined || greeting !== undefined) return outcome;
+  const { service, policies } = outcome;
+  return { kind: 'refused', service, policies, reason: 'limit-exceeded' };
+}
+
+export function expectedRecords(played: Played, gatewayClass: GatewayClass, revision: Revision): readonly Comparable[] {
+  const { attempt, client, data } = played;
+  const outcome = expectedOutcome(played, gatewayClass);
   const { service, policies } = outcome;
   const identity = recordedIdentity(attempt.as, outcome);
   const common = { origin: attempt.but?.[gatewayClass]?.servedBy ?? 'egress-1', revision, client, spiffeId: identity, service, policies };
@@ -46,11 +57,20 @@ export function expectedRecords({ attempt, client, greeting, said, heard }: Play
     const detail = areWordsForetold(reason, attempt, gatewayClass) ? { detail: describeDenial(reason, { identity: identity ?? '', target: service ?? serverName, authority }) } : {};
     return [{ type: 'connection-denied', ...common, reason, ...detail }];
   }
-  const ends = endsOf(outcome, greeting);
   const { channel } = outcome;
+  const own = connectionRecords(common, outcome, played, { channel, ...(channel === 'connect' ? { authority: attempt.to.authority } : {}) });
+  if (data === undefined) return own;
+  const within = { ...common, client: data.client };
+  const transfer = { type: 'ftp-transfer', ...within, ...endsOf(outcome, data.greeting), user: null, verb: 'RETR', path: 'file', bytes: data.heard.length, outcome: 'completed', reason: 'finished', replyCode: 226 };
+  return [...own, ...connectionRecords(within, outcome, data, { channel: 'ftp-data' }), transfer];
+}
+
+function connectionRecords(common: Comparable, outcome: Departure, { greeting, said, heard }: Visited, more: Pick<ConnectionOpened, 'channel' | 'authority'>): readonly Comparable[] {
+  const ends = endsOf(outcome, greeting);
+  const datagrams = more.channel === 'udp' ? { datagramsSent: 1, datagramsReceived: 1, datagramsDropped: 0 } : {};
   return [
-    { type: 'connection-opened', ...common, ...ends, channel, ...(channel === 'connect' ? { authority: attempt.to.authority } : {}) },
-    { type: 'connection-closed', ...common, ...ends, reason: 'finished', bytesSent: said.length, bytesReceived: heard.length },
+    { type: 'connection-opened', ...common, ...ends, ...more },
+    { type: 'connection-closed', ...common, ...ends, reason: 'finished', bytesSent: said.length, bytesReceived: heard.length, ...datagrams },
   ];
 }
 
@@ -60,17 +80,20 @@ function endsOf({ from, to }: Departure, greeting: Greeting | undefined): Compar
 }
 
 /** Whom the ledger names: who was let out, and whom the certificate of an SVID's form claims that was not. */
-function recordedIdentity(credential: Credential, { kind }: Departure | Refusal): string | null {
+function recordedIdentity(credential: Credential, { kind }: Outcome): string | null {
   if (!('spiffeId' in credential)) return null;
   const isClaim = credential.kind !== 'malformed' && credential.kind !== 'proxy' && parseSpiffeId(credential.spiffeId).ok;
   return isClaim || kind === 'leaves' ? credential.spiffeId : null;
 }
 
 /** What the workload and the witness saw of it, in the table's words. */
-export function seen({ greeting }: Played): string {
-  return greeting === undefined ? 'was refused' : `left from ${greeting.from} and reached ${greeting.reached}`;
+export function seen({ attempt, greeting, data }: Played): string {
+  const told = (what: Greeting | undefined): string => (what === undefined ? 'was refused' : `left from ${what.from} and reached ${what.reached}`);
+  return attempt.to.manner === 'ftp' && greeting !== undefined ? `${told(greeting)}, and the file ${told(data?.greeting)}` : told(greeting);
 }
 
-export function expectedToBeSeen(outcome: Departure | Refusal): string {
-  return outcome.kind === 'refused' ? 'was refused' : `left from ${outcome.from} and reached ${outcome.to}`;
+export function expectedToBeSeen({ to: { manner } }: Attempt, outcome: Outcome): string {
+  if (outcome.kind === 'refused') return 'was refused';
+  const way = `left from ${outcome.from} and reached ${outcome.to}`;
+  return manner === 'ftp' ? `${way}, and the file ${way}` : way;
 }

@@ -14,7 +14,7 @@ import { startTestControl, trustDomain, type TestControl } from '../support/cont
 import type { ConnectionRecord, DataPlane, DataPlaneOptions } from './data-plane.ts';
 import { createWardrobe } from './wardrobe.ts';
 import { connectAsWorkload } from './workload.ts';
-import type { Places } from './world.ts';
+import type { Places, World } from './world.ts';
 
 /** Where a gateway is started. */
 export interface GatewaySite {
@@ -62,7 +62,7 @@ export async function startEmbedded({ control, directory }: GatewaySite, name: s
 const typesOf = { sallyport: 4, envoy: 3 } as const;
 const enforcedWithinMs = 20_000;
 
-export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki, class: gatewayClass, beside, start }: GatewaySiteOptions): Promise<DataPlane> {
+export async function startDataPlane({ witness, pki, class: gatewayClass, beside, start }: GatewaySiteOptions): Promise<DataPlane> {
   const undo = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-conformance-'));
   undo.defer(() => rm(directory, { recursive: true, force: true }));
@@ -72,15 +72,17 @@ export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki,
   const ledger = followLedger(control);
   undo.defer(() => ledger.stop());
   const wardrobe = createWardrobe(pki, control);
-  const [gatewayPort, besidePort, ownPort] = (await findFreePorts(3)) as [number, number, number];
+  const [gatewayPort, besidePort, ownPort, reversePort] = (await findFreePorts(4)) as [number, number, number, number];
+  const { witnessPort, proxyPort, caCertificates } = witness;
+  const places: Places = { witnessPort, proxyPort, ownPort, reversePort, caCertificates };
   let applied: readonly ObjectRef[] = [];
   let gateways: StartedGateways | undefined;
   let connections = 0;
 
   const egressGateway = (name: string, spec: Readonly<Record<string, unknown>>): string => `---\n${JSON.stringify({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'EgressGateway', metadata: { name }, spec })}\n`;
   const at = (port: number) => ({ listen: [{ address: '127.0.0.1', port }] });
-  const egressGateways = (alone: boolean): string =>
-    egressGateway('egress-1', { class: gatewayClass, ...at(gatewayPort), ...(beside === null || alone ? {} : { handOver: beside }) }) + (beside === null ? '' : egressGateway(beside, { class: 'sallyport', ...at(besidePort) }));
+  const egressGateways = ({ alone, gateway }: Pick<World, 'alone' | 'gateway'>): string =>
+    egressGateway('egress-1', { class: gatewayClass, ...at(gatewayPort), ...(beside === null || alone === true ? {} : { handOver: beside }), ...gateway }) + (beside === null ? '' : egressGateway(beside, { class: 'sallyport', ...at(besidePort), ...gateway }));
 
   /** When every gateway has acknowledged everything. */
   const enforced = () =>
@@ -92,18 +94,19 @@ export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki,
       return ready.length === (beside === null ? 1 : 2) ? status : undefined;
     });
 
-  async function apply(manifests: (places: Places) => string, alone = false): Promise<ApplyResult> {
-    const result = await control.apply(`${egressGateways(alone)}---\n${manifests({ witnessPort, proxyPort, ownPort })}`);
+  async function apply(manifests: World['manifests'], form: Pick<World, 'alone' | 'gateway'> = {}): Promise<ApplyResult> {
+    const result = await control.apply(`${egressGateways(form)}---\n${manifests(places)}`);
     applied = result.changes.map(({ ref }) => ref).filter(({ kind }) => kind !== 'EgressGateway');
     return result;
   }
 
   return {
+    places,
     records: ledger.records,
     async enforce(world, credentials) {
       await wardrobe.prepare(credentials);
       if (applied.length > 0) await control.admin.post(adminPaths.remove, { refs: applied });
-      const { revision } = await apply(world.manifests, world.alone);
+      const { revision } = await apply(world.manifests, world);
       gateways ??= await start({ control, directory });
       const { conditions } = await enforced();
       return { revision, conditions };
@@ -120,7 +123,7 @@ export async function startDataPlane({ witness: { witnessPort, proxyPort }, pki,
     async connect(credential, { listener, serverName }) {
       connections += 1;
       const address = `127.77.${connections >> 8}.${connections & 0xff}`; // by which the ledger's records are told apart, since ports come again
-      return await connectAsWorkload({ address, port: listener === 'own' ? ownPort : gatewayPort, serverName, dress: wardrobe.dress(credential) });
+      return await connectAsWorkload({ address, port: typeof listener === 'number' ? listener : listener === 'own' ? ownPort : gatewayPort, serverName, dress: wardrobe.dress(credential) });
     },
     async stop() {
       await gateways?.stop();
@@ -135,7 +138,7 @@ function followLedger({ admin }: TestControl) {
   const following = (async () => {
     for await (const line of admin.lines(adminPaths.ledger, { last: '0', follow: 'true' }, stopping.signal)) {
       const { sequence, ...record } = JSON.parse(line) as ConnectionRecord & { readonly sequence: number };
-      if (record.type.startsWith('connection-')) records.push(record);
+      if ('connectionId' in record) records.push(record);
     }
   })();
   return {

@@ -1,12 +1,13 @@
 /** The table as a page for people: docs/reference/conformance.md. */
+import { stringify } from 'yaml';
 import { gatewayClasses, type GatewayClass } from '../../src/core/objects/index.ts';
 import { describeCredential, describeDoor, describeEnd, describeOutcome } from './words.ts';
-import { endFor, outcomeFor, type Attempt, type Life, type World } from './world.ts';
+import { endFor, outcomeFor, placedIn, type Attempt, type Life, type Places, type World } from './world.ts';
 import { changes } from './worlds/changes.ts';
 import { worlds } from './worlds/index.ts';
 
 /** What stands for what a run chooses. */
-const places = { witnessPort: 9000, proxyPort: 9001, ownPort: 16443 } as const;
+const places: Places = { witnessPort: 9000, proxyPort: 9001, ownPort: 16443, reversePort: 9443, caCertificates: '-----BEGIN CERTIFICATE-----\n...\n-----END CERTIFICATE-----\n' };
 
 export function conformancePage(): string {
   return [
@@ -17,10 +18,11 @@ export function conformancePage(): string {
     'Whatever class a gateway is of, it enforces the same plan. Each section below is applied to a gateway of every class, and everybody',
     'in its table comes three times, all at the same moment. By every class the decision must be the one that stands here, an external',
     'service must see the address that stands here and hear of nobody else, and the ledger must have the same records: identity,',
-    'service, policies, address and port, target, reason, bytes. Where a class does otherwise a note says in what, and why; whatever the',
-    'note does not name is the same.',
+    'service, policies, address and port, target, reason, bytes; of FTP also those of the data connection and of the transfer. Where a',
+    'class does otherwise a note says in what, and why; whatever the note does not name is the same.',
     '',
-    'Addresses are on loopback. At the external services, port 9000 is one that speaks first, 9001 the same behind a forward proxy.',
+    'Addresses are on loopback. At the external services, port 9000 is one that speaks first, by UDP one that answers, 9001 the same behind a forward proxy.',
+    'A manifest that awaits connections from a service does so at port 9443.',
     ...worlds.flatMap(section),
     '',
     '## Connections that live when the plan changes',
@@ -38,8 +40,9 @@ function endOf(life: Life, gatewayClass: GatewayClass): string {
   return `${describeEnd(endFor(life, gatewayClass))}${because === undefined ? '' : `: ${because}`}`;
 }
 
-function section(world: World): readonly string[] {
-  const notes = [...new Set(world.attempts.flatMap((attempt) => gatewayClasses.flatMap((gatewayClass) => noteOf(attempt, gatewayClass) ?? [])))];
+function section({ attempts, ...world }: World): readonly string[] {
+  const rows = attempts.map((attempt) => placedIn(attempt, places));
+  const notes = [...new Set(rows.flatMap((attempt) => gatewayClasses.flatMap((gatewayClass) => noteOf(attempt, gatewayClass) ?? [])))];
   const mark = (attempt: Attempt, gatewayClass: GatewayClass): string => {
     const note = noteOf(attempt, gatewayClass);
     const verdict = describeOutcome(outcomeFor(attempt, gatewayClass)) === describeOutcome(attempt.expect) ? 'yes' : 'no';
@@ -54,8 +57,10 @@ function section(world: World): readonly string[] {
     `## ${world.name[0]!.toUpperCase()}${world.name.slice(1)}`,
     '',
     world.shows,
+    ...(world.inTurn === true ? ['', 'Here one comes after the other, and stays.'] : []),
+    ...(world.gateway === undefined ? [] : ['', `Its EgressGateway says \`${stringify(world.gateway, { collectionStyle: 'flow' }).trim()}\`.`]),
     '',
-    ...table(['who', 'asks for', 'outcome', 'by policy', ...gatewayClasses], world.attempts.map(row)),
+    ...table(['who', 'asks for', 'outcome', 'by policy', ...gatewayClasses], rows.map(row)),
     ...(notes.length === 0 ? [] : ['', ...notes.map((note, index) => `${index + 1}. ${note}`)]),
     '',
     ...(world.example === undefined ? ['```yaml', world.manifests(places).trim(), '```'] : [`Manifests: [${world.example}](../../manifests/examples/${world.example}).`]),

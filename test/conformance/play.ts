@@ -1,65 +1,97 @@
 /** Plays a world: everybody at once, and then what the workload, the witness and the ledger know of each attempt. */
+import { formatEndpoint } from '../../src/core/ip-address.ts';
 import type { GatewayClass } from '../../src/core/objects/index.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import type { ConnectionRecord, DataPlane, Enforced } from './data-plane.ts';
-import type { Attempt, World } from './world.ts';
-import { visit, type Conversation } from './workload.ts';
-import { greetingIn, type ConformanceWitness, type Greeting } from './witness.ts';
+import { expectedRecords } from './expectation.ts';
+import { visits, type Visit, type Visited } from './visit.ts';
+import type { ConformanceWitness } from './witness.ts';
+import { outcomeFor, placedIn, type Attempt, type World } from './world.ts';
 
 export interface PlayedWorld extends Enforced {
-  /** Connections that the witness saw. */
+  /** Connections and datagrams that the witness saw. */
   readonly accepted: number;
   readonly played: readonly Played[];
 }
 
-export interface Played extends Conversation {
+export interface Played extends Visited {
+  /** Of the world's. */
+  readonly row: Attempt;
+  /** The row, in this run. */
   readonly attempt: Attempt;
   /** The workload's end as the gateway sees it, `address:port`. */
   readonly client: string;
-  /** What the witness said; undefined where it was not heard. */
-  readonly greeting: Greeting | undefined;
-  /** In the order of the ledger. */
+  /** In the order of the ledger, but those of connections within the session after its own. */
   readonly records: readonly ConnectionRecord[];
 }
 
 type Spoken = Omit<Played, 'records'>;
+type Begun = Pick<Played, 'row' | 'attempt' | 'client'> & { readonly visit: Visit };
 
 /** So often each: whoever comes at the same moment must not be taken for another. */
-const rounds = 3;
+export const rounds = 3;
 const recordedWithinMs = 10_000;
 
 export async function playWorld(world: World, gatewayClass: GatewayClass, plane: DataPlane, witness: ConformanceWitness): Promise<PlayedWorld> {
   const enforced = await plane.enforce(world, world.attempts.map(({ as }) => as));
   const [acceptedBefore, recordsBefore] = [witness.accepted, plane.records.length];
-  const spoken = await Promise.all(Array.from({ length: rounds }, () => world.attempts).flat().map((attempt) => play(attempt, plane)));
-  const recordsAwaited = spoken.reduce((sum, { greeting }) => sum + (greeting === undefined ? 1 : 2), recordsBefore); // one refuses, two open and close
+  const begun = await beginAll(world, (row) => begin(row, gatewayClass, plane, witness));
+  for (const { visit } of begun) visit.takeLeave();
+  const spoken = await Promise.all(begun.map(async ({ visit, ...rest }): Promise<Spoken> => ({ ...rest, ...(await visit.over) })));
+  const recordsAwaited = spoken.reduce((sum, each) => sum + expectedRecords({ ...each, records: [] }, gatewayClass, enforced.revision).length, recordsBefore);
   await waitFor('the records', recordedWithinMs, () => plane.records.length >= recordsAwaited || undefined).catch(() => undefined); // whose are missing, its row tells
   return { ...enforced, accepted: witness.accepted - acceptedBefore, played: assignRecords(spoken, plane.records.slice(recordsBefore), gatewayClass) };
 }
 
-async function play(attempt: Attempt, plane: DataPlane): Promise<Spoken> {
-  const { socket, client } = await plane.connect(attempt.as, attempt.to);
-  const visiting = visit(socket, openingOf(attempt));
-  await visiting.greeted;
-  visiting.takeLeave();
-  const conversation = await visiting.over;
-  return { attempt, client, ...conversation, greeting: greetingIn(conversation.heard) };
+/** When all of them are there. */
+async function beginAll({ attempts, inTurn }: World, one: (row: Attempt) => Promise<Begun>): Promise<readonly Begun[]> {
+  const begun: Promise<Begun>[] = [];
+  for (const row of Array.from({ length: rounds }, () => attempts).flat()) {
+    const next = one(row).then(async (each) => {
+      await each.visit.greeted;
+      return each;
+    });
+    if (inTurn === true) await next;
+    begun.push(next);
+  }
+  return await Promise.all(begun);
 }
 
+async function begin(row: Attempt, gatewayClass: GatewayClass, plane: DataPlane, witness: ConformanceWitness): Promise<Begun> {
+  const { places } = plane;
+  const attempt = placedIn(row, places);
+  const { as, to } = attempt;
+  const outcome = outcomeFor(attempt, gatewayClass);
+  const connection = await plane.connect(as, to);
+  const visit = visits[to.manner ?? 'stream'](connection, {
+    opening: openingOf(attempt),
+    connectData: (port) => plane.connect(as, { listener: port }),
+    witness,
+    meeting: outcome.kind === 'leaves' ? { address: outcome.from, port: places.reversePort, from: outcome.to } : undefined,
+  });
+  return { row, attempt, client: connection.client, visit };
+}
+
+/** A session's records have the name of its connection, or name it as that in which theirs is. */
+const sessionOf = ({ connectionId, parentId }: ConnectionRecord): string => parentId ?? connectionId;
+
 function assignRecords(spoken: readonly Spoken[], records: readonly ConnectionRecord[], gatewayClass: GatewayClass): readonly Played[] {
-  const connections = [...Map.groupBy(records, ({ connectionId }) => connectionId).values()];
+  const sessions = [...Map.groupBy(records, sessionOf).values()];
   return spoken.map((each): Played => {
     const handedOver = each.attempt.but?.[gatewayClass]?.servedBy !== undefined;
-    const index = connections.findIndex(([first]) => (handedOver ? tellsOf(first!, each) : first!.client === each.client));
-    const [mine = []] = index === -1 ? [] : connections.splice(index, 1);
-    return { ...each, client: handedOver ? (mine[0]?.client ?? '') : each.client, records: mine };
+    const index = sessions.findIndex(([first]) => (handedOver ? tellsOf(first!, each) : first!.client === each.client));
+    const [mine = []] = index === -1 ? [] : sessions.splice(index, 1);
+    const [own, within] = [mine.filter((record) => record.client === mine[0]!.client), mine.filter((record) => record.client !== mine[0]!.client)];
+    return { ...each, client: handedOver ? (mine[0]?.client ?? '') : each.client, records: [...own, ...within] };
   });
 }
 
 /** Where a connection was handed over its client is the gateway before: then it is known by what the record says. */
 function tellsOf(record: ConnectionRecord, { attempt: { as, expect }, greeting }: Spoken): boolean {
-  if (record.type !== 'connection-denied') return record.snatAddress === greeting?.from && record.snatPort === greeting.fromPort;
-  return greeting === undefined && record.service === expect.service && 'spiffeId' in as && record.spiffeId === as.spiffeId;
+  if (record.type === 'connection-denied') return greeting === undefined && record.service === expect.service && 'spiffeId' in as && record.spiffeId === as.spiffeId;
+  if (greeting === undefined) return false;
+  const { from, fromPort, reached, reachedPort } = greeting;
+  return record.snatAddress === from && record.snatPort === fromPort && record.target === formatEndpoint({ address: reached, port: reachedPort });
 }
 
 function openingOf({ as, to: { authority } }: Attempt): string {

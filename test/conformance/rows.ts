@@ -1,5 +1,5 @@
 /** Rows of the table in few words. */
-import { witnessAddresses, type Attempt, type Credential, type Departure, type Door, type MalformedForm, type Refusal } from './world.ts';
+import { witnessAddresses, type Attempt, type Credential, type Departure, type Door, type MalformedForm, type Manner, type Refusal } from './world.ts';
 
 /** `NAMESPACE/SERVICEACCOUNT` of this trust domain, or a SPIFFE ID. */
 const idOf = (who: string): string => {
@@ -24,9 +24,10 @@ export const withoutTls: Credential = { kind: 'plain' };
 export const sni = (serverName: string): Door => ({ listener: 'shared', serverName });
 export const withoutSni: Door = { listener: 'shared' };
 export const ownListener = (serverName?: string): Door => ({ listener: 'own', ...(serverName === undefined ? {} : { serverName }) });
+export const inManner = (manner: Manner, door: Door): Door => ({ ...door, manner });
 export const connectTo = (door: Door, authority: string): Door => ({ ...door, authority });
 
-interface Passage extends Partial<Pick<Departure, 'ports' | 'to' | 'channel'>> {
+interface Passage extends Partial<Pick<Departure, 'atMost' | 'ports' | 'to' | 'channel'>> {
   readonly from: string;
   readonly by: readonly string[];
   readonly but?: Attempt['but'];

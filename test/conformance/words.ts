@@ -1,7 +1,7 @@
 /** Rows of the table in words for people. */
 import type { ConnectionReason } from '../../src/core/ledger-record.ts';
 import type { GatewayClass } from '../../src/core/objects/index.ts';
-import { endFor, malformedForms, outcomeFor, type Attempt, type Credential, type Door, type Life, type Outcome } from './world.ts';
+import { endFor, malformedForms, manners, outcomeFor, type Attempt, type Credential, type Door, type Life, type Outcome } from './world.ts';
 
 export function describeCredential(credential: Credential): string {
   const short = (id: string) => id.replace(/^spiffe:\/\/cluster\.local\/ns\/([^/]+)\/sa\/([^/]+)$/, '$1/$2');
@@ -28,15 +28,15 @@ export function describeCredential(credential: Credential): string {
   }
 }
 
-export function describeDoor({ listener, serverName, authority }: Door): string {
+export function describeDoor({ listener, manner = 'stream', serverName, authority }: Door): string {
   const asked = serverName === undefined ? 'no SNI' : serverName;
-  return [...(listener === 'own' ? [`the service's own listener (${asked})`] : [asked]), ...(authority === undefined ? [] : [`CONNECT ${authority}`])].join(', ');
+  return [listener === 'own' ? `the service's own listener (${asked})` : asked, authority === undefined ? '' : `CONNECT ${authority}`, manners[manner]].filter((part) => part !== '').join(', ');
 }
 
 export function describeOutcome(outcome: Outcome): string {
   if (outcome.kind === 'refused') return `refused: ${outcome.reason}`;
-  const { from, ports } = outcome;
-  return `leaves from ${from}${ports === undefined ? '' : `, ports ${ports.first}-${ports.last}`}`;
+  const { atMost, channel, from, ports } = outcome;
+  return `${channel === 'reverse' ? 'is reached at' : 'leaves from'} ${from}${ports === undefined ? '' : `, ports ${ports.first}-${ports.last}`}${atMost === undefined ? '' : `, ${atMost} at a time, and more are refused: limit-exceeded`}`;
 }
 
 export function describeAttempt(attempt: Attempt, gatewayClass: GatewayClass): string {

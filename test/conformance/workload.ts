@@ -5,7 +5,6 @@ import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import { formatEndpoint } from '../../src/core/ip-address.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import type { WorkloadConnection } from './data-plane.ts';
-import { greetingIn } from './witness.ts';
 
 interface WorkloadConnectionOptions {
   /** The workload's own. */
@@ -41,48 +40,60 @@ async function reach(port: number, localAddress: string): Promise<Socket> {
 
 const ignore = (): void => undefined; // `close` follows
 
-/** What a connection came to: what was said, to the end. */
+/** What a connection came to: what was said on it, to the end. */
 export interface Conversation {
   readonly said: string;
   readonly heard: string;
 }
 
-export interface Visit {
-  /** When the witness has greeted; also when that will not be. */
-  readonly greeted: Promise<void>;
-  /** Lets the witness end it. */
-  takeLeave(): void;
+/** A connection of a workload's, as it goes on. */
+export interface Talk {
+  say(text: string): void;
+  /** When this has been heard; null when it will not be. */
+  hears(pattern: RegExp): Promise<RegExpExecArray | null>;
   readonly over: Promise<Conversation>;
 }
 
 const overWithinMs = 15_000;
 
-/** Says `opening`, and listens. */
-export function visit(socket: Socket, opening: string): Visit {
+/** Takes down what is said on a socket, each byte a character. */
+export function talkOver(socket: Socket): Talk {
   let said = '';
   let heard = '';
-  const greeted = Promise.withResolvers<undefined>();
   const over = Promise.withResolvers<Conversation>();
   const timer = setTimeout(() => over.reject(new Error(`a connection is not over within ${overWithinMs} ms; heard was ${JSON.stringify(heard)}`)), overWithinMs);
-  const say = (text: string): void => {
-    said += text;
-    socket.write(text);
+  const listeners = new Set<() => void>();
+  const tell = (): void => {
+    for (const listener of listeners) listener();
   };
+  let isOver = false;
   socket.on('data', (chunk: Buffer) => {
     heard += chunk.toString('latin1');
-    if (greetingIn(heard) !== undefined) greeted.resolve(undefined);
+    tell();
   });
   socket.once('close', () => {
     clearTimeout(timer);
-    greeted.resolve(undefined);
+    isOver = true;
+    tell();
     over.resolve({ said, heard });
   });
-  if (opening !== '') say(opening);
   return {
-    greeted: greeted.promise,
-    takeLeave() {
-      if (socket.writable) say('QUIT\r\n');
+    say(text) {
+      if (!socket.writable) return;
+      said += text;
+      socket.write(text, 'latin1');
     },
+    hears: (pattern) =>
+      new Promise((resolve) => {
+        const look = (): void => {
+          const found = pattern.exec(heard);
+          if (found === null && !isOver) return;
+          listeners.delete(look);
+          resolve(found);
+        };
+        listeners.add(look);
+        look();
+      }),
     over: over.promise,
   };
 }

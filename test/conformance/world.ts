@@ -15,10 +15,14 @@ export interface World {
   readonly example?: string;
   /** All but the gateway, which is the class's. */
   readonly manifests: (places: Places) => string;
-  /** Played at the same moment. */
+  /** Played at the same moment, and all of them held until the last has been. */
   readonly attempts: readonly Attempt[];
   /** Nobody stands beside the gateway to serve what its class cannot. */
   readonly alone?: true;
+  /** Each comes when the one before is there, where a class counts them a moment late. */
+  readonly inTurn?: true;
+  /** What its EgressGateway says beside class and listeners. */
+  readonly gateway?: Readonly<Record<string, unknown>>;
   /** How the sentences begin in which the control plane says what a gateway of the class cannot do. None by default. */
   readonly conditions?: Partial<Record<GatewayClass, readonly string[]>>;
 }
@@ -53,6 +57,10 @@ export interface Places {
   readonly proxyPort: number;
   /** Free at the gateway's address. */
   readonly ownPort: number;
+  /** Free at every other. */
+  readonly reversePort: number;
+  /** Whom to trust with the witness's certificate, in PEM. */
+  readonly caCertificates: string;
 }
 
 /** Where the witness is. The last two are those of the examples. */
@@ -86,9 +94,22 @@ export const malformedForms = {
 } as const;
 export type MalformedForm = keyof typeof malformedForms;
 
+/** What a workload does once it is let in. */
+export const manners = {
+  stream: '',
+  datagram: 'a datagram',
+  ftp: 'a file by FTP, over a data connection',
+  ftps: 'TLS with the server itself, by AUTH TLS',
+  reverse: 'to be connected to',
+} as const;
+export type Manner = keyof typeof manners;
+
 /** What a workload asks for, and where. */
 export interface Door {
-  readonly listener: 'shared' | 'own';
+  /** A number: the port that the gateway has named for a data connection. */
+  readonly listener: 'shared' | 'own' | number;
+  /** Default: a stream of bytes. */
+  readonly manner?: Manner;
   /** Undefined: no SNI. */
   readonly serverName?: string;
   /** What its CONNECT names, where it sends one. */
@@ -104,6 +125,11 @@ export interface Attempt {
 
 export type Outcome = Departure | Refusal;
 
+/** The row as it is in a run: where it says `{witnessPort}`, in the name of something, the port of that place. */
+export function placedIn(attempt: Attempt, places: Places): Attempt {
+  return JSON.parse(JSON.stringify(attempt).replaceAll(/\{(witnessPort|reversePort)\}/g, (_, place: 'witnessPort' | 'reversePort') => String(places[place]))) as Attempt;
+}
+
 interface Told {
   /** As the ledger names them. */
   readonly service: string | null;
@@ -115,6 +141,8 @@ export interface Departure extends Told {
   readonly from: string;
   /** Where only these source ports are the identity's. */
   readonly ports?: PortRange;
+  /** So many of those who come at the same moment; the others are refused with `limit-exceeded`. Default: all. */
+  readonly atMost?: number;
   /** The address that is reached. */
   readonly to: string;
   readonly channel: ConnectionOpened['channel'];

@@ -1,12 +1,25 @@
 /** As whom: from which address, and from which of its ports. */
 import { sni, svid, way } from '../rows.ts';
-import type { World } from '../world.ts';
+import type { Divergence, World } from '../world.ts';
 
 const bank = way(sni('bank.shop'), 'shop/bank:main');
 const post = way(sni('post.shop'), 'shop/post:main');
 const depot = way(sni('depot.egress'), 'egress/depot:main');
 const partner = way(sni('partner.egress'), 'egress/partner:main');
 const six = (name: string) => way(sni(`${name}.egress`), `egress/${name}:main`);
+
+const tenantOf = (pool: string, namespace: string): string => `---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatBinding
+metadata: {name: own, namespace: ${namespace}}
+spec: {subject: {namespace: ${namespace}}, pool: ${pool}}
+`;
+
+const beyondLocalPorts: Divergence = {
+  because: "the kernel chooses Envoy's source ports, and keeps to a block only within `net.ipv4.ip_local_port_range` ([0611](../decisions/0611-envoys-log-and-its-limits.md))",
+  expect: partner.refuses(svid('tenant/app'), 'no-gateway', { by: ['egress/tenants'] }).expect,
+  words: true,
+};
 
 export const bindingWorlds: readonly World[] = [
   {
@@ -183,16 +196,7 @@ apiVersion: sallyport.dev/v1alpha1
 kind: SnatBinding
 metadata: {name: lodger, namespace: house}
 spec: {subject: {namespace: house, serviceAccount: lodger}, addresses: [127.1.6.1]}
-${['tenant-1', 'tenant-2', 'tenant-3', 'tenant-4']
-  .map(
-    (namespace) => `---
-apiVersion: sallyport.dev/v1alpha1
-kind: SnatBinding
-metadata: {name: own, namespace: ${namespace}}
-spec: {subject: {namespace: ${namespace}}, pool: shared}
-`,
-  )
-  .join('')}`,
+${['tenant-1', 'tenant-2', 'tenant-3', 'tenant-4'].map((namespace) => tenantOf('shared', namespace)).join('')}`,
     conditions: {
       envoy: ['1024-9215', '9216-17407', '17408-25599', '25600-33791'].map((ports) => `gateway egress-1 refuses egress/partner:main: ports ${ports} of 127.1.6.1 are outside the range`),
     },
@@ -205,18 +209,72 @@ spec: {subject: {namespace: ${namespace}}, pool: shared}
           from: '127.1.6.1',
           ports,
           by: ['egress/tenants'],
-          but: {
-            envoy: {
-              because: "the kernel chooses Envoy's source ports, and keeps to a block only within `net.ipv4.ip_local_port_range` ([0611](../decisions/0611-envoys-log-and-its-limits.md))",
-              expect: { kind: 'refused', reason: 'no-gateway', service: 'egress/partner:main', policies: ['egress/tenants'] },
-              words: true,
-            },
-          },
+          but: { envoy: beyondLocalPorts },
         }),
       ),
       partner.lets(svid('house/owner'), { from: '127.1.6.2', by: ['egress/tenants'] }),
       // Several, since a gateway that keeps to no block hits this one now and then.
       ...['one', 'two', 'three', 'four'].map((account) => partner.lets(svid(`tenant-4/${account}`), { from: '127.1.6.1', ports: { first: 33_792, last: 41_983 }, by: ['egress/tenants'] })),
+    ],
+  },
+  {
+    name: 'source ports that the host of a gateway gives',
+    shows: "`localPorts` says which ports the kernel of an Envoy's host gives: more than Linux does of its own accord, or fewer. What the embedded gateway leaves from does not depend on it.",
+    gateway: { localPorts: { first: 25_600, last: 37_887 } }, // the kernel keeps to a block as far as it gives ports of it at all
+    manifests: ({ witnessPort }) => `
+apiVersion: sallyport.dev/v1alpha1
+kind: ExternalService
+metadata: {name: partner, namespace: egress}
+spec: {addresses: [127.0.9.1], ports: [{name: main, port: 7000, targetPort: ${witnessPort}}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: tenants, namespace: egress}
+spec: {subjects: [{namespace: tenant-1}, {namespace: tenant-2}, {namespace: tenant-3}, {namespace: tenant-4}], to: [{service: partner}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatPool
+metadata: {name: shared}
+spec: {addresses: [127.1.19.1], sharing: {mode: PortBlocks, blockSize: 12288}}
+${['tenant-1', 'tenant-2', 'tenant-3', 'tenant-4'].map((namespace) => tenantOf('shared', namespace)).join('')}`,
+    conditions: {
+      envoy: ['1024-13311', '13312-25599', '37888-50175'].map((ports) => `gateway egress-1 refuses egress/partner:main: ports ${ports} of 127.1.19.1 are outside the range 25600-37887`),
+    },
+    attempts: [
+      partner.lets(svid('tenant-3/app'), { from: '127.1.19.1', ports: { first: 25_600, last: 37_887 }, by: ['egress/tenants'] }),
+      ...([
+        ['tenant-2/app', { first: 13_312, last: 25_599 }],
+        ['tenant-4/app', { first: 37_888, last: 50_175 }],
+      ] as const).map(([who, ports]) => partner.lets(svid(who), { from: '127.1.19.1', ports, by: ['egress/tenants'], but: { envoy: beyondLocalPorts } })),
+    ],
+  },
+  {
+    name: 'connections at a time',
+    shows: 'Of three that come as one identity two are let out, where that is the limit. Another identity has its own.',
+    inTurn: true,
+    gateway: { limits: { connectionsPerIdentity: 2 } },
+    manifests: ({ witnessPort }) => `
+apiVersion: sallyport.dev/v1alpha1
+kind: ExternalService
+metadata: {name: partner, namespace: egress}
+spec: {addresses: [127.0.9.1], ports: [{name: main, port: 7000, targetPort: ${witnessPort}}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: tenants, namespace: egress}
+spec: {subjects: [{namespace: tenant-1}, {namespace: tenant-2}], to: [{service: partner}]}
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatPool
+metadata: {name: own}
+spec: {addresses: [127.1.20.1-127.1.20.9]}
+${['tenant-1', 'tenant-2'].map((namespace) => tenantOf('own', namespace)).join('')}`,
+    attempts: [
+      ...([
+        ['tenant-1/app', '127.1.20.1'],
+        ['tenant-2/app', '127.1.20.2'],
+      ] as const).map(([who, from]) => partner.lets(svid(who), { from, atMost: 2, by: ['egress/tenants'], but: { envoy: { because: 'Envoy counts what leaves from an address, or a block of its ports ([0610](../decisions/0610-envoy-as-a-gateway.md))', words: true } } })),
+      partner.refuses(svid('tenant-3/app'), 'no-policy'),
     ],
   },
   {

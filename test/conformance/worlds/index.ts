@@ -6,5 +6,6 @@ import { exampleWorlds } from './examples.ts';
 import { policyWorlds } from './policies.ts';
 import { protocolWorlds } from './protocols.ts';
 import { serviceWorlds } from './services.ts';
+import { sessionWorlds } from './sessions.ts';
 
-export const worlds: readonly World[] = [...policyWorlds, ...bindingWorlds, ...serviceWorlds, ...certificateWorlds, ...protocolWorlds, ...exampleWorlds];
+export const worlds: readonly World[] = [...policyWorlds, ...bindingWorlds, ...serviceWorlds, ...certificateWorlds, ...protocolWorlds, ...sessionWorlds, ...exampleWorlds];
