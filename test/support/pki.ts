@@ -5,9 +5,17 @@ import { bitString, boolean, constructed, integer, namedBits, objectIdentifier, 
 import { toPem } from '../../src/core/x509/pem.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 
+/** How a name of a certificate is written: its tag (RFC 5280 section 4.2.1.6), and its bytes. */
+const nameForms = {
+  uri: (value: string) => primitive(6, Buffer.from(value, 'latin1')),
+  dns: (value: string) => primitive(2, Buffer.from(value, 'latin1')),
+  /** IPv4. */
+  ip: (value: string) => primitive(7, Buffer.from(value.split('.').map(Number))),
+} as const;
+
 export interface LeafOptions {
   /** Default: the SPIFFE ID as the one URI. */
-  readonly names?: readonly { readonly type: 'uri' | 'dns'; readonly value: string }[];
+  readonly names?: readonly { readonly type: keyof typeof nameForms; readonly value: string }[];
   /** Default: an hour ago, and an hour from now. */
   readonly notBeforeMs?: number;
   readonly notAfterMs?: number;
@@ -115,7 +123,7 @@ export function makePki(): Pki {
           extension(extensionIds.basicConstraints, ca ? sequence(boolean(true)) : sequence(), { critical: true }),
           extension(extensionIds.keyUsage, namedBits(keyUsage), { critical: true }),
           extension(extensionIds.extendedKeyUsage, sequence(...extendedKeyUsage.map(objectIdentifier))),
-          extension(extensionIds.subjectAltName, sequence(...names.map(({ type, value }) => primitive(type === 'uri' ? 6 : 2, Buffer.from(value, 'latin1')))), { critical: true }),
+          extension(extensionIds.subjectAltName, sequence(...names.map(({ type, value }) => nameForms[type](value))), { critical: true }),
         ],
       });
       return {
