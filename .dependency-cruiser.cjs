@@ -13,6 +13,7 @@ const rooms = {
   identity: ['core', 'api', 'proto', 'xds'],
   gateway: ['core', 'api', 'proto', 'xds', 'identity', 'relay', 'store'],
   agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
+  kubernetes: ['core'],
   control: ['core', 'api', 'proto', 'grpc', 'xds', 'backends', 'ca', 'store'],
   cli: ['core', 'api', 'backends', 'generate', 'control', 'gateway', 'agent', 'identity', 'ca'],
   demo: ['core', 'api'],
@@ -34,7 +35,7 @@ module.exports = {
       from: { path: `^src/${room}/` },
       to: { path: '^src/', pathNot: [`^src/${room}/`, ...allowed.map((name) => `^src/${name}/`)] },
     })),
-    ...['ca', 'store', 'grpc', 'xds', 'generate', 'identity', 'gateway', 'agent', 'control'].map((room) => ({
+    ...['ca', 'store', 'grpc', 'xds', 'generate', 'identity', 'gateway', 'agent', 'kubernetes', 'control'].map((room) => ({
       name: `door-of-${room}`,
       severity: 'error',
       comment: `other rooms import src/${room}/index.ts only`,

@@ -34,13 +34,18 @@ export const hostName = z
 
 export const portNumber = z.int('must be a whole number from 1 to 65535').min(1, 'must be from 1 to 65535').max(65535, 'must be from 1 to 65535');
 
+/** What a Kubernetes API server can hold a value to by itself: CEL, with `self` as the value, and what is said where it does not hold. */
+export function clusterRules(...rules: readonly (readonly [rule: string, message: string])[]) {
+  return { 'x-kubernetes-validations': rules.map(([rule, message]) => ({ rule, message })) };
+}
+
 /**
  * A piece written as text and held as something else. `decode` gives the value or the reason of its refusal, `encode`
  * the text back; `fault` is the code that a refusal is reported with.
  */
 export function textCodec<T>(
   fault: string,
-  shape: { readonly description: string; readonly pattern?: string },
+  shape: { readonly description: string; readonly pattern?: string; readonly maxLength?: number },
   decode: (text: string) => { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: string },
   encode: (value: T) => string,
 ) {
@@ -60,7 +65,7 @@ export function textCodec<T>(
 /** An IPv4 or IPv6 address in any spelling, kept in its canonical one (RFC 5952). */
 export const ipAddress = textCodec<IpAddress>(
   'address-invalid',
-  { description: 'IPv4 or IPv6 address' },
+  { description: 'IPv4 or IPv6 address', maxLength: 45, ...clusterRules(['isIP(self)', 'must be an IPv4 or IPv6 address']) },
   (text) => {
     const value = parseAddress(text);
     return value === undefined ? { ok: false, reason: `${quoteText(text)} is not an IPv4 or IPv6 address` } : { ok: true, value };

@@ -1,9 +1,9 @@
 import * as z from 'zod';
-import { apiVersion, clusterMetadata, dnsSubdomain, duration, ipAddress, portNumber, spiffeId } from './common.ts';
+import { apiVersion, clusterMetadata, clusterRules, dnsSubdomain, duration, ipAddress, portNumber, spiffeId } from './common.ts';
 
 const endpoint = z.strictObject({ address: ipAddress, port: portNumber });
 
-const portRange = z.strictObject({ first: portNumber, last: portNumber }).refine(({ first, last }) => first <= last, 'must not end before it begins');
+const portRange = z.strictObject({ first: portNumber, last: portNumber }).refine(({ first, last }) => first <= last, 'must not end before it begins').meta(clusterRules(['self.first <= self.last', 'must not end before it begins']));
 
 const timeoutMsMax = 24 * 86_400_000; // timers of 2^31 ms and more fire at once, https://nodejs.org/api/timers.html
 const timeout = duration.refine((milliseconds) => milliseconds >= 1 && milliseconds <= timeoutMsMax, 'must be from 1ms to 24d');

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import * as z from 'zod';
 import { certificatesOfPem } from '../x509/pem.ts';
-import { apiVersion, dnsLabel, dnsSubdomain, exactlyOneOf, hostName, ipAddress, namespacedMetadata, portNumber, spiffeId } from './common.ts';
+import { apiVersion, clusterRules, dnsLabel, dnsSubdomain, exactlyOneOf, hostName, ipAddress, namespacedMetadata, portNumber, spiffeId } from './common.ts';
 
 /** What the gateway understands of the traffic. Protocols that a gateway class cannot serve are refused at compile time. */
 export const protocols = ['TCP', 'HTTPConnect', 'FTP', 'FTPS', 'UDP'] as const;
@@ -51,14 +51,18 @@ const tlsOptions = z
       .strictObject({ first: portNumber, last: portNumber })
       .refine(({ first, last }) => first <= last && last - first < dataPortsMax, `must not end before it begins, nor hold more than ${dataPortsMax} ports`)
       .optional()
-      .meta({ description: 'PassThrough: the passive ports of the server, since nobody on the way can read which one it names; workloads find them at the agent under the same numbers' }),
+      .meta({
+        ...clusterRules([`self.first <= self.last && self.last - self.first < ${dataPortsMax}`, `must not end before it begins, nor hold more than ${dataPortsMax} ports`]),
+        description: 'PassThrough: the passive ports of the server, since nobody on the way can read which one it names; workloads find them at the agent under the same numbers',
+      }),
   })
   .superRefine(({ mode, serverName, caCertificates, dataPorts }, context) => {
     const refuse = (path: string, message: string, fault: string): void => context.addIssue({ code: 'custom', path: [path], message, params: { fault } });
     if (mode === 'PassThrough' && dataPorts === undefined) refuse('dataPorts', 'must name the passive ports of the server, since nobody on the way can read which one it names', 'field-required');
     if (mode === 'Originate' && dataPorts !== undefined) refuse('dataPorts', 'goes with mode PassThrough', 'fields-exclusive');
     for (const [path, value] of Object.entries({ serverName, caCertificates })) if (mode === 'PassThrough' && value !== undefined) refuse(path, 'goes with mode Originate', 'fields-exclusive');
-  });
+  })
+  .meta(clusterRules(["self.mode == 'PassThrough' ? has(self.dataPorts) : !has(self.dataPorts)", '"dataPorts" goes with mode PassThrough, which needs it'], ["self.mode == 'Originate' || !(has(self.serverName) || has(self.caCertificates))", '"serverName" and "caCertificates" go with mode Originate']));
 
 function isCertificates(text: string): boolean {
   const certificates = certificatesOfPem(text);
@@ -89,7 +93,9 @@ const writtenPort = z.strictObject({
 /** A port as the program sees it: always with a name. */
 export type ExternalServicePort = z.output<typeof writtenPort> & { readonly name: string };
 
-const servicePort = z.codec(writtenPort.superRefine(optionsFit), z.custom<ExternalServicePort>(), {
+const fittingPort = writtenPort.superRefine(optionsFit).meta(clusterRules(["!has(self.tls) || self.protocol == 'FTPS'", '"tls" goes with protocol FTPS'], ["!has(self.ftp) || self.protocol in ['FTP', 'FTPS']", '"ftp" goes with protocol FTP or FTPS']));
+
+const servicePort = z.codec(fittingPort, z.custom<ExternalServicePort>(), {
   decode: (port) => ({ ...port, name: port.name ?? defaultPortName(port.protocol, port.port) }),
   encode: (port) => port,
 });
@@ -169,10 +175,10 @@ export const externalService = z.strictObject({
     z.strictObject({
       addresses: z.array(ipAddress).min(1).max(64).optional().meta({ description: 'Where the service is, tried in turn' }),
       hosts: z.array(hostName).min(1).max(16).optional().meta({ description: 'Host names, resolved by the gateway when it connects' }),
-      ports: portsDiffer(z.array(servicePort).min(1).max(64), ['port']),
+      ports: portsDiffer(z.array(servicePort).min(1).max(64), ['port']).meta(clusterRules(["self.all(a, self.exists_one(b, a.port == b.port && (a.protocol == 'UDP') == (b.protocol == 'UDP')))", 'must not repeat a port'])),
       reverse: portsDiffer(z.array(reversePort).min(1).max(16), ['port'], 'reverse')
         .optional()
-        .meta({ description: 'The way back: connections that the service may make, from its own addresses, to workloads that may use any port of it, over connections that their agents keep open; default: none' }),
+        .meta({ ...clusterRules(['self.all(a, self.exists_one(b, a.port == b.port))', 'must not repeat a port']), description: 'The way back: connections that the service may make, from its own addresses, to workloads that may use any port of it, over connections that their agents keep open; default: none' }),
       gateway: dnsSubdomain.optional().meta({ description: 'The EgressGateway that serves it; may be left out while there is exactly one' }),
       serverNames: z
         .array(hostName)

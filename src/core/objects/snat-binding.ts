@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { familyOf } from '../ip-address.ts';
-import { apiVersion, dnsLabel, dnsSubdomain, exactlyOneOf, ipAddress, namespacedMetadata, serviceTarget } from './common.ts';
+import { apiVersion, clusterRules, dnsLabel, dnsSubdomain, exactlyOneOf, ipAddress, namespacedMetadata, serviceTarget } from './common.ts';
 
 const bindingSubject = z.union([
   z.strictObject({ namespace: dnsLabel, serviceAccount: dnsSubdomain.optional() }),
@@ -26,7 +26,7 @@ export const snatBinding = z.strictObject({
         .max(2)
         .refine(([first, second]) => second === undefined || first === undefined || familyOf(first) !== familyOf(second), 'must not hold two addresses of one family')
         .optional()
-        .meta({ description: 'Fixed addresses of some SnatPool, at most one per family' }),
+        .meta({ ...clusterRules(['self.size() < 2 || ip(self[0]).family() != ip(self[1]).family()', 'must not hold two addresses of one family']), description: 'Fixed addresses of some SnatPool, at most one per family' }),
       targets: z.array(serviceTarget).min(1).max(1024).optional().meta({ description: 'Only for these services; default: for all' }),
     }),
     'pool',

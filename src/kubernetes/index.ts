@@ -1,0 +1,6 @@
+/**
+ * Sallyport on Kubernetes: desired state as custom resources. So far what they look like to an API server.
+ *
+ * Invariants: every field and rule of a kind comes from its schema in core; what an API server refuses core refuses too.
+ */
+export { customResourceDefinitions, type CustomResourceDefinition } from './crd/definitions.ts';

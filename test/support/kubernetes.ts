@@ -1,0 +1,111 @@
+/** A real Kubernetes API server with its etcd, on loopback, with role-based access control and without a node. */
+import { Health, KubeConfig } from '@kubernetes/client-node';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createProcesses, findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { requirePeer } from './peers.ts';
+import { makePki } from './pki.ts';
+
+export interface KubernetesServer {
+  readonly url: string;
+  readonly caPem: string;
+  /** Of a user in `system:masters`. */
+  readonly adminToken: string;
+  /** A kubeconfig for whoever has the token; default: the administrator. */
+  kubeConfig(token?: string): KubeConfig;
+  /** The same as a file. */
+  kubeConfigFile(token?: string): Promise<string>;
+  /** Ends it, as a crash would, and starts it again on the same etcd and port. */
+  kill(): Promise<void>;
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const readyWithinMs = 60_000;
+
+/** Resolves when it is ready, some four seconds later. Skips the test where the programs are missing. */
+export async function startKubernetes(test: Mocha.Context): Promise<KubernetesServer> {
+  const [etcdProgram, apiserverProgram] = [requirePeer(test, 'etcd'), requirePeer(test, 'kubeApiserver')];
+  const base = await mkdtemp(join(tmpdir(), 'sallyport-kubernetes-'));
+  const file = (name: string): string => join(base, name);
+  const [etcdPort, etcdPeerPort, port] = await findFreePorts(3);
+  const url = `https://127.0.0.1:${port}`;
+  const adminToken = randomBytes(16).toString('hex');
+  const pki = makePki();
+  const server = pki.issue('', { names: [{ type: 'ip', value: '127.0.0.1' }, { type: 'ip', value: '10.0.0.1' }, { type: 'dns', value: 'kubernetes.default.svc' }] });
+  const accounts = generateKeyPairSync('rsa', { modulusLength: 2048, publicKeyEncoding: { type: 'spki', format: 'pem' }, privateKeyEncoding: { type: 'pkcs8', format: 'pem' } });
+  await Promise.all([
+    writeFile(file('server.pem'), server.certificateChainPem),
+    writeFile(file('server-key.pem'), server.privateKeyPem, { mode: 0o600 }),
+    writeFile(file('ca.pem'), pki.rootPem),
+    writeFile(file('accounts.pem'), accounts.publicKey),
+    writeFile(file('accounts-key.pem'), accounts.privateKey, { mode: 0o600 }),
+    writeFile(file('tokens.csv'), `${adminToken},administrator,administrator,system:masters\n`, { mode: 0o600 }),
+  ]);
+  const processes = createProcesses(base, process.env);
+  process.once('exit', processes.killAll);
+  processes.startProgram('etcd', etcdProgram, [`--data-dir=${file('etcd')}`, `--listen-client-urls=http://127.0.0.1:${etcdPort}`, `--advertise-client-urls=http://127.0.0.1:${etcdPort}`, `--listen-peer-urls=http://127.0.0.1:${etcdPeerPort}`, '--unsafe-no-fsync']);
+
+  async function start(): Promise<void> {
+    processes.startProgram('apiserver', apiserverProgram, [
+      `--etcd-servers=http://127.0.0.1:${etcdPort}`,
+      '--bind-address=127.0.0.1',
+      '--advertise-address=127.0.0.1',
+      `--secure-port=${port}`,
+      `--tls-cert-file=${file('server.pem')}`,
+      `--tls-private-key-file=${file('server-key.pem')}`,
+      `--token-auth-file=${file('tokens.csv')}`,
+      '--authorization-mode=RBAC',
+      '--service-account-issuer=https://kubernetes.default.svc',
+      `--service-account-signing-key-file=${file('accounts-key.pem')}`,
+      `--service-account-key-file=${file('accounts.pem')}`,
+      '--service-cluster-ip-range=10.0.0.0/24',
+      '--disable-admission-plugins=ServiceAccount',
+      '--endpoint-reconciler-type=none',
+    ]);
+    const health = new Health(kubeConfig());
+    await waitFor('the API server', readyWithinMs, async () => ((await health.readyz({}).catch(() => false)) ? true : undefined)).catch(async (error: unknown) => {
+      throw new Error((await readFile(file('apiserver.log'), 'utf8')).slice(-2_000), { cause: error });
+    });
+  }
+
+  function kubeConfig(token = adminToken): KubeConfig {
+    const config = new KubeConfig();
+    config.loadFromOptions({
+      clusters: [{ name: 'test', server: url, caData: Buffer.from(pki.rootPem).toString('base64') }],
+      users: [{ name: 'test', token }],
+      contexts: [{ name: 'test', cluster: 'test', user: 'test' }],
+      currentContext: 'test',
+    });
+    return config;
+  }
+
+  const stop = async (): Promise<void> => {
+    await processes.kill('apiserver');
+    await processes.kill('etcd');
+    process.off('exit', processes.killAll);
+    await rm(base, { recursive: true, force: true });
+  };
+  try {
+    await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    url,
+    caPem: pki.rootPem,
+    adminToken,
+    kubeConfig,
+    kubeConfigFile: async (token) => {
+      const path = file(`kubeconfig-${randomBytes(4).toString('hex')}`);
+      await writeFile(path, kubeConfig(token).exportConfig(), { mode: 0o600 });
+      return path;
+    },
+    kill: () => processes.kill('apiserver'),
+    restart: start,
+    stop,
+  };
+}
