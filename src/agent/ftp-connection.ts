@@ -31,6 +31,7 @@ export async function carryFtp(local: Socket, options: ConnectionOptions, signal
     tlsPassedThrough: true, // whether AUTH goes further is the gateway's decision
     serverAddress,
     serverFacingAddress: null,
+    keeper: 'server',
     openChannel: channels.open,
     idleTimeoutMs: limits.idleTimeoutMs,
     onNotice: (notice) => log.warn({ ...fields, ...notice }, 'ftp session'),

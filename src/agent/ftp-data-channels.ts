@@ -1,15 +1,17 @@
 /**
- * The data connections of one FTP session of the workload. The gateway's end of each is a second mTLS connection, dialled. The workload's
+ * The data connections of one FTP session of the workload. The gateway's end of each is a second mTLS connection, dialled or kept. The workload's
  * is between the two addresses of its control connection: awaited where it is passive, dialled where it is active.
  */
 import { connect, createServer, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { SallyportError, invariant } from '../core/errors.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import { parseAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
-import type { Endpoint } from '../core/plan/plan.ts';
+import type { DataEnd } from '../core/ftp/index.ts';
 import { openDataOffer, type DataClaims, type DataListener } from '../relay/ftp-data-offer.ts';
 import type { DataChannel, DataEnds } from '../relay/ftp-session.ts';
+import { keepConnection, type KeptConnection } from '../relay/kept-connection.ts';
 import { reset } from '../relay/reset.ts';
 import { splice, type Splice } from '../relay/splice.ts';
 import type { ConnectionOptions, EndReason } from './connection-options.ts';
@@ -18,7 +20,7 @@ import { dialFor } from './dial-for.ts';
 export interface FtpDataChannels {
   /** Prepares one data connection. Rejects with `unavailable` where it cannot. */
   readonly open: (ends: DataEnds) => Promise<DataChannel>;
-  /** Resolves when no channel is left. */
+  /** No more are opened: resolves when none is left. */
   settled(): Promise<void>;
 }
 
@@ -32,28 +34,46 @@ export interface FtpDataChannelsOptions extends Pick<ConnectionOptions, 'upstrea
   readonly signal: AbortSignal;
 }
 
+/** Where the gateway awaits a data connection, or by which port it knows the one that is kept. */
+type GatewayEnd = Extract<DataEnd, { readonly how: 'dialled' }>;
+
 type TransferReason = EndReason | Extract<ConnectionReason, 'ftp-transfer-aborted'>;
 
 export function createFtpDataChannels(options: FtpDataChannelsOptions): FtpDataChannels {
   const { control, clientFacingAddress, clientAddress, gatewayAddress, limits, log, signal, upstream } = options;
   const fields = { service: upstream.id };
   const channels = new Set<Promise<void>>();
+  /** Connections to the gateway for one transfer after the other, by the port that each was made to. */
+  const kept = new Map<number, KeptConnection>();
 
   async function open({ client, server }: DataEnds): Promise<DataChannel> {
     invariant(server.how === 'dialled', 'a gateway is passive');
     if (channels.size >= limits.ftpTransfersMax) throw new SallyportError('unavailable', `${channels.size} data connections of the session are open, which is the limit`);
-    const gateway = { address: gatewayAddress, port: server.port };
-    const channel = await (client.how === 'awaited' ? awaitClient(gateway) : prepareClient(client.port, gateway));
+    const channel = await (client.how === 'awaited' ? awaitClient(server) : prepareClient(client.port, server));
     const finished = channel.done.then(() => void channels.delete(finished));
     channels.add(finished);
     return channel;
   }
 
-  /** The gateway is dialled when the client has come. */
-  async function awaitClient(place: Endpoint): Promise<DataChannel> {
+  /** The gateway's end of one transfer; undefined where there is none, or `waiting` closes meanwhile. */
+  async function reachGateway(waiting: Duplex, { port, isKept = false }: GatewayEnd): Promise<Duplex | undefined> {
+    const known = isKept ? kept.get(port) : undefined;
+    if (known?.isIdle === true) return known.begin();
+    const socket = await dialFor(waiting, [{ address: gatewayAddress, port }], options);
+    if (socket === undefined || !isKept) return socket;
+    const connection = keepConnection(socket);
+    kept.set(port, connection);
+    void connection.closed.then(() => {
+      if (kept.get(port) === connection) kept.delete(port);
+    });
+    return connection.begin();
+  }
+
+  /** The gateway is reached when the client has come. */
+  async function awaitClient(end: GatewayEnd): Promise<DataChannel> {
     let transfer: Splice<TransferReason> | undefined;
     async function carry(client: Socket): Promise<void> {
-      const gateway = await dialFor(client, [place], options);
+      const gateway = await reachGateway(client, end);
       if (gateway === undefined) reset(client);
       else await finish((transfer = splice(client, gateway, limits)));
     }
@@ -65,9 +85,9 @@ export function createFtpDataChannels(options: FtpDataChannelsOptions): FtpDataC
     return { clientPort: offer.port, serverPort: null, done: offer.done, dialClient: () => Promise.resolve(), close: offer.close, abort: () => transfer?.destroy('ftp-transfer-aborted') };
   }
 
-  /** The gateway is dialled at once, for the server may not begin before, and the client when the server has begun. */
-  async function prepareClient(clientPort: number, place: Endpoint): Promise<DataChannel> {
-    const gateway = await dialFor(control, [place], options);
+  /** The gateway is reached at once, for the server may not begin before, and the client when the server has begun. */
+  async function prepareClient(clientPort: number, end: GatewayEnd): Promise<DataChannel> {
+    const gateway = await reachGateway(control, end);
     if (gateway === undefined) throw new SallyportError('unavailable', 'no gateway takes the data connection');
     const { promise: done, resolve } = Promise.withResolvers<undefined>();
     let standing = true; // neither begun nor given up
@@ -151,6 +171,7 @@ export function createFtpDataChannels(options: FtpDataChannelsOptions): FtpDataC
     open,
     settled: async () => {
       await Promise.all(channels);
+      for (const connection of kept.values()) connection.close();
     },
   };
 }

@@ -1,22 +1,26 @@
 /**
  * The data connections of one FTP session. The client's end of each is a second mTLS connection of the same identity, to a port that
- * stands for this one transfer. The server's end is between the identity's own address, which the control connection left from, and the
- * control connection's server: dialled where the server is passive, awaited where it is active.
+ * stands for this one transfer, or one of an earlier transfer where the client can keep it. The server's end is between the identity's own
+ * address, which the control connection left from, and the control connection's server: dialled where the server is passive, awaited where
+ * it is active.
  */
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import { SallyportError } from '../core/errors.ts';
 import { familyOf, formatEndpoint } from '../core/ip-address.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import type { ConnectionReason } from '../core/ledger-record.ts';
 import { openDataOffer } from '../relay/ftp-data-offer.ts';
-import type { DataClaims } from '../relay/ftp-data-offer.ts';
+import type { DataClaims, DataListener } from '../relay/ftp-data-offer.ts';
 import type { DataChannel, DataEnds } from '../relay/ftp-session.ts';
 import { reset } from '../relay/reset.ts';
 import { createDataFlow, type DataFlow } from './data-flow.ts';
 import { splice } from '../relay/splice.ts';
 import type { Splice } from '../relay/splice.ts';
 import type { Dialled, DialOutcome } from './dial.ts';
+import { createKeptConnections, type Kept } from './kept-connections.ts';
+import type { VerifiedPeer } from './peer.ts';
 import type { PeerListenerEvents, ProtocolContext } from './protocol.ts';
 import type { Arrival } from './source-listener.ts';
 import { printable, type SecuredServer } from './ftps.ts';
@@ -29,7 +33,7 @@ export interface FtpDataChannels {
   readonly open: (ends: DataEnds) => Promise<DataChannel>;
   /** Ends the transfers that run, and those about to. */
   end(reason: ConnectionReason): void;
-  /** Resolves when no channel is left. */
+  /** No more are opened: resolves when none is left. */
   settled(): Promise<void>;
 }
 
@@ -50,6 +54,9 @@ export interface FtpServerPeer extends Pick<SecuredServer, 'secureData'> {
   readonly address: IpAddress;
 }
 
+/** Has the client's end carry its transfer; `from` is `address:port` of it. */
+type Carry = (client: Duplex, from: string) => Promise<void>;
+
 /** Channels that one session may have at a time. A client has one; the rest is room for those that are just ending. */
 const channelsMax = 8;
 
@@ -62,18 +69,29 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
   /** Connections to the server whose handshake is under way. */
   const securing = new Set<Socket>();
   let ended: ConnectionReason | undefined;
+  const kept = createKeptConnections(owner);
 
-  async function open({ server }: DataEnds): Promise<DataChannel> {
+  async function open({ client, server }: DataEnds): Promise<DataChannel> {
     if (channels.size >= channelsMax) throw new SallyportError('unavailable', `${channels.size} data connections of the session are open, which is the limit`);
     const serverEnd = server.how === 'dialled' ? dialledServer(server.port) : await awaitServer();
     const flow = createDataFlow({ now, isDigested: servicePort.ftp?.recordDigest === true });
+    const mayBeKept = client.how === 'awaited' && client.mayBeKept === true;
+    const known = mayBeKept ? kept.take() : undefined;
+    let isKept = known !== undefined;
     let transfer: Splice<ConnectionReason> | undefined;
     let clientEnd;
+    const carryOver: Carry = (stream, from) => carry(stream, from, serverEnd, flow, (begun) => (transfer = begun));
+    const arrive = (socket: TLSSocket, peer: VerifiedPeer, from: string): Promise<void> => (isKept ? carryFirst(kept.add(socket, peer, from), carryOver) : carryOver(socket, from));
     try {
       clientEnd = await openDataOffer({
         timeoutMs: ftpDataTimeoutMs,
         onTimeout: () => ledger.denied('ftp-data-timeout', `no data connection came within ${ftpDataTimeoutMs} ms`),
-        listen: (claims) => context.listenForPeers(settings.ftpPassivePorts, admission(claims, serverEnd, flow, (begun) => (transfer = begun))),
+        async listen(claims) {
+          if (known !== undefined) return awaitNext(known, claims, carryOver);
+          const listener = await context.listenForPeers(settings.ftpPassivePorts, admission(claims, arrive));
+          isKept = mayBeKept && listener !== undefined && !kept.has(listener.port); // a port is to name one connection
+          return listener;
+        },
       });
     } catch (error) {
       serverEnd.close();
@@ -89,6 +107,7 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
     const channel: DataChannel = {
       clientPort,
       serverPort: serverEnd.port,
+      isKept,
       done,
       dialClient: () => Promise.resolve(), // it is awaited
       close() {
@@ -99,6 +118,26 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
     };
     flows.set(channel, flow);
     return channel;
+  }
+
+  /** Nobody else can use a connection that is there already. Given up, it is not used again: what begins on it late is of another transfer. */
+  function awaitNext({ connection, client, port }: Kept, claims: DataClaims, carryOver: Carry): DataListener {
+    void connection.next().then((stream) => {
+      if (stream !== undefined && !claims.claim(() => carryOver(stream, client))) reset(stream);
+    });
+    return {
+      port,
+      close() {
+        if (connection.isIdle) connection.close();
+      },
+    };
+  }
+
+  async function carryFirst({ connection, client }: Kept, carryOver: Carry): Promise<void> {
+    const timer = setTimeout(() => connection.close(), ftpDataTimeoutMs);
+    const stream = await connection.next();
+    clearTimeout(timer);
+    if (stream !== undefined) await carryOver(stream, client);
   }
 
   function dialledServer(port: number): ServerEnd {
@@ -144,14 +183,14 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
   }
 
   /** Who comes to an offer: its owner uses it up, a stranger is recorded and does not. */
-  function admission(claims: DataClaims, server: ServerEnd, flow: DataFlow, onTransfer: (transfer: Splice<ConnectionReason>) => void): PeerListenerEvents {
+  function admission(claims: DataClaims, arrive: (socket: TLSSocket, peer: VerifiedPeer, from: string) => Promise<void>): PeerListenerEvents {
     return {
       peer(socket, peer, client) {
         if (peer.spiffeId !== owner.spiffeId) {
           reset(socket);
           ledger.child(client, peer.spiffeId).denied('ftp-data-identity-mismatch', `"${peer.spiffeId}" came for a data connection of "${owner.spiffeId}"`);
           claims.refuse();
-        } else if (!claims.claim(() => carry(socket, client, server, flow, onTransfer))) {
+        } else if (!claims.claim(() => arrive(socket, peer, client))) {
           reset(socket);
         }
       },
@@ -173,7 +212,7 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
     }
   }
 
-  async function carry(socket: TLSSocket, client: string, serverEnd: ServerEnd, flow: DataFlow, onTransfer: (transfer: Splice<ConnectionReason>) => void): Promise<void> {
+  async function carry(socket: Duplex, client: string, serverEnd: ServerEnd, flow: DataFlow, onTransfer: (transfer: Splice<ConnectionReason>) => void): Promise<void> {
     flow.begin();
     const child = ledger.child(client);
     const connected = await serverEnd.connect();
@@ -211,8 +250,10 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
       ended ??= reason;
       for (const transfer of transfers) transfer.destroy(reason);
       for (const socket of securing) reset(socket);
+      kept.close();
     },
     settled: async () => {
+      kept.close();
       await Promise.all(channels);
     },
   };

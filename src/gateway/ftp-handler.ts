@@ -56,6 +56,7 @@ export const handleFtp: ProtocolHandler = (context) => {
       clientAddress: null, // a client comes by mTLS, so it is never dialled
       serverAddress,
       serverFacingAddress: servicePort.ftp?.dataMode === 'Active' ? dialled.local.address : null,
+      keeper: 'client',
       tlsPassedThrough: servicePort.ftp?.tls?.mode === 'PassThrough',
       idleTimeoutMs: settings.limits.idleTimeoutMs,
       onNotice: ({ reason, detail }) => ledger.denied(reason, detail),

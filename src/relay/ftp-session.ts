@@ -9,6 +9,8 @@ export interface DataChannel {
   /** Our ports at which its ends are awaited: of `clientFacingAddress`, and of `serverFacingAddress`. Null for an end that is dialled. */
   readonly clientPort: number | null;
   readonly serverPort: number | null;
+  /** The client's connection is one that is kept, which it has allowed. */
+  readonly isKept?: boolean;
   /** Resolves when nothing is left of it: its ends never met, or its transfer is over. Never rejects. */
   readonly done: Promise<void>;
   /** Connects to a client that is not awaited. Resolves when it is connected, or is not to be. */
@@ -162,7 +164,8 @@ export function runFtpSession(options: FtpSessionOptions): FtpSession {
       channels.delete(opened);
       restartIdleTimer();
     });
-    handle({ type: 'channel-ready', clientPort: opened.clientPort, serverPort: opened.serverPort });
+    const { clientPort, serverPort, isKept = false } = opened;
+    handle({ type: 'channel-ready', clientPort, serverPort, isKept });
   }
 
   function finish(reason: ConnectionReason): void {

@@ -102,7 +102,7 @@ describe('ftp session between two streams', () => {
       server.write(`229 (|||${port}|)\r\n`);
       await readUntil(client, `(|||${40_000 + channels.length}|)\r\n`);
     }
-    assert.deepEqual(channels.map(({ server: end, asked }) => [end, asked]), [[{ how: 'dialled', port: 5001 }, ['close']], [{ how: 'dialled', port: 5002 }, []]]);
+    assert.deepEqual(channels.map(({ server: end, asked }) => [end, asked]), [[{ how: 'dialled', port: 5001, isKept: false }, ['close']], [{ how: 'dialled', port: 5002, isKept: false }, []]]);
     client.destroy();
     await ended();
     assert.deepEqual(channels[1]!.asked, ['close']);

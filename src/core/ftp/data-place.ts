@@ -52,14 +52,23 @@ function parseSixNumbers(text: string): DataPlace | undefined {
   return { port, address: parseAddress(numbers.slice(0, 4).join('.')) ?? null };
 }
 
-/** The 227 reply that sends a client to an IPv4 address and port. */
-export function passiveReply(address: IpAddress, port: number): string {
-  return `227 Entering Passive Mode (${sixNumbers(address, port)}).`;
+/** The argument by which an agent says, with PASV and EPSV, that it can keep the data connection. */
+export const keepArgument = 'KEEP';
+const kept = 'Kept data connection';
+
+/** The 227 reply that sends a client to an IPv4 address and port. `isKept`: by a connection that it keeps, and has made to there if it knows one. */
+export function passiveReply(address: IpAddress, port: number, isKept = false): string {
+  return `227 ${isKept ? kept : 'Entering Passive Mode'} (${sixNumbers(address, port)}).`;
 }
 
-/** The 229 reply that sends a client to a port of the address it is connected to. */
-export function extendedPassiveReply(port: number): string {
-  return `229 Entering Extended Passive Mode (|||${port}|)`;
+/** The 229 reply that sends a client to a port of the address it is connected to. `isKept`: as above. */
+export function extendedPassiveReply(port: number, isKept = false): string {
+  return `229 ${isKept ? kept : 'Entering Extended Passive Mode'} (|||${port}|)`;
+}
+
+/** Whether a 227 or 229 reply is about a connection that is kept. */
+export function isKeptReply(text: string): boolean {
+  return text.startsWith(kept, 'NNN '.length);
 }
 
 /** The command that sends a server to an address and port: PORT, which every server knows, for IPv4. */

@@ -7,7 +7,7 @@
  */
 import { invariant } from '../errors.ts';
 import { familyOf } from '../ip-address.ts';
-import { extendedPassiveReply, parseExtendedPassive, parseExtendedPort, parsePassive, parsePort, passiveReply, portCommand, protocolNumber } from './data-place.ts';
+import { extendedPassiveReply, isKeptReply, keepArgument, parseExtendedPassive, parseExtendedPort, parsePassive, parsePort, passiveReply, portCommand, protocolNumber } from './data-place.ts';
 import type { DataPlace } from './data-place.ts';
 import { drawNothing } from './session-facts.ts';
 import { answer, answerNow, end, forward, notice, sendClient } from './session-draft.ts';
@@ -29,24 +29,26 @@ export function handleSetupCommand(session: Draft, verb: SetupVerb, argument: st
     return;
   }
   const setup = { asked: verb, client };
-  const { serverAddress, serverFacingAddress } = session.parties;
+  const { serverAddress, serverFacingAddress, keeper } = session.parties;
   if (serverFacingAddress !== null) {
     openChannel(session, setup, { how: 'awaited' });
   } else {
     const extended = verb === 'EPSV' || verb === 'EPRT' || familyOf(serverAddress) === 'ipv6'; // a 227 has room for an IPv4 address only
-    forward(session, { verb: extended ? 'EPSV' : 'PASV', argument: '' }, { setup });
+    forward(session, { verb: extended ? 'EPSV' : 'PASV', argument: keeper === 'server' ? keepArgument : '' }, { setup });
   }
 }
 
 /** The client's end of the connection, or the reply to a command that names none that may be used. */
 function readClientEnd(session: Draft, verb: SetupVerb, argument: string): DataEnd | string {
-  const family = familyOf(session.parties.clientFacingAddress);
+  const { clientFacingAddress, keeper } = session.parties;
+  const family = familyOf(clientFacingAddress);
   const otherFamily = `522 Network protocol not supported, use (${protocolNumber(family)}).`;
+  const awaited = { how: 'awaited', mayBeKept: keeper === 'client' && argument === keepArgument } as const;
   switch (verb) {
     case 'PASV':
-      return family === 'ipv4' ? { how: 'awaited' } : '425 PASV works with IPv4 only; use EPSV.';
+      return family === 'ipv4' ? awaited : '425 PASV works with IPv4 only; use EPSV.';
     case 'EPSV': // the family asked for is the client's own: the server's may be another, so that one is not asked for any
-      return argument === '' || argument === String(protocolNumber(family)) ? { how: 'awaited' } : otherFamily;
+      return awaited.mayBeKept || argument === '' || argument === String(protocolNumber(family)) ? awaited : otherFamily;
     case 'PORT':
       return dialledEnd(session, verb, parsePort(argument));
     case 'EPRT': {
@@ -89,7 +91,7 @@ export function handlePassivePlace(session: Draft, verb: 'PASV' | 'EPSV', text: 
     notice(session, 'ftp-passive-port-refused', `the server's answer to ${verb} names port ${place.port}`);
     answerNow(session, notOpened);
   } else {
-    openChannel(session, setup, { how: 'dialled', port: place.port });
+    openChannel(session, setup, { how: 'dialled', port: place.port, isKept: session.parties.keeper === 'server' && isKeptReply(text) });
   }
 }
 
@@ -99,8 +101,8 @@ function openChannel(session: Draft, setup: DataSetup, server: DataEnd): void {
   session.effects.push({ type: 'open-channel', client: setup.client, server });
 }
 
-export function handleChannelReady(session: Draft, { clientPort, serverPort }: Extract<FtpEvent, { type: 'channel-ready' }>): void {
-  const setup = takeOpening(session);
+export function handleChannelReady(session: Draft, { clientPort, serverPort, isKept = false }: Extract<FtpEvent, { type: 'channel-ready' }>): void {
+  const setup = { ...takeOpening(session), isKept };
   const { serverFacingAddress } = session.parties;
   if (serverFacingAddress === null) {
     conclude(session, setup, clientPort);
@@ -148,10 +150,10 @@ export function handlePortAnswer(session: Draft, code: number): void {
 }
 
 /** Tells the client that it has its data connection: where it is awaited, or that it will be connected to. */
-function conclude(session: Draft, { asked, client }: DataSetup, clientPort: number | null): void {
+function conclude(session: Draft, { asked, client, isKept }: DataSetup, clientPort: number | null): void {
   session.clientToDial = client.how === 'dialled';
   if (clientPort === null) answerNow(session, `200 ${asked} command successful.`);
-  else answerNow(session, asked === 'PASV' ? passiveReply(session.parties.clientFacingAddress, clientPort) : extendedPassiveReply(clientPort));
+  else answerNow(session, asked === 'PASV' ? passiveReply(session.parties.clientFacingAddress, clientPort, isKept) : extendedPassiveReply(clientPort, isKept));
 }
 
 /** Takes the command whose reply is here. A server that left earlier ones unanswered has passed them by now. */

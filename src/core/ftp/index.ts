@@ -4,6 +4,7 @@
  * Lives here: `command.ts`, `reply.ts` and `data-place.ts` (what single lines say), and the reducer that the gateway and the agent share:
  * `session.ts` (one step), `session-state.ts` (events, effects, state), `client-side.ts` and `server-side.ts` (what each sends),
  * `data-setup.ts` (PASV, EPSV, PORT, EPRT), `session-facts.ts` (user, directory, transfers), `session-draft.ts` (what they all do).
+ * Beside it `transfer-frames.ts`, what agent and gateway say on a data connection that they keep.
  * Policy: `rules.ts` (what commands do, and may), `path.ts` (what names mean), `rules-text.ts` and `name-text.ts` (both for people).
  *
  * Invariants:
@@ -23,6 +24,8 @@ export { parseReplyLine } from './reply.ts';
 export { beginFtpSession, lineBytesMax, readsClient, readsServer } from './session-state.ts';
 export type { DataEnd, FtpEffect, FtpEvent, FtpNotice, FtpParties, FtpSessionState, FtpTransferStart } from './session-state.ts';
 export { printableName } from './name-text.ts';
+export { beginFrame, createTransferFrameReader, dataHead, endFrame } from './transfer-frames.ts';
+export type { TransferFrame } from './transfer-frames.ts';
 export { bytesMaxOf, createFtpRules, rateOf } from './rules.ts';
 export type { FtpConstraints, FtpRules, TransferLimit } from './rules.ts';
 export { stepFtpSession } from './session.ts';

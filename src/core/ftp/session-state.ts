@@ -29,10 +29,15 @@ export interface FtpParties {
   readonly serverFacingAddress: IpAddress | null;
   /** Whether the client may speak TLS with the server (RFC 4217), so that from its `AUTH` on nobody on the way can read the session. */
   readonly tlsPassedThrough: boolean;
+  /** The party that is the other half of our own way, agent or gateway: data connections with it may be kept for the next transfer. By default neither. */
+  readonly keeper?: 'client' | 'server' | null;
 }
 
-/** How one end of a data connection comes about: the party connects to us, or we to this port of it. */
-export type DataEnd = { readonly how: 'awaited' } | { readonly how: 'dialled'; readonly port: number };
+/**
+ * How one end of a data connection comes about: the party connects to us, or we to this port of it. `mayBeKept`: the client may use a
+ * connection of an earlier transfer. `isKept`: the server does so, or keeps the new one; its port is a name for it then.
+ */
+export type DataEnd = { readonly how: 'awaited'; readonly mayBeKept?: boolean } | { readonly how: 'dialled'; readonly port: number; readonly isKept?: boolean };
 
 /** Worth a record, and safe to print. */
 export interface FtpNotice {
@@ -44,8 +49,8 @@ export interface FtpNotice {
 export type FtpEvent =
   | { readonly type: 'client-bytes'; readonly text: string }
   | { readonly type: 'server-bytes'; readonly text: string }
-  /** Answers `open-channel`. The ports of ours at which an end is awaited; null for one that is dialled. */
-  | { readonly type: 'channel-ready'; readonly clientPort: number | null; readonly serverPort: number | null }
+  /** Answers `open-channel`. The ports of ours at which an end is awaited; null for one that is dialled. `isKept`: the client's connection is, which it has allowed. */
+  | { readonly type: 'channel-ready'; readonly clientPort: number | null; readonly serverPort: number | null; readonly isKept?: boolean }
   | { readonly type: 'channel-failed' }
   /** Answers `dial-client`: the connection is there, or could not be made. */
   | { readonly type: 'client-dialled' }
@@ -92,6 +97,8 @@ export interface DataSetup {
   /** The client's own command, which decides how it is answered. */
   readonly asked: SetupVerb;
   readonly client: DataEnd;
+  /** Once the channel is open: the client's connection is kept. */
+  readonly isKept?: boolean;
 }
 
 /** A transfer that the server is asked for. Names are bytes, as they came. */
@@ -194,9 +201,9 @@ export function readsServer(state: FtpSessionState): boolean {
 }
 
 /** The state before the server's greeting. */
-export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, tlsPassedThrough }: FtpParties, rules: FtpRules | null = null): FtpSessionState {
+export function beginFtpSession({ clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, keeper = null, tlsPassedThrough }: FtpParties, rules: FtpRules | null = null): FtpSessionState {
   return {
-    parties: { clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, tlsPassedThrough },
+    parties: { clientFacingAddress, clientAddress, serverAddress, serverFacingAddress, keeper, tlsPassedThrough },
     clientInput: '',
     serverInput: '',
     expected: [{ kind: 'server', verb: 'greeting' }],

@@ -362,3 +362,65 @@ describe('ftp session, in each pair of modes and for any input', () => {
     );
   });
 });
+
+describe('ftp session whose other half keeps data connections', () => {
+  const agent: SessionOptions = { ...activeClient, keeper: 'server' };
+  const gateway: SessionOptions = { keeper: 'client' };
+
+  it('tells the gateway so, in the form that the client has asked for', () => {
+    const session = greeted(agent);
+    for (const command of ['PASV', 'EPSV', 'PORT 127,0,0,1,195,80', 'EPRT |1|127.0.0.1|50001|']) {
+      session.client(`${command}\r\n`);
+      session.server(session.asked() === 'PASV KEEP\r\n' ? '227 Kept data connection (192,0,2,7,195,90).\r\n' : '229 Kept data connection (|||50010|)\r\n');
+    }
+    assert.deepEqual(session.seen.ends.map(({ server }) => server), Array.from({ length: 4 }, () => ({ how: 'dialled', port: 50_010, isKept: true })));
+    assert.match(session.received(), /^227 Entering Passive Mode .*\r\n229 Entering Extended Passive Mode .*\r\n200 .*\r\n200 .*\r\n$/, 'the workload hears nothing of it');
+  });
+
+  it('uses a data connection once that the gateway does not keep', () => {
+    const session = greeted(agent);
+    session.client('EPSV\r\n');
+    session.server('229 Entering Extended Passive Mode (|||50010|)\r\n');
+    assert.deepEqual(session.seen.ends.map(({ server }) => server), [{ how: 'dialled', port: 50_010, isKept: false }]);
+  });
+
+  it('says to an agent which connection is kept, after its own words and those of the server', () => {
+    for (const [command, asked, reply, told] of [
+      ['PASV KEEP', 'PASV', '227 (192,0,2,7,195,90)', '227 Kept data connection (10,0,0,5,195,81).'],
+      ['EPSV KEEP', 'EPSV', '229 (|||6446|)', '229 Kept data connection (|||50001|)'],
+    ] as const) {
+      const session = greeted({ ...gateway, channels: 'held' });
+      session.client(`${command}\r\n`);
+      assert.equal(session.asked(), `${asked}\r\n`, 'the server hears nothing of it');
+      session.server(`${reply}\r\n`);
+      assert.deepEqual(session.seen.ends.map(({ client }) => client), [{ how: 'awaited', mayBeKept: true }]);
+      session.feed({ type: 'channel-ready', clientPort, serverPort: null, isKept: true });
+      assert.equal(session.received(), `${told}\r\n`);
+    }
+  });
+
+  it('says it also where the server is active', () => {
+    const session = greeted({ ...gateway, ...activeServer, channels: 'held' });
+    session.client('EPSV KEEP\r\n');
+    session.feed({ type: 'channel-ready', clientPort, serverPort, isKept: true });
+    session.server('200 fine\r\n');
+    assert.equal(session.received(), `229 Kept data connection (|||${clientPort}|)\r\n`);
+  });
+
+  it('keeps none for a client that has not asked, and takes nobody else for an agent', () => {
+    const session = greeted(gateway);
+    session.client('EPSV\r\nEPSV 1\r\n');
+    session.server('229 (|||6446|)\r\n229 (|||6446|)\r\n');
+    assert.deepEqual(session.seen.ends.map(({ client }) => client), [{ how: 'awaited', mayBeKept: false }, { how: 'awaited', mayBeKept: false }]);
+    const workload = greeted(agent);
+    workload.client('EPSV KEEP\r\n');
+    assert.match(workload.received(), /^522 /);
+  });
+
+  it('heeds no such words of a server', () => {
+    const session = greeted(gateway);
+    session.client('EPSV\r\n');
+    session.server('229 Kept data connection (|||6446|)\r\n');
+    assert.deepEqual(session.seen.ends.map(({ server }) => server), [{ how: 'dialled', port: 6446, isKept: false }]);
+  });
+});

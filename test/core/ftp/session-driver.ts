@@ -18,6 +18,7 @@ export interface SessionOptions {
   /** Ours, where the server is active. */
   readonly serverFacingAddress?: string;
   readonly tlsPassedThrough?: boolean;
+  readonly keeper?: 'client' | 'server';
   readonly rules?: readonly Partial<FtpConstraints>[];
   /** An active client is connected to at once; or when the test says so. */
   readonly dials?: 'done' | 'held';
@@ -32,8 +33,9 @@ export function begin(options: SessionOptions = {}) {
     serverAddress: (options.serverAddress ?? serverAddress) as IpAddress,
     serverFacingAddress: (options.serverFacingAddress ?? null) as IpAddress | null,
     tlsPassedThrough: options.tlsPassedThrough ?? false,
+    keeper: options.keeper ?? null,
   }, options.rules === undefined ? null : createFtpRules(options.rules.map((each) => ({ ...unlimited, ...each }))));
-  const seen = { client: '', server: '', channels: [] as ChannelSeen[], done: [] as string[], transfers: [] as FtpTransferStart[], transfersEnded: [] as (readonly [id: number, code: number | null])[], notices: [] as FtpNotice[], serverEnded: false, end: undefined as string | undefined };
+  const seen = { client: '', server: '', channels: [] as ChannelSeen[], ends: [] as { readonly client: DataEnd; readonly server: DataEnd }[], done: [] as string[], transfers: [] as FtpTransferStart[], transfersEnded: [] as (readonly [id: number, code: number | null])[], notices: [] as FtpNotice[], serverEnded: false, end: undefined as string | undefined };
   const feed = (event: FtpEvent): void => {
     const step = stepFtpSession(state, event);
     state = step.state;
@@ -46,7 +48,10 @@ export function begin(options: SessionOptions = {}) {
       else if (effect.type === 'transfer-ended') seen.transfersEnded.push([effect.id, effect.code]);
       else if (effect.type === 'end-server') seen.serverEnded = true;
       else if (effect.type === 'end') seen.end = effect.reason;
-      else if (effect.type === 'open-channel') seen.channels.push({ client: portOf(effect.client), server: portOf(effect.server) });
+      else if (effect.type === 'open-channel') {
+        seen.channels.push({ client: portOf(effect.client), server: portOf(effect.server) });
+        seen.ends.push({ client: effect.client, server: effect.server });
+      }
       else seen.done.push(effect.type);
     }
     if (options.dials !== 'held' && step.effects.some(({ type }) => type === 'dial-client')) feed({ type: 'client-dialled' });
