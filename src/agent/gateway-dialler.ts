@@ -58,7 +58,8 @@ export function createGatewayDialler(source: IdentitySource, { now, dialTimeoutM
       carrier.on('error', fail);
       socket.on('error', fail);
       socket.on('close', vanish);
-      socket.once('secureConnect', () => settle());
+      // Node 24.21 crashes (SIGSEGV) where a connection is reset within the call that ends its handshake: that call is left first.
+      socket.once('secureConnect', () => setImmediate(settle));
     });
   };
 }

@@ -66,7 +66,8 @@ async function secure(carrier: net.Socket, settings: FtpsSettings): Promise<Secu
     setCarrier(secured, socket);
     secured.on('session', (newest: Buffer) => (session = newest)); // a ticket of TLS 1.3 comes after the handshake, and more may follow
     return new Promise((resolve, reject) => {
-      secured.once('secureConnect', () => resolve(secured));
+      // Node 24.21 crashes (SIGSEGV) where a connection is reset within the call that ends its handshake: that call is left first.
+      secured.once('secureConnect', () => setImmediate(() => resolve(secured)));
       secured.on('error', reject); // stays: what fails later is seen by whoever reads
       secured.once('close', () => reject(new Error('the server has closed the connection instead of securing it')));
     });

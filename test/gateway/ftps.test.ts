@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import tls, { type TLSSocket } from 'node:tls';
 import { secureControl, type FtpsSettings, type SecuredControl } from '../../src/gateway/ftps.ts';
 import { startDialogue } from '../../src/demo/clients.ts';
+import { reset } from '../../src/relay/reset.ts';
 import { requirePeer } from '../support/peers.ts';
 import { makePki } from '../support/pki.ts';
 import { startVsftpd, tlsOnly, type Vsftpd } from '../support/vsftpd.ts';
@@ -132,6 +133,20 @@ describe('ftps towards the server', () => {
       assert.equal(carrier.destroyed, true);
     });
   }
+
+  // Where it may not, the process ends by SIGSEGV, and this run with it.
+  it('gives a data connection that may be reset at once', async function () {
+    const vsftpd = await startSecure(this);
+    const secured = await secureControl(await connect(vsftpd.port), settings, 5_000);
+    assert.ok(secured.ok, JSON.stringify(secured));
+    const { control, passive } = await logIn(secured);
+    const carrier = await passive();
+    control.write('RETR statement.bin\r\n');
+    const data = await secured.secureData(carrier, 5_000);
+    const closed = once(data, 'close');
+    reset(data);
+    await closed;
+  });
 
   it('goes no further with a server that is silent for too long', async () => {
     const carrier = await startScripted('220-ready\r\n');
