@@ -22,7 +22,7 @@ export interface LimitedTransfer {
 
 /** The life of a data connection, from the moment that it is prepared; in this order. */
 export interface DataFlow extends SpliceWatch {
-  /** The workload's end is there, and the server's is being seen to. */
+  /** One end is there, and the other is being seen to. May be called again. */
   begin(): void;
   /** Both ends are known. */
   open(record: OpenedRecord): void;
@@ -35,7 +35,7 @@ export interface DataFlow extends SpliceWatch {
    * knows which of those that were asked for meanwhile: then all of their limits hold.
    */
   take(transfer: LimitedTransfer): void;
-  /** Whether its ends have begun to meet. */
+  /** Whether one of its ends has come. */
   readonly isBegun: boolean;
   readonly record: OpenedRecord | undefined;
   readonly bytes: FlowTotals;

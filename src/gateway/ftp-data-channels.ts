@@ -73,8 +73,8 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
 
   async function open({ client, server }: DataEnds): Promise<DataChannel> {
     if (channels.size >= channelsMax) throw new SallyportError('unavailable', `${channels.size} data connections of the session are open, which is the limit`);
-    const serverEnd = server.how === 'dialled' ? dialledServer(server.port) : await awaitServer();
     const flow = createDataFlow({ now, isDigested: servicePort.ftp?.recordDigest === true });
+    const serverEnd = server.how === 'dialled' ? dialledServer(server.port) : await awaitServer(flow);
     const mayBeKept = client.how === 'awaited' && client.mayBeKept === true;
     const known = mayBeKept ? kept.take() : undefined;
     let isKept = known !== undefined;
@@ -144,8 +144,8 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
     return { port: null, connect: () => context.dialBeside({ address: serverAddress, port }), close: () => undefined };
   }
 
-  /** From the server's address only, and once: whoever else comes is recorded and does not use it up. */
-  async function awaitServer(): Promise<ServerEnd> {
+  /** From the server's address only, and once: whoever else comes is recorded and does not use it up. It may have sent all and say so before the client comes. */
+  async function awaitServer(flow: DataFlow): Promise<ServerEnd> {
     const { promise: arrived, resolve } = Promise.withResolvers<Arrival | undefined>();
     const offer = await openDataOffer({
       timeoutMs: idleTimeoutMs, // some servers fetch a file from tape before they connect
@@ -157,6 +157,7 @@ export function createFtpDataChannels(context: ProtocolContext, { address: serve
             claims.refuse();
             reset(arrival.socket);
           } else if (claims.claim(() => closeOf(arrival.socket))) {
+            flow.begin();
             resolve(arrival);
           } else {
             reset(arrival.socket);

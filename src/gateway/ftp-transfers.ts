@@ -49,7 +49,7 @@ export function createFtpTransfers({ record, flowOf, now, progressEveryMs = prog
     clearInterval(progress);
     replies.delete(id);
     settlers.delete(id);
-    const reason = reasonOf(reply, carried);
+    const reason = reasonOf(reply, isCarried, carried);
     const sha256 = carried === null ? undefined : flow?.digest(from);
     (carried === null ? record : (flow?.record ?? record)).transferred(facts(), { outcome: reason === 'finished' ? 'completed' : 'failed', reason, replyCode: reply.code, ...(sha256 === undefined ? {} : { sha256 }) });
   }
@@ -77,8 +77,9 @@ export function createFtpTransfers({ record, flowOf, now, progressEveryMs = prog
 }
 
 /** What broke the data connection says more than the reply that follows from it; without either, the server had its own reason. */
-function reasonOf(reply: Reply, carried: ConnectionReason | null): ConnectionReason {
+function reasonOf(reply: Reply, isCarried: boolean, carried: ConnectionReason | null): ConnectionReason {
   if (carried !== null && carried !== 'finished') return carried;
   if (reply.code === null) return reply.reason === 'finished' ? 'ftp-transfer-failed' : reply.reason; // the session ended in order, but the server has not said that it has it all
+  if (isCarried && carried === null) return 'ftp-transfer-failed'; // the server has come for it, and the workload never did
   return reply.code < 400 ? 'finished' : 'ftp-transfer-failed';
 }

@@ -13,6 +13,8 @@ import type { TestServer } from '../support/gateway.ts';
 import type { Issued } from '../support/pki.ts';
 
 const statement = Buffer.from('the statement of the month\r\n'.repeat(20_000));
+/** Fits in the buffers between server and gateway. */
+const short = statement.subarray(0, 1_000);
 
 /** What the server was told by PORT. */
 interface Place {
@@ -58,7 +60,7 @@ describe('ftp at the gateway, to an active server', () => {
             places.push(place);
             socket.write(`${portAnswer}\r\n`);
           } else if (/^(RETR|STOR) [^m]/.test(line)) {
-            void transfer(socket, place!, line.startsWith('STOR'));
+            void transfer(socket, place!, line.startsWith('STOR'), line.endsWith(' short') ? short : statement);
           } else {
             socket.write(`${/^RETR/.test(line) ? '550 no such file' : '200 ok'}\r\n`);
           }
@@ -72,7 +74,7 @@ describe('ftp at the gateway, to an active server', () => {
     stranger = path.gateway.pki.issue(batch);
   }
 
-  async function transfer(control: net.Socket, { host, port }: Place, upload: boolean): Promise<void> {
+  async function transfer(control: net.Socket, { host, port }: Place, upload: boolean, content: Buffer): Promise<void> {
     const connectData = () => net.connect({ host, port, localAddress: loopback, allowHalfOpen: true }).on('error', () => undefined);
     let data: net.Socket | undefined;
     if (order === 'connects-first') await once((data = connectData()), 'connect');
@@ -83,8 +85,8 @@ describe('ftp at the gateway, to an active server', () => {
       return;
     }
     if (upload) received = await readToEnd(data);
-    else if (order === 'ends-data-after-226') await new Promise((resolve) => data.write(statement, resolve));
-    else await readToEnd(data.end(statement));
+    else if (order === 'ends-data-after-226') await new Promise((resolve) => data.write(content, resolve));
+    else await readToEnd(data.end(content));
     control.write('226 done\r\n');
     if (order === 'ends-data-after-226') data.end();
   }
@@ -148,6 +150,27 @@ describe('ftp at the gateway, to an active server', () => {
     const content = readToEnd(await connectData(owner, port));
     assert.equal(await reply, '226 done');
     assert.deepEqual(await content, statement);
+  });
+
+  it('records all of a transfer that its server has sent and confirmed before the client comes', async () => {
+    await open();
+    order = 'ends-data-after-226';
+    const dialogue = await logIn();
+    const port = await dialogue.passive();
+    assert.equal(await dialogue.command('RETR short'), '226 done');
+    assert.deepEqual(await readToEnd(await connectData(owner, port)), short);
+    const { bytes, outcome, snatPort } = await path.gateway.record('ftp-transfer');
+    assert.deepEqual({ bytes, outcome, snatPort }, { bytes: short.length, outcome: 'completed', snatPort: places[0]!.port });
+  });
+
+  it('says that a transfer failed for which its server has come, and no client', async () => {
+    await open({ limits: { ftpDataTimeoutMs: 100 } });
+    order = 'ends-data-after-226';
+    const dialogue = await logIn();
+    await dialogue.passive();
+    assert.equal(await dialogue.command('RETR short'), '226 done');
+    const { bytes, outcome, reason } = await path.gateway.record('ftp-transfer');
+    assert.deepEqual({ bytes, outcome, reason }, { bytes: 0, outcome: 'failed', reason: 'ftp-transfer-failed' });
   });
 
   it('keeps two identities apart that use it at the same moment, each with ports of its own block', async () => {
