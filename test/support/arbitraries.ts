@@ -3,13 +3,17 @@ import fc from 'fast-check';
 import { numberToAddress, parseAddress, parseAddressRange, familyOf, type AddressRange, type IpAddress, type IpFamily } from '../../src/core/ip-address.ts';
 import {
   apiVersion,
+  dataPortName,
   defaultPortName,
+  ftpDataModes,
+  ftpsHandshakes,
   gatewayClasses,
   protocols,
   type DesiredObject,
   type EgressGateway,
   type EgressPolicy,
   type ExternalService,
+  type ExternalServicePort,
   type KubernetesService,
   type NamespaceObject,
   type SnatBinding,
@@ -17,6 +21,7 @@ import {
 } from '../../src/core/objects/index.ts';
 import { unknownCommandRules } from '../../src/core/ftp/rules.ts';
 import { parseSpiffeId, type SpiffeId } from '../../src/core/spiffe-id.ts';
+import { makePki } from './pki.ts';
 
 const plain = { noNullPrototype: true } as const; // as the reader gives them
 
@@ -98,25 +103,49 @@ export const anyEgressGateway: fc.Arbitrary<EgressGateway> = fc.record({
   ),
 }, plain);
 
+const { rootPem } = makePki();
+const anyFtpOptions = fc.record({ dataMode: fc.constantFrom(...ftpDataModes), recordDigest: fc.boolean() }, plain);
+const anyTlsOptions = fc.oneof(
+  fc.record({ mode: fc.constant('Originate' as const), handshake: fc.constantFrom(...ftpsHandshakes), serverName: fc.oneof(anyHostName, anyAddress), caCertificates: fc.constant(rootPem) }, { requiredKeys: ['mode', 'handshake'], ...plain }),
+  fc.record({ mode: fc.constant('PassThrough' as const), handshake: fc.constantFrom(...ftpsHandshakes), dataPorts: fc.tuple(fc.integer({ min: 1, max: 65_408 }), fc.nat({ max: 127 })).map(([first, more]) => ({ first, last: first + more })) }, plain),
+);
+
+const portFields = {
+  name: fc.option(anyDnsLabel, { nil: undefined }),
+  port: anyPort,
+  targetPort: anyPort,
+  listen: fc.record({ address: anyAddress, port: anyPort }, { requiredKeys: ['port'], ...plain }),
+};
+const requiredKeys = ['name', 'port', 'protocol'] as const;
+const anyServicePort = fc.oneof(
+  fc.record({ ...portFields, protocol: fc.constantFrom(...protocols.filter((protocol) => protocol !== 'FTP' && protocol !== 'FTPS')) }, { requiredKeys: [...requiredKeys], ...plain }),
+  fc.record({ ...portFields, protocol: fc.constant('FTP' as const), ftp: anyFtpOptions }, { requiredKeys: [...requiredKeys], ...plain }),
+  fc.record({ ...portFields, protocol: fc.constant('FTPS' as const), ftp: anyFtpOptions, tls: anyTlsOptions }, { requiredKeys: [...requiredKeys], ...plain }),
+);
+
 const anyExternalServicePorts = fc
-  .uniqueArray(
-    fc.record(
-      {
-        name: fc.option(anyDnsLabel, { nil: undefined }),
-        port: anyPort,
-        targetPort: anyPort,
-        protocol: fc.constantFrom(...protocols),
-        listen: fc.record({ address: anyAddress, port: anyPort }, { requiredKeys: ['port'], ...plain }),
-      },
-      { requiredKeys: ['name', 'port', 'protocol'], ...plain },
-    ),
-    { minLength: 1, maxLength: 4, selector: ({ port }) => port },
-  )
-  .map((ports) => ports.map((port) => ({ ...port, name: port.name ?? defaultPortName(port.protocol, port.port) })))
+  .uniqueArray(anyServicePort, { minLength: 1, maxLength: 4, selector: ({ port }) => port })
+  .map((ports) => ports.map((port): ExternalServicePort => ({ ...port, name: port.name ?? defaultPortName(port.protocol, port.port) })))
+  .filter(areTheirOwn);
+
+/** Numbers and names of ports and of the data ports within: each is there once. */
+function areTheirOwn(ports: readonly ExternalServicePort[]): boolean {
+  const dataPorts = ports.flatMap(({ name, tls }) => {
+    const { first, last } = tls?.dataPorts ?? { first: 1, last: 0 };
+    return Array.from({ length: last - first + 1 }, (_, index) => ({ name: dataPortName(name, first + index), port: first + index }));
+  });
+  const all = [...ports, ...dataPorts];
+  return new Set(all.map(({ name }) => name)).size === all.length && new Set(all.map(({ port }) => port)).size === all.length;
+}
+
+const anyReversePorts = fc
+  .uniqueArray(fc.record({ name: fc.option(anyDnsLabel, { nil: undefined }), port: anyPort, workloadPort: anyPort }, { requiredKeys: ['name', 'port'], ...plain }), { minLength: 1, maxLength: 3, selector: ({ port }) => port })
+  .map((ports) => ports.map((port) => ({ ...port, name: port.name ?? defaultPortName('reverse', port.port) })))
   .filter((ports) => new Set(ports.map(({ name }) => name)).size === ports.length);
 
 const serviceDetails = {
   ports: anyExternalServicePorts,
+  reverse: anyReversePorts,
   gateway: anyDnsName,
   serverNames: fc.array(anyHostName, { maxLength: 3 }),
   subjectAltNames: fc.array(anySpiffeId, { minLength: 1, maxLength: 3 }),
