@@ -129,7 +129,7 @@ export function concludeTransfer(session: Draft, id: number, code: number, text:
 const tooLargeReply = '552 Refused by policy: the transfer is larger than allowed.';
 
 export function handleTransferSettled(session: Draft, id: number, isTooLarge: boolean): void {
-  const isAwaited = session.expected.some((expected) => expected.kind === 'server' && expected.consequence?.type === 'transfer' && expected.consequence.id === id);
+  const isAwaited = session.expected.some((expected) => expected.kind === 'server' && expected.consequence?.type === 'transfer' && expected.consequence.isLimited && expected.consequence.id === id);
   if (!isAwaited) return;
   session.settledTransfers = [...session.settledTransfers, { id, isTooLarge }];
   if (session.concluding?.id === id) concludeTransfer(session, id, session.concluding.code, session.concluding.text);

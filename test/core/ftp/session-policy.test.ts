@@ -280,6 +280,18 @@ describe('transfers in an ftp session', () => {
       assert.match(late.received(), /^150 go\r\n552 /);
     });
 
+    it('leave nothing behind where only their rate is limited, or nothing', () => {
+      for (const rules of [{ maxBytesPerSecond: 10 }, {}]) {
+        const session = loggedIn([rules]);
+        session.client('RETR a\r\n');
+        session.server('150 go\r\n');
+        session.feed({ type: 'transfer-settled', id: 1, isTooLarge: false });
+        session.server('226 done\r\n');
+        assert.equal(session.received(), '150 go\r\n226 done\r\n');
+        assert.deepEqual(session.state().settledTransfers, []);
+      }
+    });
+
     it('fail at once where the server says so', () => {
       const session = loggedIn([{ maxTransferBytes: 10 }]);
       session.client('RETR none\r\n');
