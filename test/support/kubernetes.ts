@@ -8,18 +8,27 @@ import { createProcesses, findFreePorts, waitFor } from '../../src/demo/processe
 import { requirePeer } from './peers.ts';
 import { makePki } from './pki.ts';
 
+export interface Client {
+  readonly token?: string;
+  /** HOST:PORT. */
+  readonly address?: string;
+}
+
 export interface KubernetesServer {
   readonly url: string;
   readonly caPem: string;
   /** Of a user in `system:masters`. */
   readonly adminToken: string;
-  /** A kubeconfig for whoever has the token; default: the administrator. */
-  kubeConfig(token?: string): KubeConfig;
+  readonly port: number;
+  /** A kubeconfig for whoever has the token, by default the administrator, to the server's own address or another that leads there. */
+  kubeConfig(who?: Client): KubeConfig;
   /** The same as a file. */
-  kubeConfigFile(token?: string): Promise<string>;
+  kubeConfigFile(who?: Client): Promise<string>;
   /** Ends it, as a crash would, and starts it again on the same etcd and port. */
   kill(): Promise<void>;
   restart(): Promise<void>;
+  /** Forgets all history up to now. */
+  compact(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -30,7 +39,7 @@ export async function startKubernetes(test: Mocha.Context): Promise<KubernetesSe
   const [etcdProgram, apiserverProgram] = [requirePeer(test, 'etcd'), requirePeer(test, 'kubeApiserver')];
   const base = await mkdtemp(join(tmpdir(), 'sallyport-kubernetes-'));
   const file = (name: string): string => join(base, name);
-  const [etcdPort, etcdPeerPort, port] = await findFreePorts(3);
+  const [etcdPort, etcdPeerPort, port] = (await findFreePorts(3)) as [number, number, number];
   const url = `https://127.0.0.1:${port}`;
   const adminToken = randomBytes(16).toString('hex');
   const pki = makePki();
@@ -71,10 +80,10 @@ export async function startKubernetes(test: Mocha.Context): Promise<KubernetesSe
     });
   }
 
-  function kubeConfig(token = adminToken): KubeConfig {
+  function kubeConfig({ token = adminToken, address = `127.0.0.1:${port}` }: Client = {}): KubeConfig {
     const config = new KubeConfig();
     config.loadFromOptions({
-      clusters: [{ name: 'test', server: url, caData: Buffer.from(pki.rootPem).toString('base64') }],
+      clusters: [{ name: 'test', server: `https://${address}`, caData: Buffer.from(pki.rootPem).toString('base64') }],
       users: [{ name: 'test', token }],
       contexts: [{ name: 'test', cluster: 'test', user: 'test' }],
       currentContext: 'test',
@@ -99,13 +108,20 @@ export async function startKubernetes(test: Mocha.Context): Promise<KubernetesSe
     caPem: pki.rootPem,
     adminToken,
     kubeConfig,
-    kubeConfigFile: async (token) => {
+    port,
+    kubeConfigFile: async (who) => {
       const path = file(`kubeconfig-${randomBytes(4).toString('hex')}`);
-      await writeFile(path, kubeConfig(token).exportConfig(), { mode: 0o600 });
+      await writeFile(path, kubeConfig(who).exportConfig(), { mode: 0o600 });
       return path;
     },
     kill: () => processes.kill('apiserver'),
     restart: start,
+    compact: async () => {
+      const post = async (path: string, body: object): Promise<Response> => fetch(`http://127.0.0.1:${etcdPort}/v3/kv/${path}`, { method: 'POST', body: JSON.stringify(body) });
+      const { header } = (await (await post('range', { key: 'AA==' })).json()) as { readonly header: { readonly revision: string } };
+      const answer = await post('compaction', { revision: header.revision, physical: true });
+      if (!answer.ok) throw new Error(`etcd says ${await answer.text()}`);
+    },
     stop,
   };
 }

@@ -4,14 +4,20 @@ import net, { type AddressInfo, type Socket } from 'node:net';
 export interface TcpProxy {
   /** `127.0.0.1:PORT`. */
   readonly address: string;
-  /** Resets every connection there is, on both sides. New ones pass. */
+  /** Resets every connection there is, on both sides. New ones pass, unless they are refused. */
   cut(): void;
+  /** Whether new connections are reset. */
+  refuses: boolean;
   close(): void;
 }
 
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const open = new Set<Socket>();
   const server = net.createServer((client) => {
+    if (proxy.refuses) {
+      client.on('error', () => undefined).resetAndDestroy();
+      return;
+    }
     const target = net.connect(targetPort, '127.0.0.1');
     for (const [socket, other] of [[client, target], [target, client]] as const) {
       open.add(socket);
@@ -27,7 +33,8 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
   const cut = (): void => {
     for (const socket of open) socket.resetAndDestroy();
   };
-  return {
+  const proxy: TcpProxy = {
+    refuses: false,
     address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
     cut,
     close() {
@@ -35,4 +42,5 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
       cut();
     },
   };
+  return proxy;
 }
