@@ -1,6 +1,7 @@
 /**
  * FTP and UDP through agent and gateway, as their users run them: a control plane, a gateway, an agent, and vsftpd. Beside them, in turns
- * and in the same run, the same client with the same server directly, and through the two smallest pipes of mTLS that Node can make.
+ * and in the same run, the same client with the same server directly, and through two of the smallest pipes that Node can make, with mTLS
+ * between them and without.
  *
  *   node bench/ftp.ts [--rounds 5] [--only bulk,files,idle,udp] [--vsftpd PATH]
  *
@@ -27,8 +28,7 @@ import { quantile } from './large-world.ts';
 const serverAddress = '127.0.0.1';
 const agentAddress = '127.0.2.90';
 const snatAddress = '127.0.1.90';
-const wrapAddress = '127.0.2.91';
-const unwrapAddress = '127.0.2.92';
+const pipeAddresses = { tcp: ['127.0.2.93', '127.0.2.94'], mtls: ['127.0.2.91', '127.0.2.92'] } as const;
 /** Below what the kernel gives to those who ask for none. vsftpd takes a random one of them, and the pipes know no FTP. */
 const passivePorts = { first: 30_200, last: 30_215 };
 
@@ -45,7 +45,7 @@ const rounds = Number(options.rounds);
 
 // ---- what is measured
 
-const ways = ['direct', 'pipes', 'sallyport'] as const;
+const ways = ['direct', 'tcp', 'mtls', 'sallyport'] as const;
 type Way = (typeof ways)[number];
 
 const memoryBytes = async (pid: number): Promise<number> => Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024;
@@ -168,22 +168,25 @@ async function startSallyport(deployment: Deployment, ftpPort: number, echoPort:
   await Promise.all(['egress', 'client'].map(deployment.ready));
 }
 
-async function startPipes(children: ChildProcess[], ftpPort: number): Promise<readonly number[]> {
+/** Two pipes one behind the other, as agent and gateway are. */
+async function startPipes(by: keyof typeof pipeAddresses, children: ChildProcess[], ftpPort: number): Promise<Place> {
   const identity = makePki().issue('spiffe://cluster.local/ns/bench/sa/pipe');
   const ports = [ftpPort, ...Array.from({ length: passivePorts.last - passivePorts.first + 1 }, (_, index) => passivePorts.first + index)];
+  const [near, far] = pipeAddresses[by];
   const orders: readonly PipeOrder[] = [
-    { kind: 'wrap', identity, from: wrapAddress, to: unwrapAddress, ports },
-    { kind: 'unwrap', identity, from: unwrapAddress, to: serverAddress, ports },
+    { kind: by === 'tcp' ? 'plain' : 'wrap', identity, from: near, to: far, ports },
+    { kind: by === 'tcp' ? 'plain' : 'unwrap', identity, from: far, to: serverAddress, ports },
   ];
-  return await Promise.all(
+  const pids = await Promise.all(
     orders.map(async (order) => {
       const child = fork(import.meta.filename, ['--as', 'pipe']);
       children.push(child);
       child.send(order);
-      await once(child, 'message');
+      await Promise.race([once(child, 'message'), once(child, 'exit').then(() => Promise.reject(new Error('a pipe has ended: are its ports in use?')))]);
       return child.pid!;
     }),
   );
+  return { host: near, port: ftpPort, pids };
 }
 
 async function run(): Promise<void> {
@@ -199,19 +202,20 @@ async function run(): Promise<void> {
     const pids = ['client', 'egress'].map(deployment.pid);
     const places: Readonly<Record<Way, Place>> = {
       direct: { host: serverAddress, port: vsftpd.port, pids: [] },
-      pipes: { host: wrapAddress, port: vsftpd.port, pids: await startPipes(children, vsftpd.port) },
+      tcp: await startPipes('tcp', children, vsftpd.port),
+      mtls: await startPipes('mtls', children, vsftpd.port),
       sallyport: { host: agentAddress, port: vsftpd.port, pids },
     };
     const wanted = options.only.split(',');
     const figures: Figures<Way> = new Map();
-    if (wanted.includes('idle')) for (const way of ['pipes', 'sallyport'] as const) await measureIdle(figures, way, places[way]);
+    if (wanted.includes('idle')) for (const way of ['tcp', 'mtls', 'sallyport'] as const) await measureIdle(figures, way, places[way]);
     if (wanted.includes('bulk')) await inTurns(figures, { rounds, places, measure: measureBulk });
     if (wanted.includes('files')) await inTurns(figures, { rounds, places, measure: measureFiles });
     if (wanted.includes('udp')) await inTurns<Way, Place>(figures, { rounds, places: { direct: { ...places.direct, port: echoPort }, sallyport: { ...places.sallyport, port: echoPort } }, measure: measureDatagrams });
     print(figures, ways, rounds);
   } finally {
     await deployment.close();
-    for (const child of children) child.disconnect();
+    for (const child of children) if (child.connected) child.disconnect();
     await vsftpd.stop();
   }
 }

@@ -1,4 +1,4 @@
-/** The smallest pipes of mTLS that Node can make, each a process: what a mesh would do without anything that knows FTP. */
+/** The smallest pipes that Node can make, each a process: what a mesh would do without anything that knows FTP, with mTLS between two of them or without. */
 import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
@@ -6,7 +6,7 @@ import type { Issued } from '../../test/support/pki.ts';
 
 /** What a pipe's process is told: from the same ports of one address to those of another. */
 export interface PipeOrder {
-  readonly kind: 'wrap' | 'unwrap';
+  readonly kind: 'wrap' | 'unwrap' | 'plain';
   readonly identity: Issued;
   readonly from: string;
   readonly to: string;
@@ -24,9 +24,12 @@ export async function runPipe(): Promise<void> {
     client.pipe(target).pipe(client);
     for (const socket of [client, target]) socket.on('error', () => undefined);
   };
+  const options = { noDelay: true, allowHalfOpen: true };
+  const connect = (port: number): net.Socket => net.connect({ ...options, host: to, port });
   const listener: Readonly<Record<PipeOrder['kind'], (port: number) => net.Server>> = {
-    wrap: (port) => net.createServer({ noDelay: true, allowHalfOpen: true }, (client) => carry(client, tls.connect({ socket: net.connect({ host: to, port, noDelay: true, allowHalfOpen: true }), secureContext, checkServerIdentity: () => undefined }))),
-    unwrap: (port) => tls.createServer({ ...context, requestCert: true, noDelay: true, allowHalfOpen: true }, (client) => carry(client, net.connect({ host: to, port, noDelay: true, allowHalfOpen: true }))),
+    wrap: (port) => net.createServer(options, (client) => carry(client, tls.connect({ socket: connect(port), secureContext, checkServerIdentity: () => undefined }))),
+    unwrap: (port) => tls.createServer({ ...options, ...context, requestCert: true }, (client) => carry(client, connect(port))),
+    plain: (port) => net.createServer(options, (client) => carry(client, connect(port))),
   };
   await Promise.all(ports.map((port) => once(listener[kind](port).listen(port, from), 'listening')));
   process.send?.('ready');
