@@ -13,7 +13,7 @@ import { byText } from '../order.ts';
 import type { Plan, ServedProtocol, ServicePort, ServicePortId } from './plan.ts';
 import { proposeService } from './service-proposal.ts';
 import type { WorkloadName } from '../spiffe-id.ts';
-import { servicePortId } from './targets.ts';
+import { namedPortOf, servicePortId } from './targets.ts';
 
 export type Remedy =
   | { readonly ok: true; /** YAML. */ readonly manifests: string }
@@ -32,10 +32,12 @@ export interface Denied {
 
 /** What the manifests of a grant need to know of a service port, there already or proposed. */
 interface Destination {
+  /** Of the port that stands for it in policies and bindings, or its own where none does. */
   readonly id: ServicePortId;
   readonly namespace: string;
   readonly name: string;
-  readonly portName: string;
+  /** As `namedPortOf`. */
+  readonly named: string | null;
   readonly protocol: ServedProtocol;
   /** Of its addresses; empty where only names are known. */
   readonly families: ReadonlySet<IpFamily>;
@@ -63,23 +65,26 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
     if (!proposal.ok) return proposal;
     const { namespace, name, portName, address, manifest, comment } = proposal;
     add(manifest, comment);
-    destination = { id: servicePortId(keyOf(proposal), portName), namespace, name, portName, protocol: 'TCP', families: new Set(address === undefined ? [] : [familyOf(address)]) };
+    destination = { id: servicePortId(keyOf(proposal), portName), namespace, name, named: portName, protocol: 'TCP', families: new Set(address === undefined ? [] : [familyOf(address)]) };
   } else {
-    const rival = agentRival(workload, servicePort, plan);
+    const { service, portName, protocol, targets } = servicePort;
+    const desiredService = desired.ExternalService.get(keyOf(service))!;
+    const named = namedPortOf(desiredService, portName);
+    const brought = plan.servicePorts.filter((other) => keyOf(other.service) === keyOf(service) && (named === null || namedPortOf(desiredService, other.portName) === named));
+    const rival = brought.map((each) => agentRival(workload, each, plan)).find((each) => each !== undefined);
     if (rival !== undefined) return refuse(`its agent offers ${rival.id} on the same address and port: first set "agentAddress" of one of the two services to another loopback address`);
-    const { id, service, portName, protocol, targets } = servicePort;
-    destination = { id, ...service, portName, protocol, families: new Set(targets.flatMap((each) => (each.kind === 'address' ? [familyOf(each.address)] : []))) };
+    destination = { id: servicePortId(keyOf(service), named ?? portName), ...service, named, protocol, families: new Set(targets.flatMap((each) => (each.kind === 'address' ? [familyOf(each.address)] : []))) };
   }
 
   if (desired.EgressGateway.size === 0) add(gatewayManifest(desired), 'replace the address by one on which the gateway listens');
 
-  const to = [{ service: destination.name, ...(destination.namespace !== workload.namespace && { namespace: destination.namespace }), ports: [destination.portName] }];
+  const to = [{ service: destination.name, ...(destination.namespace !== workload.namespace && { namespace: destination.namespace }), ...(destination.named !== null && { ports: [destination.named] }) }];
   const metadata = (kind: Kind) => ({ name: freeName(`${workload.serviceAccount}-to-${destination.name}`, workload.namespace, desired, kind), namespace: workload.namespace });
   const grant = servicePort === null ? undefined : grantFor(servicePort, workload);
   const limit = asked === null || destination.protocol !== 'HTTPConnect' ? null : asked;
   if (grant === undefined || (limit !== null && grant.connectAuthorities !== null && !coversAuthority(grant.connectAuthorities, limit))) {
     const constraints = limit === null ? {} : { constraints: { connectAuthorities: [`${limit.host.includes(':') ? `[${limit.host}]` : limit.host}:${limit.port}`] } };
-    add({ apiVersion, kind: 'EgressPolicy', metadata: metadata('EgressPolicy'), spec: { subjects: [{ ...workload }], to, ...constraints } });
+    add({ apiVersion, kind: 'EgressPolicy', metadata: metadata('EgressPolicy'), spec: { subjects: [{ ...workload }], to, ...constraints } }, destination.named === null ? 'the way back is for whoever may use the service' : undefined);
   }
 
   const need = bindingNeed(workload, destination, desired);
@@ -97,8 +102,8 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
   return { ok: true, manifests: documents.join('---\n') };
 }
 
-/** Whether the workload needs a further binding at this port. One for this account and port alone moves no other address, and yields only to its like. */
-function bindingNeed(workload: WorkloadName, { id, families }: Destination, desired: DesiredState): 'none' | 'add' | 'change' {
+/** Whether the workload needs a further binding at this port. One for this account and port alone (for the way back, this service) moves no other address, and yields only to its like. */
+function bindingNeed(workload: WorkloadName, { id, namespace, name, named, families }: Destination, desired: DesiredState): 'none' | 'add' | 'change' {
   const mine = [...desired.SnatBinding.values()].filter((binding) => ownerOf(binding).namespace === workload.namespace);
   const ordered = orderBindings(mine.map((binding) => resolveBinding(binding, desired, new Map())));
   const best = bindingOfSubject(ordered, workload, id);
@@ -107,12 +112,13 @@ function bindingNeed(workload: WorkloadName, { id, families }: Destination, desi
   const space = pool === undefined ? undefined : desired.SnatPool.get(pool);
   const given = new Set(space === undefined ? addresses.map(familyOf) : familiesOf(addressSpaceOf(space)));
   if (families.size === 0 || [...given].some((family) => families.has(family))) return 'none';
-  return best.owner.kind === 'serviceAccount' && best.scopes.includes(id) ? 'change' : 'add';
+  return best.owner.kind === 'serviceAccount' && best.scopes.includes(named === null ? keyOf({ namespace, name }) : id) ? 'change' : 'add';
 }
 
-/** Another service port that the workload has a grant for and that its agent would offer in the same place. */
+/** Another service port that the workload has a grant for and that its agent would offer in the same place. Of the way back it offers nothing. */
 function agentRival(workload: WorkloadName, { id, protocol, agentListen: { address, port } }: ServicePort, plan: Plan): ServicePort | undefined {
-  return plan.servicePorts.find((other) => other.id !== id && other.agentListen.port === port && other.agentListen.address === address && transportOf(other.protocol) === transportOf(protocol) && (grantFor(other, workload)?.snat ?? null) !== null);
+  if (protocol === 'Reverse') return undefined;
+  return plan.servicePorts.find((other) => other.id !== id && other.protocol !== 'Reverse' && other.agentListen.port === port && other.agentListen.address === address && transportOf(other.protocol) === transportOf(protocol) && (grantFor(other, workload)?.snat ?? null) !== null);
 }
 
 function gatewayManifest(desired: DesiredState) {

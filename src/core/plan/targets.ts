@@ -1,9 +1,10 @@
 /** What policies and bindings point at: services and their ports, by name or number. */
 import { describeRef, keyOf, refOfKey, type DesiredState } from '../desired-state.ts';
 import type { ObjectRef } from '../errors.ts';
+import { dataPortName, type ExternalService } from '../objects/index.ts';
 import { boundedList } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
-import type { ServicePortId } from './plan.ts';
+import type { PortRange, ServicePortId } from './plan.ts';
 
 export function servicePortId(serviceKey: string, portName: string): ServicePortId {
   return `${serviceKey}:${portName}` as ServicePortId;
@@ -14,6 +15,18 @@ export interface ServiceTarget {
   readonly service: string;
   readonly namespace?: string | undefined;
   readonly ports?: readonly (string | number)[] | undefined;
+}
+
+/**
+ * The port that policies and bindings name to mean this one: itself, or the control port of a data port. Null for the way back, which no
+ * port stands for: it is for whoever may use any.
+ */
+export function namedPortOf({ spec }: ExternalService, portName: string): string | null {
+  return spec.ports.find(({ name, tls }) => name === portName || dataPortNames(name, tls?.dataPorts).includes(portName))?.name ?? null;
+}
+
+function dataPortNames(control: string, { first, last }: PortRange = { first: 1, last: 0 }): readonly string[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => dataPortName(control, first + index));
 }
 
 export function serviceKeyOf(target: ServiceTarget, ownNamespace: string): string {

@@ -10,7 +10,7 @@ import { applyChange, keyOf, refOf, type DesiredChange } from '../../../src/core
 import { describePlanDiff, diffPlans } from '../../../src/core/plan/plan-diff.ts';
 import type { Decision, Plan } from '../../../src/core/plan/plan.ts';
 import { workloadSpiffeId } from '../../../src/core/spiffe-id.ts';
-import { everyone, ground, naively, someObject, someObjects, type NaiveAnswer } from './random-world.ts';
+import { everyone, ground, naively, portsOf, someObject, someObjects, type NaiveAnswer } from './random-world.ts';
 import { build, externalService, gateway, placesOf, policy, pool, state, trustDomain, warningsOf } from '../world.ts';
 
 function shown(decision: Decision): NaiveAnswer {
@@ -33,7 +33,7 @@ describe('compilation, whatever is applied', () => {
         if (rejected(faults)) return;
         const ties: string[] = [];
         for (const service of desired.ExternalService.values()) {
-          for (const { name } of service.spec.ports) {
+          for (const { name } of portsOf(service)) {
             const servicePort = compiled.ok ? compiled.plan.servicePorts.find(({ id }) => id === `${keyOf(service.metadata)}:${name}`) : undefined;
             for (const who of everyone) {
               const naive = naively(desired, assignments, who, service, name);

@@ -43,17 +43,34 @@ const someBinding = fc
   .record({ key: fc.integer({ min: 0, max: 9 }), subject: bindingSubject, targets: fc.option(fc.array(target, { minLength: 1, maxLength: 2 }), { nil: undefined, freq: 2 }) })
   .map(({ key, subject, targets }) => binding(`b/b${key}`, { subject, pool: 'eu', ...(targets !== undefined && { targets }) }));
 
-/** Ports differ between services, so that no two meet at an agent. */
-const someExternalService = fc.record({ name: someService, namespaceName: fc.constantFrom('a', 'b'), connect: fc.boolean(), host: fc.boolean() }).map(({ name, namespaceName, connect, host }) =>
-  externalService(`${namespaceName}/${name}`, {
+/** What the port alpha of a service speaks. Each has its options, if it has any. */
+const connect = { protocol: 'HTTPConnect' } as const;
+const sealed = { protocol: 'FTPS', tls: { mode: 'PassThrough', dataPorts: { first: 2121, last: 2122 } } } as const;
+const alphas = [{ protocol: 'TCP' }, connect, { protocol: 'UDP' }, { protocol: 'FTP' }, { protocol: 'FTPS' }, sealed] as const;
+
+interface ServiceForm {
+  readonly alpha: (typeof alphas)[number];
+  readonly host?: boolean;
+  readonly reverse?: boolean;
+}
+
+/** Addresses at agents and ports of the way back differ between services, so that no two meet. */
+function serviceOf(namespaceName: string, name: string, { alpha, host = false, reverse = false }: ServiceForm): DesiredObject {
+  const [inNamespaces, inServices] = [namespaces.indexOf(namespaceName), services.indexOf(name)];
+  return externalService(`${namespaceName}/${name}`, {
     ...(host ? { hosts: [`${name}-${namespaceName}.example.net`] } : {}),
-    agentAddress: `127.0.${namespaces.indexOf(namespaceName)}.${services.indexOf(name) + 1}`,
+    agentAddress: `127.0.${inNamespaces}.${inServices + 1}`,
     ports: [
-      { name: 'alpha', port: 8080, protocol: connect ? 'HTTPConnect' : 'TCP' },
+      { name: 'alpha', port: 8080, ...alpha },
       { name: 'beta', port: 9090, protocol: 'HTTPConnect' },
     ],
-  }),
-);
+    ...(reverse ? { reverse: [{ name: 'back', port: 7000 + 10 * inNamespaces + inServices }] } : {}),
+  });
+}
+
+const someExternalService = fc
+  .record({ name: someService, namespaceName: fc.constantFrom('a', 'b'), alpha: fc.constantFrom(...alphas), host: fc.boolean(), reverse: fc.boolean() })
+  .map(({ name, namespaceName, ...form }) => serviceOf(namespaceName, name, form));
 const someNamespaceObject = fc.tuple(someNamespace, fc.constantFrom('red', 'blue', 'green')).map(([name, colour]) => namespace(name, { colour }));
 const someKubernetesService = fc.record({ namespaceName: someNamespace, name: fc.constantFrom('k1', 'k2'), behind: fc.constantFrom(undefined, 'x', 'y', 'x, y') }).map(({ namespaceName, name, behind }) => kubernetesService(`${namespaceName}/${name}`, behind));
 
@@ -64,7 +81,7 @@ export const someObject: fc.Arbitrary<DesiredObject> = fc.oneof({ weight: 3, arb
 export const ground: readonly DesiredObject[] = [
   gateway('gw'),
   pool('eu', ['10.0.0.0/24', '2001:db8::/64']),
-  ...['a', 'b'].flatMap((namespaceName) => services.map((name) => externalService(`${namespaceName}/${name}`, { agentAddress: `127.0.${namespaces.indexOf(namespaceName)}.${services.indexOf(name) + 1}`, ports: [{ name: 'alpha', port: 8080, protocol: 'HTTPConnect' }, { name: 'beta', port: 9090, protocol: 'HTTPConnect' }] }))),
+  ...['a', 'b'].flatMap((namespaceName) => services.map((name) => serviceOf(namespaceName, name, { alpha: name === 's2' && namespaceName === 'b' ? sealed : connect, reverse: name === 's3' && namespaceName === 'a' }))),
 ];
 
 export const someObjects = fc.array(someObject, { maxLength: 14, size: 'max' });
@@ -78,10 +95,25 @@ function isBehind(desired: DesiredState, who: Identity, service: { readonly name
   return who.namespace === service.namespace && annotation.split(',').some((name) => name.trim() === who.serviceAccount);
 }
 
-function names(targets: readonly { readonly service: string; readonly namespace?: string | undefined; readonly ports?: readonly (string | number)[] | undefined }[], own: string, service: ExternalService, portName: string): 'port' | 'service' | 'no' {
-  const port = service.spec.ports.find(({ name }) => name === portName)!;
+/** The ports by which a service is used, or uses: each by its name, and the one of `ports` that speaks for it; none speaks for the way back. */
+export function portsOf({ spec: { ports, reverse = [] } }: ExternalService): readonly { readonly name: string; readonly spokenForBy: ExternalService['spec']['ports'][number] | undefined }[] {
+  const forward = ports.flatMap((port) => {
+    const { first, last } = port.tls?.dataPorts ?? { first: 1, last: 0 };
+    return [port.name, ...Array.from({ length: last - first + 1 }, (_, index) => `${port.name}-${first + index}`)].map((name) => ({ name, spokenForBy: port }));
+  });
+  return [...forward, ...reverse.map(({ name }) => ({ name, spokenForBy: undefined }))];
+}
+
+interface NamedTarget {
+  readonly service: string;
+  readonly namespace?: string | undefined;
+  readonly ports?: readonly (string | number)[] | undefined;
+}
+
+function names(targets: readonly NamedTarget[], own: string, service: ExternalService, portName: string): 'port' | 'service' | 'no' {
+  const port = portsOf(service).find(({ name }) => name === portName)!.spokenForBy;
   const mine = targets.filter((each) => `${each.namespace ?? own}/${each.service}` === keyOf(service.metadata));
-  if (mine.some(({ ports }) => ports?.some((wanted) => wanted === port.name || wanted === port.port))) return 'port';
+  if (mine.some(({ ports }) => ports?.some((wanted) => wanted === port?.name || wanted === port?.port))) return 'port';
   return mine.some(({ ports }) => ports === undefined) ? 'service' : 'no';
 }
 
@@ -92,7 +124,7 @@ export type NaiveAnswer =
 
 /** Who may go where and as whom, straight from the words of the object descriptions. */
 export function naively(desired: DesiredState, assignments: Assignments, who: Identity, service: ExternalService, portName: string): NaiveAnswer {
-  const port = service.spec.ports.find(({ name }) => name === portName)!;
+  const port = portsOf(service).find(({ name }) => name === portName)!.spokenForBy;
   const policies = [...desired.EgressPolicy.values()].filter(({ metadata, spec }) => {
     const meant = spec.subjects.some((subject) => {
       if ('service' in subject) return isBehind(desired, who, { namespace: subject.service.namespace ?? metadata.namespace, name: subject.service.name });
@@ -101,7 +133,8 @@ export function naively(desired: DesiredState, assignments: Assignments, who: Id
       const labels = desired.Namespace.get(who.namespace)?.metadata.labels ?? {};
       return desired.Namespace.has(who.namespace) && Object.entries(subject.namespaceSelector.matchLabels).every(([key, value]) => labels[key] === value);
     });
-    return meant && names(spec.to, metadata.namespace, service, portName) !== 'no';
+    const isNamed = port === undefined ? spec.to.some((each) => `${each.namespace ?? metadata.namespace}/${each.service}` === keyOf(service.metadata)) : names(spec.to, metadata.namespace, service, portName) !== 'no';
+    return meant && isNamed; // the way back is for whoever may use any port
   });
   const keys = policies.map(({ metadata }) => keyOf(metadata)).sort();
 
@@ -129,6 +162,6 @@ export function naively(desired: DesiredState, assignments: Assignments, who: Id
     policies: keys,
     binding: keyOf(winner.metadata),
     addresses: assignments.filter((record) => record.holder === holder && record.releasedAt === null).map(({ address }) => address).sort(),
-    connectAuthorities: port.protocol !== 'HTTPConnect' || limits.includes(undefined) ? null : [...new Set(limits.flatMap((list) => list ?? []))].sort(),
+    connectAuthorities: port?.protocol !== 'HTTPConnect' || limits.includes(undefined) ? null : [...new Set(limits.flatMap((list) => list ?? []))].sort(),
   };
 }
