@@ -1,7 +1,8 @@
 /** The demo's own processes: the `sallyport` command and Envoy, started, waited for, and ended by their process ids. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -94,18 +95,26 @@ export function createProcesses(directory: string, env: NodeJS.ProcessEnv, { ent
   };
 }
 
-/** Ports that are free now; all are held until all are known, so that none is given twice. */
+/**
+ * Where ports are looked for: below those that the kernel gives to whoever asks for any, the near ends of connections among them, which
+ * would come between finding a port and listening there.
+ */
+const listeningPorts = { first: 15_000, end: 32_000 };
+
+/** So many ports in a row that nobody has on 127.0.0.1. */
 export async function findFreePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
+  for (;;) {
+    const first = randomInt(listeningPorts.first, listeningPorts.end - count);
+    const ports = Array.from({ length: count }, (_, index) => first + index);
+    if ((await Promise.all(ports.map(isFree))).every(Boolean)) return ports;
+  }
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer().once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
 }
 
 /** Polls `check` until it gives a value; throws with `what` when it has not within the limit. */

@@ -84,7 +84,8 @@ describe('ftps, end to end', function () {
 
   it('a workload that speaks TLS with the server itself transfers both ways, by the data ports of the service', async function () {
     const host = sallyport.agentAddress('productpage');
-    await transferBothWays(requirePeer(this, 'curl'), `ftp://${serverName}:${ports.passed}`, 'passed.bin', '--ssl-reqd', '--cacert', 'root.pem', '--resolve', `${serverName}:${ports.passed}:${host}`);
+    // With TLS 1.3, curl 7.88 now and then resets a connection behind what it has uploaded, since it has not read the server's session tickets.
+    await transferBothWays(requirePeer(this, 'curl'), `ftp://${serverName}:${ports.passed}`, 'passed.bin', '--ssl-reqd', '--tls-max', '1.2', '--cacert', 'root.pem', '--resolve', `${serverName}:${ports.passed}:${host}`);
   });
 
   it('nothing is said to a server whose certificate comes from nobody trusted, and the ledger says so', async function () {

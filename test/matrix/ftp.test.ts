@@ -1,135 +1,127 @@
-/** Real FTP servers and real clients, through agent and gateway, in every combination of modes, with TLS that the gateway originates and without. */
+/** Real FTP servers and real clients, through agent and gateway, in every combination of modes, without TLS, and with it from the gateway or from the client. */
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { link, mkdtemp, rm } from 'node:fs/promises';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { FtpDataMode } from '../../src/core/objects/index.ts';
+import { basename, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { runProgram } from '../e2e/support/programs.ts';
-import { openFtpPath, snatAddress, type FtpPath } from '../support/ftp-path.ts';
 import type { FtpServer } from '../support/ftp-server.ts';
 import { requirePeer } from '../support/peers.ts';
-import { makePki } from '../support/pki.ts';
-import { clients, type Client } from './clients.ts';
-import { operations, smallFiles, type Operation } from './operations.ts';
+import { bigCells, cellsOf, limitOf, nameOf, type Cell } from './cells.ts';
+import { clients, type Invocation, type Session } from './clients.ts';
+import { fillCell, hashOf, isDone, operations, writeBigFile, type CellFiles } from './operations.ts';
 import { matrixPage } from './page.ts';
-import { servers, type ServerKind } from './servers.ts';
+import { servers } from './servers.ts';
+import { openStage, type Stage } from './stage.ts';
 
-const modes = ['Passive', 'Active'] as const satisfies readonly FtpDataMode[];
-const serverName = 'ftp.partner.example';
+/** Cells that are played at once. */
+const width = 4;
 const page = new URL('../../docs/reference/ftp-matrix.md', import.meta.url);
-const statement = randomBytes(1_000_000);
-const report = randomBytes(700_000);
-/** A name that no client is told, so that it is said only where it is listed. */
-const listedOnly = 'listed-only.txt';
-const pki = makePki();
 
-describe('the matrix of FTP servers and clients', () => {
-  for (const server of servers) for (const dataMode of modes) for (const tls of [false, true]) describeServer(server, dataMode, tls);
+describe('the matrix of FTP servers and clients', function () {
+  this.timeout(120_000);
+  let stage: Stage | undefined;
+  let bigHash: string;
+
+  before(async function () {
+    stage = await openStage(new Map(servers.map((kind) => [kind, requirePeer(this, kind.peer)])));
+    bigHash = await writeBigFile(join(stage.home, 'big.bin'));
+  });
+  after(() => stage?.close());
+
+  for (const server of servers) {
+    for (const client of clients) {
+      it(`${server.name} and ${client.name} transfer wherever neither has a limit of its own`, async function () {
+        const program = client.peer === null ? process.execPath : requirePeer(this, client.peer);
+        const faults = await inTurns(cellsOf(server, client), width, async (cell) => await faultOf(cell, program));
+        if (faults.some((fault) => fault !== undefined)) assert.fail(faults.filter((fault) => fault !== undefined).join('\n\n'));
+      });
+    }
+  }
+
+  for (const cell of bigCells) {
+    it(`a file of 1 GB passes both ways: ${cell.server.name} and ${nameOf(cell)}`, async function () {
+      const program = cell.client.peer === null ? process.execPath : requirePeer(this, cell.client.peer);
+      const { home, snatAddress } = stage!;
+      const { session, server, files } = await enter(cell, stage!);
+      const big = join(home, 'big.bin');
+      await link(big, join(server.directory, 'big.bin'));
+      const said = await run(program, [cell.client.carry(session)], files.local);
+      assert.ok(said.succeeded, said.output.slice(-600));
+      assert.deepEqual(await Promise.all([join(files.local, 'big.bin'), join(files.remote, 'big.bin')].map(hashOf)), [bigHash, bigHash]);
+      assert.deepEqual(await server.clients(), [snatAddress]);
+      for (const directory of [files.local, files.remote]) await rm(join(directory, 'big.bin'));
+    });
+  }
+
+  for (const { name, peer, help } of clients) {
+    if (help === undefined) continue;
+    it(`${name} says of no way to do what it is not told to do`, async function () {
+      const { stdout, stderr } = await runProgram(peer === null ? process.execPath : requirePeer(this, peer), help.args);
+      assert.notEqual(stdout, '');
+      assert.doesNotMatch(stdout + stderr, help.never);
+    });
+  }
 
   it('stands in docs/reference/ftp-matrix.md', () => {
     const text = matrixPage();
     if (process.env['UPDATE_GOLDEN'] === '1') writeFileSync(page, text);
     assert.equal(readFileSync(page, 'utf8'), text, 'UPDATE_GOLDEN=1 writes it again');
   });
+
+  /** What is otherwise than the table says; undefined where nothing is. */
+  async function faultOf(cell: Cell, program: string): Promise<string | undefined> {
+    const { session, server, files } = await enter(cell, stage!);
+    const limit = limitOf(cell);
+    const said = await run(program, cell.client.operate(session), files.local, limit?.says);
+    const done = await filter(operations, (operation) => isDone(operation, files, said.output));
+    const seen = await server.clients();
+    await rm(files.local, { recursive: true });
+    const isAsWritten =
+      seen.every((address) => address === stage!.snatAddress) &&
+      (limit === undefined
+        ? said.succeeded && seen.length === 1 && isDeepStrictEqual(done, operations.filter((operation) => !cell.client.unable.includes(operation)))
+        : limit.says.test(said.output) && done.length === 0);
+    return isAsWritten ? undefined : `${nameOf(cell)} ${said.succeeded ? 'has done' : 'failed behind'} ${done.join(', ') || 'nothing'}; the server has seen ${seen.join(', ') || 'nobody'}:\n${said.output.slice(-600)}`;
+  }
 });
 
-function describeServer(kind: ServerKind, dataMode: FtpDataMode, tls: boolean): void {
-  describe(`${kind.name}, ${dataMode.toLowerCase()}${tls ? ', TLS' : ''}`, function () {
-    this.timeout(60_000);
-    const closing: (() => Promise<unknown>)[] = [];
-    let server: FtpServer;
-    let path: FtpPath;
-    let home: string;
+/** What a client is told of its session, with all that it finds in place. */
+async function enter({ client, server: kind, mode, column }: Cell, { home, host, caFile, placeOf }: Stage): Promise<{ readonly session: Session; readonly server: FtpServer; readonly files: CellFiles }> {
+  const { server, port } = placeOf(kind, column);
+  const local = await mkdtemp(join(home, 'client-'));
+  const directory = `upload/${basename(local)}`;
+  const files = { local, remote: join(server.directory, directory) };
+  await fillCell(files);
+  return { session: { host, port, ...kind.login, mode, directory, caFile: column.tls === 'passed through' && client.tls !== null ? caFile : null }, server, files };
+}
 
-    before(async function () {
-      const program = requirePeer(this, kind.peer);
-      home = await mkdtemp(join(tmpdir(), 'sallyport-ftp-matrix-'));
-      closing.push(() => rm(home, { recursive: true, force: true }));
-      const files = { certificateFile: join(home, 'server.pem'), keyFile: join(home, 'server.key') };
-      const { certificateChainPem, privateKeyPem } = pki.issue('spiffe://unused/ns/a/sa/b', { names: [{ type: 'dns', value: serverName }] });
-      await writeFile(files.certificateFile, certificateChainPem);
-      await writeFile(files.keyFile, privateKeyPem, { mode: 0o600 });
-      server = await kind.start(program, { dataMode, tls: tls ? files : null });
-      closing.push(server.stop);
-      await writeFile(join(server.directory, 'statement.bin'), statement);
-      await writeFile(join(server.directory, listedOnly), '');
-      await writeSmallFiles(join(server.directory, 'many'), 'statement');
-      const ftps = { mode: 'Originate', handshake: 'Explicit', serverName, caCertificates: pki.rootPem } as const;
-      path = await openFtpPath({ serverPort: server.port, dataMode, ftps: tls ? ftps : null });
-      closing.push(path.stop);
-    });
-    after(async () => {
-      for (const close of closing.reverse()) await close();
-    });
+async function filter<Item>(items: readonly Item[], isKept: (item: Item) => Promise<boolean>): Promise<readonly Item[]> {
+  const kept = await Promise.all(items.map(isKept));
+  return items.filter((_, index) => kept[index]);
+}
 
-    for (const client of clients) {
-      for (const mode of modes) {
-        it(`${client.name}, ${mode.toLowerCase()}`, async function () {
-          const program = requirePeer(this, client.peer);
-          const work = await mkdtemp(join(home, 'client-'));
-          await prepare(server, work);
-          const output = await runClient(client, program, mode, work);
-          const able = operations.filter((operation) => client.unable[operation] === undefined);
-          for (const operation of able) assert.ok(await outcomes[operation]({ output, work, directory: server.directory }), `${operation}: ${output}`);
-          assert.deepEqual(await server.clients(), [snatAddress]);
-        });
-      }
+/** Runs a client until it fails, or says `end`: some try again later on. @returns all that it said */
+async function run(program: string, invocations: readonly Invocation[], directory: string, end?: RegExp): Promise<{ readonly succeeded: boolean; readonly output: string }> {
+  let output = '';
+  for (const { args, input = '' } of invocations) {
+    const { status, stdout, stderr } = await runProgram(program, args, { directory, env: { HOME: directory }, input, timeoutMs: 60_000, ...(end === undefined ? {} : { killAt: end }) });
+    output += stdout + stderr;
+    if (status !== 0) return { succeeded: false, output };
+  }
+  return { succeeded: true, output };
+}
+
+/** Acts on all, `width` at a time. @returns what came of each, in the same order */
+async function inTurns<Item, Result>(items: readonly Item[], width: number, act: (item: Item) => Promise<Result>): Promise<readonly Result[]> {
+  const results: Result[] = [];
+  let next = 0;
+  async function goOn(): Promise<void> {
+    while (next < items.length) {
+      const index = next++;
+      results[index] = await act(items[index]!);
     }
-
-    /** @returns all that its program said */
-    async function runClient(client: Client, program: string, mode: FtpDataMode, work: string): Promise<string> {
-      let said = '';
-      for (const invocation of client.invocations({ port: path.agentPort, ...kind.login, mode })) {
-        const run = () => runProgram(program, invocation.args, { directory: work, env: { HOME: work }, input: invocation.input ?? '', timeoutMs: 40_000 });
-        let result = await run();
-        for (let more = 5; more > 0 && result.status !== 0 && hasFaulted(client, mode, result.stderr); more--) result = await run();
-        said += `${result.stdout}${result.stderr}`;
-        assert.equal(result.status, 0, said);
-      }
-      return said;
-    }
-  });
-}
-
-const hasFaulted = ({ fault }: Client, mode: FtpDataMode, text: string): boolean => fault !== undefined && fault.modes.includes(mode) && fault.says.test(text);
-
-/** What a client finds where it runs, and an empty directory for it on the server. */
-async function prepare({ directory }: FtpServer, work: string): Promise<void> {
-  await writeFile(join(work, 'report.bin'), report);
-  await writeFile(join(work, 'rest.bin'), statement.subarray(0, 300_000));
-  await writeSmallFiles(join(work, 'many'), 'report');
-  await mkdir(join(work, 'back'));
-  const target = join(directory, 'upload/many');
-  await rm(join(directory, 'upload/report.bin'), { force: true });
-  await rm(target, { recursive: true, force: true });
-  await mkdir(target);
-  await chmod(target, 0o777);
-}
-
-async function writeSmallFiles(directory: string, of: string): Promise<void> {
-  await mkdir(directory);
-  for (const name of smallFiles) await writeFile(join(directory, name), `${of} ${name}`);
-}
-
-interface Result {
-  /** All that the client said. */
-  readonly output: string;
-  readonly work: string;
-  readonly directory: string;
-}
-
-const outcomes: Readonly<Record<Operation, (result: Result) => boolean | Promise<boolean>>> = {
-  list: ({ output }) => output.includes(listedOnly),
-  download: async ({ work }) => statement.equals(await readFile(join(work, 'got.bin'))),
-  resume: async ({ work }) => statement.equals(await readFile(join(work, 'rest.bin'))),
-  upload: async ({ directory }) => report.equals(await readFile(join(directory, 'upload/report.bin'))),
-  'download 30 small files': ({ work }) => smallFilesAreIn(join(work, 'back'), 'statement'),
-  'upload 30 small files': ({ directory }) => smallFilesAreIn(join(directory, 'upload/many'), 'report'),
-};
-
-async function smallFilesAreIn(directory: string, of: string): Promise<boolean> {
-  const texts = await Promise.all(smallFiles.map((name) => readFile(join(directory, name), 'utf8')));
-  return texts.every((text, index) => text === `${of} ${smallFiles[index]!}`);
+  }
+  await Promise.all(Array.from({ length: width }, goOn));
+  return results;
 }

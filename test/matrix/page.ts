@@ -1,42 +1,63 @@
 /** The matrix as a page for people: docs/reference/ftp-matrix.md. */
-import type { FtpDataMode } from '../../src/core/objects/index.ts';
-import { clients, type Client } from './clients.ts';
+import { bigCells, cellsOf, columns, dataModes, limitOf, nameOf, tlsKinds, type Cell, type TlsKind } from './cells.ts';
+import { clients } from './clients.ts';
 import { operations } from './operations.ts';
-import { servers } from './servers.ts';
+import { servers, type ServerKind } from './servers.ts';
 
-const modes = ['Passive', 'Active'] as const;
-const faulty = clients.flatMap(({ fault }) => (fault === undefined ? [] : [fault]));
+const headings: Readonly<Record<TlsKind, string>> = { none: 'no TLS', explicit: 'explicit TLS', implicit: 'implicit TLS', 'passed through': 'TLS passed through' };
+
+/** What holds of all cells of a client at any server. */
+const unableOf = ({ client: { name, unable } }: Cell): string | undefined => (unable.length === 0 ? undefined : `${name} has no way to ${unable.join(', to ')}; all else works`);
 
 export function matrixPage(): string {
+  const cells = servers.flatMap((server) => clients.flatMap((client) => cellsOf(server, client)));
+  const notes = [...new Set(cells.map(noteOf).filter((note) => note !== undefined))];
+  const passiveOnly = clients.filter(({ modes }) => !modes.includes('Active')).map(({ name }) => name);
+  const rows = (server: ServerKind): readonly string[] =>
+    clients.flatMap((client) =>
+      dataModes.map((mode) => {
+        const row = cellsOf(server, client).filter((cell) => cell.mode === mode);
+        return `| ${client.name} | ${mode.toLowerCase()} | ${columns.map((column) => wordOf(row.find((cell) => cell.column === column), notes)).join(' | ')} |`;
+      }),
+    );
   return [
     '# FTP servers and clients',
     '',
     'Written by `test/matrix` from the table that it plays (`UPDATE_GOLDEN=1 npx mocha test/matrix/ftp.test.ts` writes it again); not by hand.',
     '',
-    'Each client, as a workload, speaks plain FTP with the agent; the gateway speaks with the server, in the mode that the service asks',
-    'for, and over TLS that it originates where the server wants it. In each cell the client does this:',
+    'Each client is a workload: it speaks with its agent, the gateway with the server, in the mode that the service asks for. Without TLS both',
+    'speak plain FTP; with explicit (`AUTH TLS`) or implicit TLS the client does, and the gateway secures the way to the server; where TLS is',
+    'passed through, the client speaks it with the server itself, from end to end. In each cell the client does this:',
     `${operations.join(', ')}.`,
-    'Contents are compared byte by byte on both sides, and the server must have seen the address of the identity and no other.',
+    'Contents are compared byte by byte on both sides, and the server must have seen the address of the identity and no other. What servers name',
+    'in a 227 is an address where nobody listens.',
     '',
-    'Server and client are as Debian 12 has them. "all" is all of the above; what is missing is a limit of the client\'s own, and so is what a number leads to.',
-    ...faulty.flatMap(({ reason }, index) => ['', `(${index + 1}) ${reason}.`]),
-    ...servers.flatMap(({ name, note }) => [
+    `"all" is all of the above. A number is a limit of the server's or the client's own, and the test holds each of them to it: "no" is that nothing is done, and that it is said why. ${passiveOnly.join(' and ')} has no active mode ("-"). Servers and clients are as Debian 12, PyPI and npm have them.`,
+    '',
+    ...notes.map((note, index) => `${index + 1}. ${note}.`),
+    '',
+    'A file of 1 GB passes both ways, by its hash:',
+    '',
+    ...bigCells.map((cell) => `- ${cell.server.name}: ${nameOf(cell)}`),
+    ...servers.flatMap((server) => [
       '',
-      `## ${name}`,
+      `## ${server.name}`,
       '',
-      note,
+      server.note,
       '',
-      '| client | its mode | server passive | server active | server passive, TLS | server active, TLS |',
-      '|---|---|---|---|---|---|',
-      ...clients.flatMap((client) => modes.map((mode) => `| ${client.name} | ${mode.toLowerCase()} |${` ${cellOf(client, mode)} |`.repeat(4)}`)),
+      `| client | its mode |${tlsKinds.map((tls) => dataModes.map((dataMode) => ` ${headings[tls]}, server ${dataMode.toLowerCase()} |`).join('')).join('')}`,
+      `|---|---|${'---|'.repeat(columns.length)}`,
+      ...rows(server),
     ]),
     '',
   ].join('\n');
 }
 
-function cellOf({ unable, fault }: Client, mode: FtpDataMode): string {
-  const reasons = Object.entries(unable);
-  const mark = fault?.modes.includes(mode) === true ? ` (${faulty.indexOf(fault) + 1})` : '';
-  if (reasons.length === 0) return `all${mark}`;
-  return `all but ${reasons.map(([operation]) => operation).join(' and ')}: ${[...new Set(reasons.map(([, reason]) => reason))].join('; ')}${mark}`;
+const noteOf = (cell: Cell): string | undefined => limitOf(cell)?.reason ?? unableOf(cell);
+
+function wordOf(cell: Cell | undefined, notes: readonly string[]): string {
+  if (cell === undefined) return '-';
+  const note = noteOf(cell);
+  if (note === undefined) return 'all';
+  return limitOf(cell) === undefined ? `all but (${notes.indexOf(note) + 1})` : `no (${notes.indexOf(note) + 1})`;
 }

@@ -4,7 +4,7 @@ import { chmod, chown, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
-import type { FtpDataMode } from '../../src/core/objects/index.ts';
+import type { FtpDataMode, FtpsHandshake } from '../../src/core/objects/index.ts';
 
 export interface FtpServer {
   readonly port: number;
@@ -19,8 +19,13 @@ export interface FtpServerOptions {
   /** The only one that the server takes part in. */
   readonly dataMode: FtpDataMode;
   /** Files in PEM; with them the server speaks nothing but TLS. */
-  readonly tls: { readonly certificateFile: string; readonly keyFile: string } | null;
+  readonly tls: { readonly handshake: FtpsHandshake; readonly certificateFile: string; readonly keyFile: string } | null;
+  /** Where it awaits data connections. Default: anywhere. */
+  readonly passivePorts?: { readonly first: number; readonly last: number };
 }
+
+/** What servers name in a 227, like one that does not know how it is reached: nobody listens there. */
+export const announcedAddress = '127.0.3.1';
 
 /** Who may log in where a server has users of its own. */
 export const ftpUser = { name: 'workload', password: 'open sesame' } as const;
@@ -57,6 +62,10 @@ export interface ServerPlace extends Pick<ServerHome, 'base' | 'port'> {
   readonly enter?: readonly string[];
 }
 
+/** What ends the servers that run: they do not outlive the tests. */
+const running = new Set<() => void>();
+process.once('exit', () => running.forEach((kill) => kill()));
+
 /** Runs a server until it listens. @returns what ends it, and removes its home */
 export async function runServer(program: string, args: readonly string[], { base, port, enter = [] }: ServerPlace, env: Readonly<Record<string, string>> = {}): Promise<() => Promise<void>> {
   const [first, ...others] = [...enter, program, ...args] as [string, ...string[]];
@@ -67,11 +76,11 @@ export async function runServer(program: string, args: readonly string[], { base
   const killGroup = (): void => {
     if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
   };
-  process.once('exit', killGroup);
+  running.add(killGroup);
 
   async function stop(): Promise<void> {
     killGroup();
-    process.off('exit', killGroup);
+    running.delete(killGroup);
     await exited;
     await rm(base, { recursive: true, force: true });
   }

@@ -2,11 +2,11 @@
 import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ftpUser, makeServerHome, runServer, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
+import { announcedAddress, ftpUser, makeServerHome, runServer, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
 import { librariesOf } from './peers.ts';
 
 /** @param program path of proftpd, see `requirePeer` */
-export async function startProftpd(program: string, { dataMode, tls }: FtpServerOptions): Promise<FtpServer> {
+export async function startProftpd(program: string, { dataMode, tls, passivePorts }: FtpServerOptions): Promise<FtpServer> {
   const home = await makeServerHome('proftpd');
   const file = (name: string): string => join(home.base, name);
   const hash = execFileSync('openssl', ['passwd', '-6', ftpUser.password], { encoding: 'utf8' }).trim();
@@ -34,11 +34,16 @@ export async function startProftpd(program: string, { dataMode, tls }: FtpServer
     `ExtendedLog ${file('clients.log')} AUTH client`,
     'DelayEngine off', // it answers logins late on purpose
     'AllowOverwrite on',
+    'AllowStoreRestart on',
+    `MasqueradeAddress ${announcedAddress}`,
+    ...(passivePorts === undefined ? [] : [`PassivePorts ${passivePorts.first} ${passivePorts.last}`]),
     `<Limit ${dataMode === 'Passive' ? 'PORT EPRT' : 'PASV EPSV'}>`,
     'DenyAll',
     '</Limit>',
     ...(tls === null ? [] : ['TLSEngine on', 'TLSRequired on', `TLSLog ${file('tls.log')}`, `TLSECCertificateFile ${tls.certificateFile}`, `TLSCertificateChainFile ${tls.certificateFile}`, `TLSECCertificateKeyFile ${tls.keyFile}`]),
+    ...(tls?.handshake === 'Implicit' ? ['TLSOptions UseImplicitSSL'] : []),
   ];
+  await writeFile(file('clients.log'), '');
   await writeFile(file('proftpd.conf'), `${lines.join('\n')}\n`);
   const stop = await runServer(program, ['-n', '-c', file('proftpd.conf')], home, librariesOf(program));
   return {

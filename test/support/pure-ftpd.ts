@@ -2,10 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ftpUser, makeServerHome, runServer, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
+import { announcedAddress, ftpUser, makeServerHome, runServer, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
 
 /** @param program path of pure-ftpd, see `requirePeer` */
-export async function startPureFtpd(program: string, { dataMode, tls }: FtpServerOptions): Promise<FtpServer> {
+export async function startPureFtpd(program: string, { dataMode, tls, passivePorts }: FtpServerOptions): Promise<FtpServer> {
   const home = await makeServerHome('pure-ftpd');
   const file = (name: string): string => join(home.base, name);
   const hash = execFileSync('openssl', ['passwd', '-6', ftpUser.password], { encoding: 'utf8' }).trim(); // pure-pw itself takes seconds for each login
@@ -15,7 +15,8 @@ export async function startPureFtpd(program: string, { dataMode, tls }: FtpServe
   if (tls !== null) await writeFile(file('server.pem'), `${await readFile(tls.keyFile, 'utf8')}${await readFile(tls.certificateFile, 'utf8')}`, { mode: 0o600 });
   const args = [
     ...['-S', `127.0.0.1,${home.port}`, '-l', `puredb:${file('users.pdb')}`, '-E', '-H', '-g', file('pid'), '-O', `clf:${file('transfers.log')}`],
-    ...(dataMode === 'Active' ? ['-N'] : []), // "force active mode"; there is no way to force the other
+    ...(dataMode === 'Active' ? ['-N'] : ['-P', announcedAddress]), // "force active mode"; there is no way to force the other
+    ...(passivePorts === undefined ? [] : ['-p', `${passivePorts.first}:${passivePorts.last}`]),
     ...(tls === null ? [] : ['-Y', '3', '-2', file('server.pem')]),
   ];
   const stop = await runServer(program, args, home);
