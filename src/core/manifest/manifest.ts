@@ -5,13 +5,12 @@
  */
 import { describeRef, refOf } from '../desired-state.ts';
 import type { FieldPath, ObjectRef } from '../errors.ts';
-import { schemaOf } from './json-schema.ts';
 import { faultList } from './manifest-faults.ts';
-import { fieldsAtFault, isMapping, validate, type FieldFault } from './manifest-issues.ts';
+import { fieldsAtFault, isMapping, type FieldFault } from './manifest-issues.ts';
+import { isKind, readerFor } from './object-reader.ts';
 import { readDocuments, type ManifestDocument, type ManifestSource, type Position } from './manifest-yaml.ts';
 import { renderObject } from './manifest-text.ts';
-import { apiVersion, kinds, olderApiVersion, olderExternalService, olderNamespace, quoteText, schemas, serverMetadata, type DesiredObject, type Kind } from '../objects/index.ts';
-import { convertOlderExternalService, type ConvertedObject } from './older-form.ts';
+import { apiVersion, kinds, quoteText } from '../objects/index.ts';
 import { parsedManifests, type Findings, type LocatedObject, type ParsedManifests } from './parsed-manifests.ts';
 import { suggest } from './suggestion.ts';
 import { unreadObject, unreadText } from './unread-document.ts';
@@ -96,41 +95,6 @@ function refIn(value: Readonly<Record<string, unknown>>): ObjectRef | undefined 
   return typeof namespace === 'string' ? { kind, namespace, name: metadata['name'] } : undefined;
 }
 
-/** One form of one kind: how it becomes objects of ours. */
-interface Reader {
-  /** Empty for the cluster-scoped kinds. */
-  readonly defaultNamespace: string;
-  read(value: unknown): { readonly ok: true; readonly value: readonly ConvertedObject[] } | { readonly ok: false; readonly faults: readonly FieldFault[] };
-}
-
-function readerOf(kind: Kind): Reader {
-  const schema = schemas[kind];
-  const { shape } = schema.shape.metadata;
-  return {
-    defaultNamespace: 'namespace' in shape ? shape.namespace.parse(undefined) : '',
-    read: (value) => {
-      const result = validate<DesiredObject>(schema, schemaOf(kind), value);
-      return result.ok ? { ok: true, value: [{ object: result.value, originOf: (path) => path }] } : result;
-    },
-  };
-}
-
-const readers = Object.fromEntries(kinds.map((kind) => [kind, readerOf(kind)])) as Readonly<Record<Kind, Reader>>;
-
-const olderReader: Reader = {
-  defaultNamespace: olderNamespace,
-  read: (value) => {
-    const result = validate(olderExternalService, schemaOf('OlderExternalService'), value);
-    return result.ok ? { ok: true, value: convertOlderExternalService(result.value) } : result;
-  },
-};
-
-/** By the group of the version, so that a wrong version of the older form is told what is right there. */
-function readerFor(kind: Kind, version: unknown): Reader {
-  const olderGroup = olderApiVersion.slice(0, olderApiVersion.indexOf('/') + 1);
-  return kind === 'ExternalService' && typeof version === 'string' && version.startsWith(olderGroup) ? olderReader : readers[kind];
-}
-
 /** The objects that were written, none where there is a fault. */
 function readObject(written: WrittenObject, { faults, unread }: Findings): readonly LocatedObject[] {
   const { value } = written;
@@ -143,7 +107,7 @@ function readObject(written: WrittenObject, { faults, unread }: Findings): reado
     if (value['apiVersion'] === undefined) report({ code: 'field-missing', message: 'the object lacks the field "apiVersion"', path: ['apiVersion'] });
     return [];
   }
-  const result = readerFor(kind, value['apiVersion']).read(withoutServerFields(value));
+  const result = readerFor(kind, value['apiVersion']).read(value);
   if (!result.ok) {
     result.faults.forEach(report);
     unread.push(unreadObject(value, result.faults.flatMap(fieldsAtFault)));
@@ -162,17 +126,6 @@ function unknownKind(kind: unknown): FieldFault {
   if (typeof kind !== 'string') return { code: 'type-wrong', message: 'kind must be text', hint: `the kinds are ${kinds.join(', ')}`, path };
   const meant = suggest(kind, kinds);
   return { code: 'kind-unknown', message: `kind ${quoteText(kind)} is not known`, hint: `${meant === undefined ? '' : `did you mean "${meant}"? `}the kinds are ${kinds.join(', ')}`, path };
-}
-
-function isKind(kind: unknown): kind is Kind {
-  return typeof kind === 'string' && Object.hasOwn(schemas, kind);
-}
-
-/** Without what a Kubernetes API server adds, so that its own output can be applied: it is no part of what is desired. */
-function withoutServerFields(value: Readonly<Record<string, unknown>>): unknown {
-  const { metadata } = value;
-  const without = (mapping: Readonly<Record<string, unknown>>, fields: readonly string[]) => Object.fromEntries(Object.entries(mapping).filter(([field]) => !fields.includes(field)));
-  return { ...without(value, ['status']), ...(isMapping(metadata) && { metadata: without(metadata, serverMetadata) }) };
 }
 
 /** Drops what a conversion made twice in the same words, and names what it made in others than are there already. */
