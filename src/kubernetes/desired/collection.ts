@@ -1,0 +1,130 @@
+/**
+ * Desired state out of what an API server holds: every object read by the same schema as from a file. One object there may make several
+ * here (the older form does), and two there the same one. An object that cannot be read is told so, and leaves the others alone.
+ */
+import { describeRef, refOf, type DesiredChange } from '../../core/desired-state.ts';
+import type { Fault, ObjectRef } from '../../core/errors.ts';
+import { renderObject } from '../../core/manifest/manifest-text.ts';
+import { isKind, readerFor } from '../../core/manifest/object-reader.ts';
+import { olderApiVersion, olderNamespace, type DesiredObject } from '../../core/objects/index.ts';
+import { byText } from '../../core/order.ts';
+import type { Standing } from '../../core/plan/acceptance.ts';
+import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
+
+/** `GROUP KIND NAMESPACE/NAME`, unique at an API server. */
+export type SourceName = string;
+
+/** An object at the API server, and what became of it here. */
+export interface Source {
+  readonly name: SourceName;
+  readonly apiObject: ApiObject;
+  readonly createdAt: number;
+  /** What it says; none where it could not be read. */
+  readonly objects: readonly DesiredObject[];
+  readonly faults: readonly Fault[];
+}
+
+export interface Collection {
+  readonly sources: ReadonlyMap<SourceName, Source>;
+  /** Who says each object (by `describeRef`), the one that goes first in front. */
+  readonly makers: ReadonlyMap<string, readonly Source[]>;
+}
+
+export const emptyCollection: Collection = { sources: new Map(), makers: new Map() };
+
+/** `status` of an object, as far as it is looked at. */
+interface AcceptedStatus {
+  readonly conditions?: readonly { readonly type?: unknown; readonly status?: unknown; readonly observedGeneration?: unknown }[];
+}
+
+/** Whether the object is in force as it is, by its own status. */
+export function isAccepted({ apiObject }: Pick<Source, 'apiObject'>): boolean {
+  const { status } = apiObject as ApiObject & { readonly status?: AcceptedStatus };
+  return status?.conditions?.some((condition) => condition.type === 'Accepted' && condition.status === 'True' && condition.observedGeneration === apiObject.metadata.generation) === true;
+}
+
+/** Reads one object. The kinds are those that are watched, so another is a bug of ours. */
+export function readSource(apiObject: ApiObject): Source {
+  const { apiVersion = '', kind = '', metadata } = apiObject;
+  const name = `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''} ${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}`;
+  const source = { name, apiObject, createdAt: Date.parse(metadata.creationTimestamp ?? '') || 0 };
+  if (!isKind(kind)) return { ...source, objects: [], faults: [{ code: 'kind-unknown', message: `kind ${JSON.stringify(kind)} is not known` }] };
+  // k8s-ext-connector's services are all of one namespace, whichever their objects are in
+  const value = apiVersion === olderApiVersion ? { ...apiObject, metadata: { ...metadata, namespace: olderNamespace } } : apiObject;
+  const reading = readerFor(kind, apiVersion).read(value as unknown as Readonly<Record<string, unknown>>);
+  if (reading.ok) return { ...source, objects: reading.value.map(({ object }) => object), faults: [] };
+  const object: ObjectRef = { kind, namespace: metadata.namespace ?? '', name: metadata.name };
+  return { ...source, objects: [], faults: reading.faults.map(({ code, message, hint, path }) => ({ code, message, object, path, ...(hint === undefined ? {} : { hint }) })) };
+}
+
+/** Takes changes in, and says how desired state changes by them: what an object says first is in it, and what nobody says any more is out. */
+export function collect({ sources, makers }: Collection, changes: readonly ObjectChange<ApiObject>[]): { readonly collection: Collection; readonly change: DesiredChange } {
+  const nextSources = new Map(sources);
+  const nextMakers = new Map(makers);
+  const touched = new Map<string, ObjectRef>();
+  const touch = (object: DesiredObject): string => {
+    const ref = refOf(object);
+    touched.set(describeRef(ref), ref);
+    return describeRef(ref);
+  };
+  for (const { before, after } of changes) {
+    const gone = before === null ? undefined : nextSources.get(readSource(before).name);
+    if (gone !== undefined) {
+      nextSources.delete(gone.name);
+      for (const object of gone.objects) {
+        const ref = touch(object);
+        nextMakers.set(ref, (nextMakers.get(ref) ?? []).filter(({ name }) => name !== gone.name));
+      }
+    }
+    if (after === null) continue;
+    const source = readSource(after);
+    nextSources.set(source.name, source);
+    for (const object of source.objects) {
+      const ref = touch(object);
+      nextMakers.set(ref, [...(nextMakers.get(ref) ?? []), source].sort(byPrecedence));
+    }
+  }
+  const put: DesiredObject[] = [];
+  const remove: ObjectRef[] = [];
+  for (const [name, ref] of touched) {
+    const first = nextMakers.get(name)?.[0];
+    const was = makers.get(name)?.[0];
+    if (first === undefined) {
+      nextMakers.delete(name);
+      if (was !== undefined) remove.push(ref);
+    } else {
+      const object = saidBy(first, name)!;
+      const before = was === undefined ? undefined : saidBy(was, name);
+      if (before === undefined || renderObject(before) !== renderObject(object)) put.push(object);
+    }
+  }
+  return { collection: { sources: nextSources, makers: nextMakers }, change: { put, remove } };
+}
+
+function saidBy(source: Source, name: string): DesiredObject | undefined {
+  return source.objects.find((object) => describeRef(refOf(object)) === name);
+}
+
+/** What is in force goes first, then the older, then by name. */
+function byPrecedence(a: Source, b: Source): number {
+  return Number(isAccepted(b)) - Number(isAccepted(a)) || a.createdAt - b.createdAt || byText(a.name, b.name);
+}
+
+/** Faults of a source that says what another has said before it, otherwise. */
+export function rivalFaults({ makers }: Collection, { name, objects }: Source): readonly Fault[] {
+  return objects.flatMap((object): Fault[] => {
+    const ref = refOf(object);
+    const first = makers.get(describeRef(ref))?.[0];
+    if (first === undefined || first.name === name || renderObject(saidBy(first, describeRef(ref))!) === renderObject(object)) return [];
+    return [{ code: 'object-duplicate', message: `${describeRef(ref)} is already said otherwise by ${first.name.trim()}`, hint: 'keep one of them', object: ref }];
+  });
+}
+
+/** What `accept` wants to know. `fallbackOf` gives what was in force of an object that has changed since. */
+export function standingsOf({ makers }: Collection, fallbackOf: (ref: ObjectRef) => DesiredObject | null): (ref: ObjectRef) => Standing {
+  return (ref) => {
+    const first = makers.get(describeRef(ref))?.[0];
+    if (first === undefined) return { isAccepted: false, createdAt: Infinity, fallback: null };
+    return { isAccepted: isAccepted(first), createdAt: first.createdAt, fallback: fallbackOf(ref) };
+  };
+}
