@@ -43,6 +43,8 @@ export interface Deployment {
   readonly ready: (name: string) => Promise<void>;
   /** What `/readyz` says; undefined while nobody answers. */
   readonly status: (name: string) => Promise<unknown>;
+  /** What `/metrics` of a gateway says. */
+  readonly metrics: (name: string) => Promise<string>;
   /** The process id of control plane, gateway or agent. */
   readonly pid: (name: string) => number;
   /** SIGKILL, and until the process is gone. */
@@ -88,10 +90,9 @@ export async function createDeployment({ directory, controlAddress = '127.0.0.1'
     ]);
   }
 
-  async function probe(name: string): Promise<Response | undefined> {
-    // Refused while the process is starting; who waits for it has a limit.
-    return await hosts.fetch(name, `http://127.0.0.1:${probePorts.get(name) ?? 0}/readyz`, 2_000).catch(() => undefined);
-  }
+  const probe = (name: string, path: '/metrics' | '/readyz'): Promise<Response> => hosts.fetch(name, `http://127.0.0.1:${probePorts.get(name) ?? 0}${path}`, 2_000);
+  /** Refused while the process is starting; who waits for it has a limit. */
+  const probeReadiness = (name: string): Promise<Response | undefined> => probe(name, '/readyz').catch(() => undefined);
 
   return {
     directory,
@@ -127,13 +128,14 @@ export async function createDeployment({ directory, controlAddress = '127.0.0.1'
     launchAgent: (name, listenAddress) => launch('agent', name, ['--listen-address', listenAddress, '--write-svid', svidDirectory(name)]),
     async ready(name) {
       try {
-        await waitFor(name, readyWithinMs, async () => ((await probe(name))?.ok === true ? true : undefined));
+        await waitFor(name, readyWithinMs, async () => ((await probeReadiness(name))?.ok === true ? true : undefined));
       } catch (cause) {
         const log = await readFile(join(directory, `${name}.log`), 'utf8');
         throw new Error(`${name} is not ready; its log ends with:\n${log.split('\n').slice(-8).join('\n')}`, { cause });
       }
     },
-    status: async (name) => await (await probe(name))?.json(),
+    status: async (name) => await (await probeReadiness(name))?.json(),
+    metrics: async (name) => await (await probe(name, '/metrics')).text(),
     pid: processes.pid,
     kill: processes.kill,
     svidDirectory,
