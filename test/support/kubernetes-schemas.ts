@@ -40,15 +40,15 @@ const objectMeta = 'io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta';
 /** What tells clients how to merge, and says nothing of validity. Any other extension is one that must be looked at first: the compiler refuses it. */
 const silentExtensions = ['group-version-kind', 'list-map-keys', 'list-type', 'map-type', 'patch-merge-key', 'patch-strategy', 'unions'].map((name) => `x-kubernetes-${name}`);
 
-/** `openApi` is a folder of OpenAPI documents, `definitions` a file of CustomResourceDefinitions. */
-export function loadKubernetesSchemas(openApi: string, definitions: string): KubernetesSchemas {
+/** `openApi` is a folder of OpenAPI documents, `definitions` a file of CustomResourceDefinitions; without it there are the built-in kinds only. */
+export function loadKubernetesSchemas(openApi: string, definitions?: string): KubernetesSchemas {
   const ajv = new Ajv({ allErrors: true, strictTypes: false, unicodeRegExp: false, formats }); // patterns are RE2's, of which some are none in Unicode mode
   ajv.addVocabulary(['components', ...silentExtensions, 'x-kubernetes-int-or-string', 'x-kubernetes-preserve-unknown-fields']);
   const schemas = Object.assign({}, ...documents.map((name) => (JSON.parse(readFileSync(join(openApi, name), 'utf8')) as OpenApiDocument).components.schemas)) as Readonly<Record<string, Schema>>;
   ajv.addSchema({ $id: 'kubernetes', components: { schemas: closed(schemas) } });
 
   const references = new Map(Object.entries(schemas).flatMap(([name, schema]) => kindsOf(schema).map((kind) => [keyOf(kind), { $ref: referenceTo(name) }] as const)));
-  const custom = parseAllDocuments(readFileSync(definitions, 'utf8')).flatMap((document) => customKinds(document.toJS() as CustomResourceDefinition | null));
+  const custom = definitions === undefined ? [] : parseAllDocuments(readFileSync(definitions, 'utf8')).flatMap((document) => customKinds(document.toJS() as CustomResourceDefinition | null));
   const byKind = new Map<string, Schema>([...references, ...custom]);
 
   return {
