@@ -9,7 +9,7 @@ import { mkdtemp, readFile, readdir, readlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pino from 'pino';
-import { agentLimits, runAgent, type Agent } from '../../src/agent/index.ts';
+import { runAgent, type Agent } from '../../src/agent/index.ts';
 import { createAdminClient, type AdminClient } from '../../src/api/admin-client.ts';
 import { adminPaths, type AssignmentList, type TokenResult } from '../../src/api/admin.ts';
 import type { IpAddress } from '../../src/core/ip-address.ts';
@@ -121,7 +121,6 @@ describe('five hundred ftp sessions of twenty identities', function () {
       trustBundlePem: await admin.text(adminPaths.bundle),
       joinToken: () => Promise.resolve(token),
       listenAddress: agentAddress as IpAddress,
-      limits: agentLimits,
       version: 'test',
       log: pino({ level: 'silent' }),
       now: Date.now,
