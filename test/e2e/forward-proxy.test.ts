@@ -108,7 +108,7 @@ spec: {subjects: [{namespace: bookinfo}, {namespace: reports}], to: [{service: b
       assert.equal(atAgent.status, 7, atAgent.stderr); // could not connect: its agent does not even offer the proxy
       const atGateway = await curlThroughGateway(curl, 'nettools');
       assert.ok([55, 56].includes(atGateway.status ?? -1), atGateway.stderr); // connection reset while sending or receiving
-      assert.match(atGateway.stderr, /reset by peer/);
+      assert.match(atGateway.stderr, /reset by peer|getpeername\(\) failed/); // the latter where the reset is there before curl looks
       assert.equal(atGateway.stdout, '');
     });
     assert.deepEqual(seen, []);
