@@ -418,6 +418,7 @@ spec: {subjects: [{namespace: ${name}}], to: [{service: ${name}}]}`;
       const peers = (await server.events()).slice(before).flatMap((event) => (event.event === 'session' && addressOf(event.peer) === snatAddress ? [event.peer] : []));
       assert.equal(new Set(peers).size, blockPorts);
       await Promise.all(sessions.map((session) => session.quit()));
+      await connectionsToBe(0);
     }
   });
 
