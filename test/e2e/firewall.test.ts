@@ -10,10 +10,10 @@ import { join } from 'node:path';
 import { adminPaths, type AssignmentList } from '../../src/api/admin.ts';
 import type { FtpDataMode } from '../../src/core/objects/index.ts';
 import { serviceManifests, snatAddressesIn, startTestDeployment, workloadIdentities, type TestDeployment, type Workload } from '../support/deployment.ts';
-import { runServer } from '../support/ftp-server.ts';
 import { makeNetwork, requireNetwork, type Network } from '../support/network-namespaces.ts';
 import { nftablesOf, type Nftables } from '../support/nftables.ts';
 import { requireAbility, requirePeer } from '../support/peers.ts';
+import { startServerProcess } from '../support/server-process.ts';
 import { modeOnly, startVsftpd, type Vsftpd } from '../support/vsftpd.ts';
 import type { ProgramResult } from './support/programs.ts';
 
@@ -153,7 +153,8 @@ describe('a partner behind a firewall that lets in SNAT addresses only', functio
     }
     webLog = join(home, 'web.log');
     const web = [python, '-u', '-m', 'http.server', '80', '--bind', partners.Passive, '--directory', servers.Passive.directory];
-    closing.push(await runServer('sh', ['-c', 'exec "$@" 2> "$0"', webLog, ...web], { base: await mkdtemp(join(tmpdir(), 'sallyport-web-')), port: 80, enter }));
+    const { stop } = await startServerProcess('sh', ['-c', 'exec "$@" 2> "$0"', webLog, ...web], { directory: await mkdtemp(join(tmpdir(), 'sallyport-web-')), ready: 80, enter });
+    closing.push(stop);
     sallyport = await startTestDeployment({
       meshAddress: gatewayMeshAddress,
       snatNetwork: '198.51.100',

@@ -1,9 +1,8 @@
-/** What tests need of a real FTP server, whichever it is, and how one is run on loopback as a plain process with files of its own. */
-import { spawn } from 'node:child_process';
-import { chmod, chown, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+/** What tests need of a real FTP server, whichever it is, and where one keeps its files. */
+import { chmod, chown, mkdir, mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { findFreePorts } from '../../src/demo/processes.ts';
 import type { FtpDataMode, FtpsHandshake } from '../../src/core/objects/index.ts';
 
 export interface FtpServer {
@@ -55,54 +54,4 @@ async function idsOfFtp(): Promise<{ readonly uid: number; readonly gid: number 
   const found = /^ftp:[^:]*:([0-9]+):([0-9]+):/m.exec(await readFile('/etc/passwd', 'utf8'));
   if (found === null) throw new Error('there is no user "ftp" to serve as');
   return { uid: Number(found[1]), gid: Number(found[2]) };
-}
-
-export interface ServerPlace extends Pick<ServerHome, 'base' | 'port'> {
-  /** What stands before the server's command where it is to run on another host. */
-  readonly enter?: readonly string[];
-}
-
-/** What ends the servers that run: they do not outlive the tests. */
-const running = new Set<() => void>();
-process.once('exit', () => running.forEach((kill) => kill()));
-
-/** Runs a server until it listens. @returns what ends it, and removes its home */
-export async function runServer(program: string, args: readonly string[], { base, port, enter = [] }: ServerPlace, env: Readonly<Record<string, string>> = {}): Promise<() => Promise<void>> {
-  const [first, ...others] = [...enter, program, ...args] as [string, ...string[]];
-  const child = spawn(first, others, { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } }); // a group of its own, for servers fork for each session
-  const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  const killGroup = (): void => {
-    if (child.exitCode === null && child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-  };
-  running.add(killGroup);
-
-  async function stop(): Promise<void> {
-    killGroup();
-    running.delete(killGroup);
-    await exited;
-    await rm(base, { recursive: true, force: true });
-  }
-
-  try {
-    await waitFor(program, 10_000, async () => {
-      if (child.exitCode !== null) throw new Error(`${program} has ended: ${output}`);
-      return (await isListening(child.pid!, port)) ? true : undefined;
-    });
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return stop;
-}
-
-/**
- * Whether somebody listens at a TCP port in the network that a process is in, which need not be ours. It is the kernel that says so: a
- * server that is asked itself has had a client more.
- */
-async function isListening(pid: number, port: number): Promise<boolean> {
-  const listener = new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, '0')} [0-9A-F]+:0000 0A `, 'm');
-  const tables = await Promise.all(['tcp', 'tcp6'].map((table) => readFile(`/proc/${pid}/net/${table}`, 'latin1').catch(() => ''))); // no IPv6, or the process has just ended
-  return tables.some((table) => listener.test(table));
 }

@@ -2,8 +2,9 @@
 import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { announcedAddress, ftpUser, makeServerHome, runServer, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
+import { announcedAddress, ftpUser, makeServerHome, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
 import { librariesOf } from './peers.ts';
+import { startServerProcess } from './server-process.ts';
 
 /** @param program path of proftpd, see `requirePeer` */
 export async function startProftpd(program: string, { dataMode, tls, passivePorts }: FtpServerOptions): Promise<FtpServer> {
@@ -45,7 +46,7 @@ export async function startProftpd(program: string, { dataMode, tls, passivePort
   ];
   await writeFile(file('clients.log'), '');
   await writeFile(file('proftpd.conf'), `${lines.join('\n')}\n`);
-  const stop = await runServer(program, ['-n', '-c', file('proftpd.conf')], home, librariesOf(program));
+  const { stop } = await startServerProcess(program, ['-n', '-c', file('proftpd.conf')], { directory: home.base, ready: home.port, env: librariesOf(program) });
   return {
     port: home.port,
     directory: home.directory,

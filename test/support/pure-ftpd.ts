@@ -2,7 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { announcedAddress, ftpUser, makeServerHome, runServer, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
+import { announcedAddress, ftpUser, makeServerHome, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
+import { startServerProcess } from './server-process.ts';
 
 /** @param program path of pure-ftpd, see `requirePeer` */
 export async function startPureFtpd(program: string, { dataMode, tls, passivePorts }: FtpServerOptions): Promise<FtpServer> {
@@ -19,7 +20,7 @@ export async function startPureFtpd(program: string, { dataMode, tls, passivePor
     ...(passivePorts === undefined ? [] : ['-p', `${passivePorts.first}:${passivePorts.last}`]),
     ...(tls === null ? [] : ['-Y', '3', '-2', file('server.pem')]),
   ];
-  const stop = await runServer(program, args, home);
+  const { stop } = await startServerProcess(program, args, { directory: home.base, ready: home.port });
   return {
     port: home.port,
     directory: home.directory,

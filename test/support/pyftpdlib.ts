@@ -2,7 +2,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { announcedAddress, ftpUser, makeServerHome, runServer, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
+import { announcedAddress, ftpUser, makeServerHome, type FtpServer, type FtpServerOptions } from './ftp-server.ts';
+import { startServerProcess } from './server-process.ts';
 
 const script = fileURLToPath(new URL('pyftpdlib-server.py', import.meta.url));
 
@@ -12,7 +13,7 @@ export async function startPyftpdlib(program: string, { dataMode, tls, passivePo
   const log = join(home.base, 'clients.log');
   await writeFile(log, '');
   const options = { port: home.port, directory: home.directory, user: ftpUser.name, password: ftpUser.password, log, announcedAddress, dataMode, tls, passivePorts: passivePorts ?? null };
-  const stop = await runServer(program, ['-W', 'ignore', script, JSON.stringify(options)], home);
+  const { stop } = await startServerProcess(program, ['-W', 'ignore', script, JSON.stringify(options)], { directory: home.base, ready: home.port });
   return {
     port: home.port,
     directory: home.directory,

@@ -1,11 +1,11 @@
 /** A real OpenSSH server on loopback that does nothing but SFTP, as a process without privileges with files of its own. */
-import { execFileSync, spawn } from 'node:child_process';
-import { chmod, chown, copyFile, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import net from 'node:net';
+import { execFileSync } from 'node:child_process';
+import { chmod, chown, copyFile, cp, mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { findFreePorts } from '../../src/demo/processes.ts';
 import { librariesOf } from './peers.ts';
+import { startServerProcess } from './server-process.ts';
 
 export interface Sshd {
   readonly port: number;
@@ -48,47 +48,13 @@ export async function startSshd(program: string): Promise<Sshd> {
   if (asRoot) for (const name of ['', 'host', 'authorized', 'files', 'sshd_config']) await chown(file(name), nobody.uid, nobody.gid);
   await chmod(base, 0o755);
   const copy = file('package/usr/sbin/sshd');
-  const child = spawn(copy, ['-D', '-e', '-f', file('sshd_config')], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...librariesOf(copy) }, ...(asRoot ? { uid: nobody.uid, gid: nobody.gid } : {}) });
-  let output = '';
-  child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  const kill = (): void => void child.kill('SIGKILL');
-  process.once('exit', kill);
-
-  async function stop(): Promise<void> {
-    kill();
-    process.off('exit', kill);
-    await exited;
-    await rm(base, { recursive: true, force: true });
-  }
-
-  try {
-    await waitFor('sshd', 10_000, async () => {
-      if (child.exitCode !== null) throw new Error(`sshd has ended: ${output}`);
-      return (await greets(port)) ? true : undefined;
-    });
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  output = '';
+  const server = await startServerProcess(copy, ['-D', '-e', '-f', file('sshd_config')], { directory: base, ready: port, env: librariesOf(copy), ...(asRoot ? { uid: nobody.uid, gid: nobody.gid } : {}) });
   return {
     port,
     user,
     keyFile: file('client'),
     directory: file('files'),
-    clients: () => Promise.resolve([...new Set([...output.matchAll(/Accepted publickey for \S+ from (\S+)/g)].map(([, address]) => address!))]),
-    stop,
+    clients: () => Promise.resolve([...new Set([...server.output().matchAll(/Accepted publickey for \S+ from (\S+)/g)].map(([, address]) => address!))]),
+    stop: server.stop,
   };
-}
-
-function greets(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1');
-    socket.once('data', (bytes: Buffer) => {
-      resolve(bytes.toString().startsWith('SSH-2.0-'));
-      socket.destroy();
-    });
-    socket.on('error', () => resolve(false));
-  });
 }

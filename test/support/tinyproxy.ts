@@ -1,10 +1,9 @@
 /** A real tinyproxy on loopback: an organisation's forward proxy that knows its clients by their addresses only. */
-import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import net from 'node:net';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { findFreePorts } from '../../src/demo/processes.ts';
+import { startServerProcess } from './server-process.ts';
 
 export interface Tinyproxy {
   readonly port: number;
@@ -38,36 +37,8 @@ export async function startTinyproxy(program: string, { allow, connectPorts }: T
   ];
   const configuration = join(base, 'tinyproxy.conf');
   await writeFile(configuration, `${lines.join('\n')}\n`);
-  const child = spawn(program, ['-d', '-c', configuration], { stdio: 'ignore' });
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  const kill = (): void => void child.kill('SIGKILL');
-  process.once('exit', kill);
-
-  async function stop(): Promise<void> {
-    kill();
-    process.off('exit', kill);
-    await exited;
-    await rm(base, { recursive: true, force: true });
-  }
-
-  try {
-    await waitFor('tinyproxy', 5_000, async () => ((await accepts(port)) ? true : undefined));
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  const { stop } = await startServerProcess(program, ['-d', '-c', configuration], { directory: base, ready: port });
   const log = () => readFile(logFile, 'utf8');
-  const accepted = async () => [...(await log()).matchAll(/: Connect \(file descriptor [0-9]+\): (\S+)/g)].map(([, address]) => address!);
-  await waitFor('the log of our own attempt', 5_000, async () => ((await accepted()).length > 0 ? true : undefined));
-  return { port, clients: async () => (await accepted()).slice(1), log, stop };
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, '127.0.0.1', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
+  const clients = async () => [...(await log()).matchAll(/: Connect \(file descriptor [0-9]+\): (\S+)/g)].map(([, address]) => address!);
+  return { port, clients, log, stop };
 }

@@ -1,10 +1,10 @@
 /** Real servers of protocols over UDP, on loopback: each says, in its own way, from which address it was asked. */
-import { spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
+import { startServerProcess } from './server-process.ts';
 
 export interface UdpServer {
   readonly port: number;
@@ -23,28 +23,10 @@ async function findFreePort(): Promise<number> {
   });
 }
 
-/** Runs until `stop`, with what it keeps in `directory`; ready once its output has `readyWhen`. */
-async function startServer(program: string, args: readonly string[], port: number, readyWhen: RegExp, directory: string): Promise<UdpServer> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, SNMP_PERSISTENT_DIR: directory, MIBS: '' } });
-  const exited = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  const kill = (): void => void child.kill('SIGKILL');
-  process.once('exit', kill);
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
-
-  async function stop(): Promise<void> {
-    kill();
-    process.off('exit', kill);
-    await exited;
-    await rm(directory, { recursive: true, force: true });
-  }
-  try {
-    await waitFor(`${program} to be ready`, 5_000, () => readyWhen.test(output) || undefined);
-  } catch (cause) {
-    await stop();
-    throw new Error(`${program} says ${JSON.stringify(output)}`, { cause });
-  }
-  return { port, log: () => output, stop };
+/** Ready once its output has `ready`. */
+async function startServer(program: string, args: readonly string[], port: number, ready: RegExp, directory: string): Promise<UdpServer> {
+  const { output, stop } = await startServerProcess(program, args, { directory, ready, env: { SNMP_PERSISTENT_DIR: directory, MIBS: '' } });
+  return { port, log: output, stop };
 }
 
 /** A name server by UDP and TCP. It knows `partner.example` as 192.0.2.80, and for `long.partner.example` more text than a datagram should have. */

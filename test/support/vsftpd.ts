@@ -1,16 +1,19 @@
 /** A real vsftpd, by default on loopback, as a plain process with files of its own. Anonymous users may read, and write below /upload. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeServerHome, runServer, type FtpServer, type ServerPlace } from './ftp-server.ts';
+import { makeServerHome, type FtpServer } from './ftp-server.ts';
+import { startServerProcess, type ServerProcessOptions } from './server-process.ts';
 
 export interface Vsftpd extends FtpServer {
   /** What vsftpd logged, its protocol log included. */
   log(): Promise<string>;
 }
 
-export interface VsftpdPlace extends Partial<Pick<ServerPlace, 'port' | 'enter'>> {
+export interface VsftpdPlace extends Pick<ServerProcessOptions, 'enter'> {
   /** Default 127.0.0.1. */
   readonly address?: string;
+  /** Default: a free one. */
+  readonly port?: number;
 }
 
 /** Settings of a server that knows one mode only: whatever a client's is, the other way round must not be needed anywhere. */
@@ -63,7 +66,7 @@ export async function startVsftpd(program: string, settings: Readonly<Record<str
     ...settings,
   } as Readonly<Record<string, string>>;
   await writeFile(file('vsftpd.conf'), Object.entries(options).map(([name, value]) => `${name}=${value}\n`).join(''));
-  const stop = await runServer(program, [file('vsftpd.conf')], { ...home, enter });
+  const { stop } = await startServerProcess(program, [file('vsftpd.conf')], { directory: home.base, ready: home.port, enter });
   const log = () => readFile(logFile, 'utf8');
   return {
     port: home.port,
