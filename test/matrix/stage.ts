@@ -45,8 +45,8 @@ interface PortRange {
 const serverName = 'ftp.partner.example';
 const workload = 'productpage';
 const host = '127.0.2.1';
-/** Of a server whose TLS is passed through: some for sessions at once, and some whose last connection is just over. */
-const dataPortCount = 8;
+/** Of a server whose TLS is passed through. With few, servers wait for one whose last connection is just over: vsftpd for a second each time. */
+const dataPortCount = 48;
 
 const handshakes: Readonly<Record<TlsKind, FtpsHandshake | null>> = { none: null, explicit: 'Explicit', implicit: 'Implicit', 'passed through': 'Explicit' };
 
@@ -69,10 +69,12 @@ export async function openStage(programs: ReadonlyMap<ServerKind, string>): Prom
 
     const places = [...programs].flatMap(([kind, program]) => columns.map((column) => ({ kind, program, column })));
     const ports = await findFreePorts(places.length);
-    const [firstDataPort] = (await findFreePorts(places.length * dataPortCount)) as [number];
+    const passed = places.filter(({ column }) => column.tls === 'passed through');
+    const [firstDataPort] = (await findFreePorts(passed.length * dataPortCount)) as [number];
     const placed: PlacedPort[] = [];
-    for (const [index, { kind, program, column }] of places.entries()) {
-      const first = firstDataPort + index * dataPortCount;
+    for (const [index, place] of places.entries()) {
+      const { kind, program, column } = place;
+      const first = firstDataPort + passed.indexOf(place) * dataPortCount;
       const dataPorts = column.tls === 'passed through' ? { first, last: first + dataPortCount - 1 } : undefined;
       const handshake = handshakes[column.tls];
       const server = await kind.start(program, { dataMode: column.dataMode, tls: handshake === null ? null : { handshake, ...files }, ...(dataPorts === undefined ? {} : { passivePorts: dataPorts }) });
