@@ -2,7 +2,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ftpUser, makeServerHome, runServer, type FtpServer } from './ftp-server.ts';
+import { ftpUser, makeServerHome, type FtpServer } from './ftp-server.ts';
+import { startServerProcess } from './server-process.ts';
 
 /** What the server says of itself. `session` tells its sessions apart, `peer` is the client's end, `address:port`, `transfer` is `RETR` or `STOR` and a path. */
 export type FtpServerEvent =
@@ -22,7 +23,7 @@ const script = fileURLToPath(new URL('./recording-pyftpdlib.py', import.meta.url
 export async function startRecordingPyftpdlib(program: string): Promise<RecordingFtpServer> {
   const home = await makeServerHome('pyftpdlib');
   const log = join(home.base, 'events.log');
-  const stop = await runServer(program, ['-W', 'ignore', script, String(home.port), home.directory, ftpUser.name, ftpUser.password, log], home);
+  const { stop } = await startServerProcess(program, ['-W', 'ignore', script, String(home.port), home.directory, ftpUser.name, ftpUser.password, log], { directory: home.base, ready: home.port });
   await writeFile(log, ''); // without our own attempts
   const events = async () => (await readFile(log, 'utf8')).split('\n').filter(Boolean).map((line) => JSON.parse(line) as FtpServerEvent);
   return {
