@@ -1,6 +1,6 @@
 /** A real Kubernetes API server with its etcd, on loopback, with role-based access control and without a node. */
 import { Health, KubeConfig } from '@kubernetes/client-node';
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, hash, randomBytes, sign } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,6 +24,8 @@ export interface KubernetesServer {
   kubeConfig(who?: Client): KubeConfig;
   /** The same as a file. */
   kubeConfigFile(who?: Client): Promise<string>;
+  /** A service account's token with these claims, signed as by the server itself. */
+  signToken(claims: object): string;
   /** Ends it, as a crash would, and starts it again on the same etcd and port. */
   kill(): Promise<void>;
   restart(): Promise<void>;
@@ -114,6 +116,10 @@ export async function startKubernetes(test: Mocha.Context): Promise<KubernetesSe
       await writeFile(path, kubeConfig(who).exportConfig(), { mode: 0o600 });
       return path;
     },
+    signToken: (claims) => {
+      const text = [{ alg: 'RS256', kid: keyId(accounts.publicKey) }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
+      return `${text}.${sign('sha256', Buffer.from(text), accounts.privateKey).toString('base64url')}`;
+    },
     kill: () => processes.kill('apiserver'),
     restart: start,
     compact: async () => {
@@ -124,4 +130,9 @@ export async function startKubernetes(test: Mocha.Context): Promise<KubernetesSe
     },
     stop,
   };
+}
+
+/** As kube-apiserver names its keys: the SHA-256 of the public key in DER. */
+function keyId(publicKeyPem: string): string {
+  return hash('sha256', createPublicKey(publicKeyPem).export({ type: 'spki', format: 'der' }), 'buffer').toString('base64url');
 }
