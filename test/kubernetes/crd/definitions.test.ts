@@ -2,6 +2,7 @@ import { ApiException, ApiextensionsV1Api, KubernetesObjectApi, type KubernetesO
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
@@ -36,7 +37,7 @@ describe('custom resource definitions at an API server', function () {
     server = await startKubernetes(this);
     objects = KubernetesObjectApi.makeApiClient(server.kubeConfig());
     const kubeconfig = await server.kubeConfigFile();
-    kubectl = async (...args) => (await promisify(execFile)(program, args, { env: { KUBECONFIG: kubeconfig, HOME: '/nonexistent' } })).stdout;
+    kubectl = async (...args) => (await promisify(execFile)(program, args, { env: { KUBECONFIG: kubeconfig, HOME: dirname(kubeconfig) } })).stdout;
     await kubectl('create', '-f', file('manifests/crds').pathname);
     for (const name of ['bookinfo', 'monitoring', 'payments', 'treasury']) await kubectl('create', 'namespace', name);
   });
