@@ -66,7 +66,7 @@ describe('the election of a leader', () => {
   });
 
   it('never has two leaders at a moment, and always one in the end, whatever is slow or fails', () => {
-    const someTurn = fc.record({ who: fc.nat(2), passMs: fc.integer({ min: 0, max: 4_000 }), delayMs: fc.integer({ min: 0, max: 12_000 }), outcome: fc.constantFrom('ok', 'ok', 'ok', 'lost', 'answer lost') });
+    const someTurn = fc.record({ who: fc.nat(2), passMs: fc.integer({ min: 0, max: 4_000 }), delayMs: fc.oneof(fc.integer({ min: 0, max: 50 }), fc.integer({ min: 0, max: 12_000 })), outcome: fc.constantFrom('ok', 'ok', 'ok', 'lost', 'answer lost') });
     let elections = 0;
     fc.assert(
       fc.property(fc.array(someTurn, { minLength: 5, maxLength: 120 }), (turns) => {
