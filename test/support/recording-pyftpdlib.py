@@ -8,11 +8,13 @@ closed, with the bytes that went over it.
 import itertools
 import json
 import os
+import select
 import socket
 import sys
 
 from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import DTPHandler, FTPHandler
+from pyftpdlib.ioloop import IOLoop
 from pyftpdlib.log import config_logging
 from pyftpdlib.servers import FTPServer
 
@@ -32,15 +34,30 @@ def peer_of(sock):
         return None
 
 
+class OneEventAtATime:
+    """What pyftpdlib waits for events by. Of several at once, 2.2.0 gives each to whoever has the descriptor when its turn comes. Where an earlier
+    one had a connection closed, and another session's opened, that one is told of the other's reset: it gets 425, or its passive port refuses."""
+
+    def __init__(self):
+        self.epoll = select.epoll()
+
+    def __getattr__(self, name):
+        return getattr(self.epoll, name)
+
+    def poll(self, timeout):
+        return self.epoll.poll(timeout, 1)
+
+
 class DataConnection(DTPHandler):
     def __init__(self, sock, cmd_channel):
         self.peer = peer_of(sock)
+        self.is_dialled = cmd_channel._dtp_connector is not None
         super().__init__(sock, cmd_channel)
 
     def close(self):
         if not self._closed:
             transfer = None if self.file_obj is None else ("STOR" if self.receive else "RETR") + " /" + os.path.relpath(self.file_obj.name, directory)
-            tell("data", self.cmd_channel, peer=self.peer, transfer=transfer, received=self.tot_bytes_received, sent=self.tot_bytes_sent)
+            tell("data", self.cmd_channel, peer=self.peer, dialled=self.is_dialled, transfer=transfer, received=self.tot_bytes_received, sent=self.tot_bytes_sent)
         super().close()
 
 
@@ -67,6 +84,7 @@ class Session(FTPHandler):
 
 
 config_logging(level="ERROR")
+IOLoop._poller = OneEventAtATime
 Session.authorizer = DummyAuthorizer()
 Session.authorizer.add_user(user, password, directory, perm="elradfmw")
 server = FTPServer(("127.0.0.1", int(port)), Session, backlog=socket.SOMAXCONN)

@@ -9,8 +9,8 @@ import { startServerProcess } from './server-process.ts';
 export type FtpServerEvent =
   | { readonly event: 'session'; readonly session: number; readonly peer: string }
   | { readonly event: 'command'; readonly session: number; readonly transfer: string }
-  /** Of a data connection that is over. No peer: it was reset before it was looked at; no transfer: nothing was asked for over it. */
-  | { readonly event: 'data'; readonly session: number; readonly peer: string | null; readonly transfer: string | null; readonly received: number; readonly sent: number };
+  /** Of a data connection that is over. No peer: it was reset before it was looked at; `dialled`: the server has made it; no transfer: nothing was asked for over it. */
+  | { readonly event: 'data'; readonly session: number; readonly peer: string | null; readonly dialled: boolean; readonly transfer: string | null; readonly received: number; readonly sent: number };
 
 export interface RecordingFtpServer extends FtpServer {
   /** In the order in which it happened. */

@@ -42,7 +42,7 @@ export interface CrowdMemberOptions {
   readonly attempts: CrowdAttempt[];
 }
 
-const fileBytes = { min: 16_384, max: 65_536 };
+const fileBytes = { min: 32_768, max: 81_920 };
 /** For a plan to reach agent and gateway. */
 const reopenWithinMs = 5_000;
 

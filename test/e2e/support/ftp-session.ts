@@ -135,14 +135,14 @@ export async function openFtpSession({ host, port, user, password, mode, onSocke
     },
     upload: (attempt, content) =>
       transfer(attempt, async (data) => {
-        const closed = once(data, 'close');
+        const closed = closeOf(data);
         data.end(content).resume();
         attempt.bytes = content.length;
         await closed;
       }),
     download: (attempt, onChunk) =>
       transfer(attempt, async (data) => {
-        const closed = once(data, 'close');
+        const closed = closeOf(data);
         data.on('data', (chunk: Buffer) => {
           onChunk(chunk);
           attempt.bytes += chunk.length;
@@ -150,10 +150,15 @@ export async function openFtpSession({ host, port, user, password, mode, onSocke
         await closed;
       }),
     async quit() {
-      const closed = once(control, 'close');
+      const closed = closeOf(control);
       await withPatience(() => ask('QUIT'));
       control.end();
       await closed;
     },
   };
+}
+
+/** It may be closed already: the reply before a transfer and the reset of its connection arrive together. */
+async function closeOf(socket: Socket): Promise<void> {
+  if (!socket.closed) await once(socket, 'close');
 }
