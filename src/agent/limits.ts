@@ -1,3 +1,5 @@
+import { backOffMs } from '../core/back-off.ts';
+
 /** Bounds of an agent. Tests replace them; there is nothing for users to set. */
 export const agentLimits = {
   /** Of all upstreams together, without FTP data connections. */
@@ -26,7 +28,7 @@ export const agentLimits = {
 };
 export type AgentLimits = typeof agentLimits;
 
-/** The pause before the next try after so many failures: twice as long each time up to a bound, and not the same for all agents at once. */
+/** The pause before the next try after so many failures. */
 export function backoffMs({ listenBackoffBaseMs, listenBackoffMaxMs }: Pick<AgentLimits, 'listenBackoffBaseMs' | 'listenBackoffMaxMs'>, failures: number, random: () => number): number {
-  return Math.min(listenBackoffMaxMs, listenBackoffBaseMs * 2 ** Math.min(failures, 16)) * (0.5 + 0.5 * random());
+  return backOffMs({ baseMs: listenBackoffBaseMs, maxMs: listenBackoffMaxMs }, failures, random());
 }

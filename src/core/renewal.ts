@@ -3,6 +3,7 @@
  * `proxy-svids.ts` of src/control) holds the timer and makes the calls; it asks `wakeAtMs` when to look again and calls out
  * when `attemptIsDue`.
  */
+import { backOffMs } from './back-off.ts';
 
 /** Where the life of an identity stands. Without a valid certificate only a join token helps, with one it renews itself. */
 export type Renewal =
@@ -60,8 +61,6 @@ function renewalAtMs(heldSinceMs: number, expiresAtMs: number, random: number): 
   return heldSinceMs + Math.max(renewalIntervalMinMs, Math.round(lifetimeMs * (0.4 + 0.2 * random)));
 }
 
-/** Exponential, with the upper half of each step left to chance. */
 function backoffMs(failures: number, random: number): number {
-  const stepMs = Math.min(backoffMaxMs, firstBackoffMs * 2 ** Math.min(failures, 16));
-  return Math.round(stepMs * (0.5 + 0.5 * random));
+  return Math.round(backOffMs({ baseMs: firstBackoffMs, maxMs: backoffMaxMs }, failures, random));
 }

@@ -3,6 +3,7 @@ import { create } from '@bufbuild/protobuf';
 import { Client, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { errorOfGrpc, grpcMethodDefinition } from '../api/grpc-service.ts';
+import { backOffMs } from '../core/back-off.ts';
 import { SallyportError } from '../core/errors.ts';
 import { LedgerBatchSchema, LedgerService, type LedgerAcknowledgement, type LedgerBatch } from '../proto/sallyport/v1alpha1/ledger_pb.ts';
 import type { Spool } from '../store/index.ts';
@@ -43,7 +44,7 @@ export function startLedgerShipper({ spool, connect, random, log }: LedgerShippe
         await ship();
       } catch (error) {
         if (isAborted()) return;
-        const delayMs = Math.min(backoffMaxMs, backoffFirstMs * 2 ** failures) * (0.5 + random() / 2);
+        const delayMs = backOffMs({ baseMs: backoffFirstMs, maxMs: backoffMaxMs }, failures, random());
         failures = Math.min(failures + 1, 30);
         log.warn({ err: error, retryInMs: Math.round(delayMs), waiting: spool.lastSequence - acknowledged }, 'ledger records cannot be delivered');
         await pause(delayMs, signal);

@@ -2,6 +2,7 @@
 import net from 'node:net';
 import type { Endpoint } from '../core/plan/plan.ts';
 import { formatEndpoint } from '../core/ip-address.ts';
+import { backOffMs } from '../core/back-off.ts';
 import { keepAliveDelayMs } from './dial.ts';
 
 export interface Listeners {
@@ -41,7 +42,7 @@ export function createListeners({ onConnection, onFault, reusePort, random }: Li
     const listener: Listener = { endpoint, server, retry: undefined };
     listeners.set(formatEndpoint(endpoint), listener);
     return new Promise((resolve) => {
-      let delayMs = retryFirstMs;
+      let failures = 0;
       const listen = (): void => {
         server.listen({ host: endpoint.address, port: endpoint.port, backlog, reusePort, ipv6Only: true });
       };
@@ -54,8 +55,8 @@ export function createListeners({ onConnection, onFault, reusePort, random }: Li
         if (server.listening) return; // a failed accept: that connection is lost, the listener is not
         onFault(endpoint, error);
         resolve();
-        listener.retry = setTimeout(listen, delayMs * (0.5 + random() / 2));
-        delayMs = Math.min(delayMs * 2, retryMaxMs);
+        listener.retry = setTimeout(listen, backOffMs({ baseMs: retryFirstMs, maxMs: retryMaxMs }, failures, random()));
+        failures += 1;
       });
       listen();
     });

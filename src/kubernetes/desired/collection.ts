@@ -9,7 +9,7 @@ import { isKind, readerFor } from '../../core/manifest/object-reader.ts';
 import { olderApiVersion, olderNamespace, type DesiredObject } from '../../core/objects/index.ts';
 import { byText } from '../../core/order.ts';
 import type { Standing } from '../../core/plan/acceptance.ts';
-import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
+import { nameOf, type ApiObject, type ObjectChange } from '../watch/reflection.ts';
 
 /** `GROUP KIND NAMESPACE/NAME`, unique at an API server. */
 export type SourceName = string;
@@ -43,11 +43,15 @@ export function isAccepted({ apiObject }: Pick<Source, 'apiObject'>): boolean {
   return status?.conditions?.some((condition) => condition.type === 'Accepted' && condition.status === 'True' && condition.observedGeneration === apiObject.metadata.generation) === true;
 }
 
+function nameOfSource(apiObject: ApiObject): SourceName {
+  const { apiVersion = '', kind = '' } = apiObject;
+  return `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''} ${kind} ${nameOf(apiObject)}`;
+}
+
 /** Reads one object. The kinds are those that are watched, so another is a bug of ours. */
 export function readSource(apiObject: ApiObject): Source {
   const { apiVersion = '', kind = '', metadata } = apiObject;
-  const name = `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''} ${kind} ${metadata.namespace === undefined ? '' : `${metadata.namespace}/`}${metadata.name}`;
-  const source = { name, apiObject, createdAt: Date.parse(metadata.creationTimestamp ?? '') || 0 };
+  const source = { name: nameOfSource(apiObject), apiObject, createdAt: Date.parse(metadata.creationTimestamp ?? '') || 0 };
   if (!isKind(kind)) return { ...source, objects: [], faults: [{ code: 'kind-unknown', message: `kind ${JSON.stringify(kind)} is not known` }] };
   // k8s-ext-connector's services are all of one namespace, whichever their objects are in
   const value = apiVersion === olderApiVersion ? { ...apiObject, metadata: { ...metadata, namespace: olderNamespace } } : apiObject;
@@ -68,7 +72,7 @@ export function collect({ sources, makers }: Collection, changes: readonly Objec
     return describeRef(ref);
   };
   for (const { before, after } of changes) {
-    const gone = before === null ? undefined : nextSources.get(readSource(before).name);
+    const gone = before === null ? undefined : nextSources.get(nameOfSource(before));
     if (gone !== undefined) {
       nextSources.delete(gone.name);
       for (const object of gone.objects) {

@@ -6,6 +6,7 @@
  *
  * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
+import { backOffMs } from '../../core/back-off.ts';
 
 /** What all objects have. */
 export interface ApiObject {
@@ -107,10 +108,8 @@ function watched<Item extends ApiObject>(state: Reflection<Item>, objects: Reado
   return { state: known, effects: [{ type: 'changed', changes: [{ name, before, after }] }] };
 }
 
-/** Half to the whole of a time that doubles with each failure. */
 function pause<Item extends ApiObject>(state: Reflection<Item>, random: number): Step<Item> {
-  const wholeMs = Math.min(pauseMaxMs, pauseMinMs * 2 ** state.failures);
-  return { state: { ...state, failures: Math.min(state.failures + 1, 16) }, effects: [{ type: 'wait', ms: wholeMs * (0.5 + random / 2) }] };
+  return { state: { ...state, failures: state.failures + 1 }, effects: [{ type: 'wait', ms: backOffMs({ baseMs: pauseMinMs, maxMs: pauseMaxMs }, state.failures, random) }] };
 }
 
 const isGone = (status: number | null): boolean => status === 410;
