@@ -36,8 +36,22 @@ export interface KubernetesServer {
 
 const readyWithinMs = 60_000;
 
+/** A server for the tests of a `describe`, from before the first to after the last: what comes back gives it, once it is there. */
+export function useKubernetes(suite: Mocha.Suite): () => KubernetesServer {
+  suite.timeout(60_000);
+  let server: KubernetesServer | undefined;
+  before(async function () {
+    server = await startKubernetes(this);
+  });
+  after(() => server?.stop());
+  return () => {
+    if (server === undefined) throw new Error('the server is asked for before it is there');
+    return server;
+  };
+}
+
 /** Resolves when it is ready, some four seconds later. Skips the test where the programs are missing. */
-export async function startKubernetes(test: Mocha.Context): Promise<KubernetesServer> {
+async function startKubernetes(test: Mocha.Context): Promise<KubernetesServer> {
   const [etcdProgram, apiserverProgram] = [requirePeer(test, 'etcd'), requirePeer(test, 'kubeApiserver')];
   const base = await mkdtemp(join(tmpdir(), 'sallyport-kubernetes-'));
   const file = (name: string): string => join(base, name);

@@ -10,7 +10,7 @@ import { encodeObject } from '../../../src/core/manifest/manifest-text.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { customResourceDefinitions } from '../../../src/kubernetes/crd/definitions.ts';
 import { anyEgressGateway, anyEgressPolicy, anyExternalService, anySnatBinding, anySnatPool } from '../../support/arbitraries.ts';
-import { startKubernetes, type KubernetesServer } from '../../support/kubernetes.ts';
+import { useKubernetes } from '../../support/kubernetes.ts';
 import { requirePeer } from '../../support/peers.ts';
 
 const file = (path: string): URL => new URL(`../../../${path}`, import.meta.url);
@@ -28,20 +28,17 @@ describe('files of custom resource definitions', () => {
 });
 
 describe('custom resource definitions at an API server', function () {
-  this.timeout(60_000);
-  let server: KubernetesServer;
+  const server = useKubernetes(this);
   let objects: KubernetesObjectApi;
   let kubectl: (...args: readonly string[]) => Promise<string>;
   before(async function () {
     const program = requirePeer(this, 'kubectl');
-    server = await startKubernetes(this);
-    objects = KubernetesObjectApi.makeApiClient(server.kubeConfig());
-    const kubeconfig = await server.kubeConfigFile();
+    objects = KubernetesObjectApi.makeApiClient(server().kubeConfig());
+    const kubeconfig = await server().kubeConfigFile();
     kubectl = async (...args) => (await promisify(execFile)(program, args, { env: { KUBECONFIG: kubeconfig, HOME: dirname(kubeconfig) } })).stdout;
     await kubectl('create', '-f', file('manifests/crds').pathname);
     for (const name of ['bookinfo', 'monitoring', 'payments', 'treasury']) await kubectl('create', 'namespace', name);
   });
-  after(() => (server as KubernetesServer | undefined)?.stop());
 
   /** Words of its refusal; undefined where it takes the object. */
   async function refusalOf(object: unknown): Promise<string | undefined> {
@@ -55,7 +52,7 @@ describe('custom resource definitions at an API server', function () {
   }
 
   it('are structural, and established', async () => {
-    const extensions = server.kubeConfig().makeApiClient(ApiextensionsV1Api);
+    const extensions = server().kubeConfig().makeApiClient(ApiextensionsV1Api);
     await waitFor('the definitions', 10_000, async () => {
       const { items } = await extensions.listCustomResourceDefinition();
       const conditions = items.flatMap(({ metadata, status }) => (status?.conditions ?? []).map(({ type, status: value }) => `${metadata?.name ?? ''} ${type} ${value}`));

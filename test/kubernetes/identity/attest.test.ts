@@ -3,22 +3,19 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { createPodAttestor, type PodAttestor } from '../../../src/kubernetes/identity/attest.ts';
-import { startKubernetes, type KubernetesServer } from '../../support/kubernetes.ts';
+import { useKubernetes } from '../../support/kubernetes.ts';
 
 describe('the attestation of a pod at a real API server', function () {
-  this.timeout(60_000);
-  let server: KubernetesServer;
+  const server = useKubernetes(this);
   let core: CoreV1Api;
   let objects: KubernetesObjectApi;
   let attestor: PodAttestor;
   before(async function () {
-    server = await startKubernetes(this);
-    core = server.kubeConfig().makeApiClient(CoreV1Api);
-    objects = KubernetesObjectApi.makeApiClient(server.kubeConfig());
-    attestor = createPodAttestor(server.kubeConfig(), 'sallyport');
+    core = server().kubeConfig().makeApiClient(CoreV1Api);
+    objects = KubernetesObjectApi.makeApiClient(server().kubeConfig());
+    attestor = createPodAttestor(server().kubeConfig(), 'sallyport');
     for (const object of [namespace('bookinfo'), account('productpage'), account('reviews')]) await objects.create(object);
   });
-  after(() => (server as KubernetesServer | undefined)?.stop());
 
   const namespace = (name: string): KubernetesObject => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
   const account = (name: string): KubernetesObject => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'bookinfo' } });
@@ -94,9 +91,9 @@ describe('the attestation of a pod at a real API server', function () {
   it('refuses a token whose time is over', async () => {
     const token = await tokenOf(await startPod('late'));
     const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as { readonly exp: number };
-    assert.equal(await detailOf(server.signToken(claims)), 'taken as productpage');
+    assert.equal(await detailOf(server().signToken(claims)), 'taken as productpage');
     const [past, before] = [Math.floor(Date.now() / 1000) - 60, Math.floor(Date.now() / 1000) - 660];
-    assert.match(await detailOf(server.signToken({ ...claims, exp: past, iat: before, nbf: before })), /does not know the token.*expired/);
+    assert.match(await detailOf(server().signToken({ ...claims, exp: past, iat: before, nbf: before })), /does not know the token.*expired/);
   });
 
   it('refuses what is no token without asking', async () => {
@@ -105,11 +102,11 @@ describe('the attestation of a pod at a real API server', function () {
 
   it('lets nobody in while the API server is away, or lets it ask nothing', async () => {
     const token = await tokenOf(await startPod('away'));
-    const nobody = createPodAttestor(server.kubeConfig({ token: 'nobody' }), 'sallyport');
+    const nobody = createPodAttestor(server().kubeConfig({ token: 'nobody' }), 'sallyport');
     await assert.rejects(nobody.attest(token), (error: unknown) => error instanceof SallyportError && error.code === 'unavailable');
-    await server.kill();
+    await server().kill();
     await assert.rejects(attestor.attest(token), (error: unknown) => error instanceof SallyportError && error.code === 'unavailable');
-    await server.restart();
+    await server().restart();
     assert.equal(await detailOf(token), 'taken as productpage');
   });
 });

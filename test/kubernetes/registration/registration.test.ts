@@ -4,7 +4,7 @@ import type { IpAddress } from '../../../src/core/ip-address.ts';
 import { schemas, type ExternalService } from '../../../src/core/objects/index.ts';
 import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
 import { isOurs, registrationOf, saysAlready, type OwnedObject } from '../../../src/kubernetes/registration/registration.ts';
-import { startKubernetes, type KubernetesServer } from '../../support/kubernetes.ts';
+import { useKubernetes } from '../../support/kubernetes.ts';
 
 const trustDomain = 'cluster.local' as TrustDomain;
 const owner = { apiVersion: 'sallyport.dev/v1alpha1', name: 'proxy', uid: '6a4c0a7e-0000-4000-8000-000000000001' };
@@ -52,15 +52,12 @@ describe('the registration of an external service', () => {
 });
 
 describe('the registration of an external service at a real API server', function () {
-  this.timeout(60_000);
-  let server: KubernetesServer;
+  const server = useKubernetes(this);
   let objects: KubernetesObjectApi;
   before(async function () {
-    server = await startKubernetes(this);
-    objects = KubernetesObjectApi.makeApiClient(server.kubeConfig());
+    objects = KubernetesObjectApi.makeApiClient(server().kubeConfig());
     await objects.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'bookinfo' } });
   });
-  after(() => (server as KubernetesServer | undefined)?.stop());
 
   it('is taken as it is, and then says all that is wanted', async () => {
     const { service, slices } = registrationOf(external({}, { labels: { apps: 'bigip' } }), owner, addresses('192.0.2.7', '2001:db8::1'), trustDomain);

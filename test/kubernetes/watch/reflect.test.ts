@@ -5,27 +5,24 @@ import { waitFor } from '../../../src/demo/processes.ts';
 import { customResourceDefinitions } from '../../../src/kubernetes/index.ts';
 import { reflect, type Mirror } from '../../../src/kubernetes/watch/reflect.ts';
 import type { ApiObject, ObjectChange } from '../../../src/kubernetes/watch/reflection.ts';
-import { startKubernetes, type KubernetesServer } from '../../support/kubernetes.ts';
+import { useKubernetes } from '../../support/kubernetes.ts';
 import { startTcpProxy } from '../../support/tcp-proxy.ts';
 
 const resource = { group: 'sallyport.dev', version: 'v1alpha1', plural: 'snatpools' };
 const pool = (name: string, addresses = ['192.0.2.0/24']) => ({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'SnatPool', metadata: { name }, spec: { addresses } });
 
 describe('the mirror of a resource at a real API server', function () {
-  this.timeout(60_000);
-  let server: KubernetesServer;
+  const server = useKubernetes(this);
   let objects: KubernetesObjectApi;
   before(async function () {
-    server = await startKubernetes(this);
-    objects = KubernetesObjectApi.makeApiClient(server.kubeConfig());
+    objects = KubernetesObjectApi.makeApiClient(server().kubeConfig());
     await objects.create(customResourceDefinitions.find(({ metadata }) => metadata.name === 'snatpools.sallyport.dev') as unknown as KubernetesObject);
     await waitFor('the definition', 10_000, async () => (await objects.list('sallyport.dev/v1alpha1', 'SnatPool').catch(() => undefined)) ?? undefined);
   });
-  after(() => (server as KubernetesServer | undefined)?.stop());
 
-  async function withMirror(use: (mirror: Mirror<ApiObject>, changes: readonly ObjectChange<ApiObject>[]) => Promise<void>, address = `127.0.0.1:${server.port}`): Promise<void> {
+  async function withMirror(use: (mirror: Mirror<ApiObject>, changes: readonly ObjectChange<ApiObject>[]) => Promise<void>, address = `127.0.0.1:${server().port}`): Promise<void> {
     const changes: ObjectChange<ApiObject>[] = [];
-    const mirror = reflect({ config: server.kubeConfig({ address }), resource, onChange: (made) => void changes.push(...made), random: Math.random, log: pino({ level: 'silent' }) });
+    const mirror = reflect({ config: server().kubeConfig({ address }), resource, onChange: (made) => void changes.push(...made), random: Math.random, log: pino({ level: 'silent' }) });
     try {
       await mirror.synced;
       await use(mirror, changes);
@@ -63,10 +60,10 @@ describe('the mirror of a resource at a real API server', function () {
   it('keeps what it knows while the server is killed, and learns what changed behind its back', async () => {
     await objects.create(pool('kept'));
     await withMirror(async (mirror) => {
-      await server.kill();
+      await server().kill();
       await waitFor('the loss to be noticed', 10_000, () => (mirror.isConnected ? undefined : true));
       assert.equal(names(mirror), 'kept');
-      await server.restart();
+      await server().restart();
       await objects.create(pool('new'));
       await becomes(mirror, 'kept,new');
     });
@@ -76,16 +73,16 @@ describe('the mirror of a resource at a real API server', function () {
 
   it('lists again where the history that it would go on from is compacted', async () => {
     await objects.create(pool('old'));
-    const way = await startTcpProxy(server.port);
+    const way = await startTcpProxy(server().port);
     await withMirror(async (mirror, changes) => {
       way.refuses = true;
       way.cut();
       await waitFor('the loss to be noticed', 10_000, () => (mirror.isConnected ? undefined : true));
       await objects.delete(pool('old'));
       await objects.create(pool('young'));
-      await server.compact();
-      await server.kill(); // it has a history of its own in memory
-      await server.restart();
+      await server().compact();
+      await server().kill(); // it has a history of its own in memory
+      await server().restart();
       way.refuses = false;
       await becomes(mirror, 'young');
       assert.deepEqual(changes.map(({ name, before, after }) => `${before === null ? '+' : after === null ? '-' : '~'}${name}`), ['+old', '-old', '+young']);
