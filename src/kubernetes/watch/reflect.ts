@@ -1,21 +1,31 @@
 /** The shell of the reducer in reflection.ts: requests to a real API server, timers, and the objects. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { ApiException, CustomObjectsApi, Watch, type KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
+import { ApiRefusal, type ApiClient } from '../client.ts';
 import { emptyReflection, nextRequest, stepReflection, type ApiObject, type ObjectChange, type ObjectName, type Reflection, type ReflectionEffect, type ReflectionEvent, type WatchEvent } from './reflection.ts';
 
-/** A resource of all namespaces. */
+/** A resource, of all namespaces or of one. */
 export interface Resource {
+  /** Empty for Kubernetes' own first kinds, as Services are. */
   readonly group: string;
   readonly version: string;
   readonly plural: string;
+  readonly namespace?: string;
+  /** As in `app.kubernetes.io/managed-by=sallyport.dev`. */
+  readonly labelSelector?: string;
+  /** As in `metadata.name=a`. */
+  readonly fieldSelector?: string;
 }
 
 export interface ReflectOptions<Item extends ApiObject> {
-  readonly config: KubeConfig;
+  readonly client: ApiClient;
   readonly resource: Resource;
   /** Called with every change, in order; the first call says that all is known. */
   readonly onChange: (changes: readonly ObjectChange<Item>[]) => void;
+  /** What is kept of an object, which may be large: all of it by default. */
+  readonly keep?: (item: Item) => Item;
+  /** An API server that does not know the resource has none of it; it is asked again all the while. Default: that is a failure. */
+  readonly isOptional?: boolean;
   readonly random: () => number;
   readonly log: Logger;
 }
@@ -36,13 +46,21 @@ const watchSecondsMin = 300;
 const silentMsMax = 150_000;
 
 interface Page<Item> {
+  readonly apiVersion?: string;
+  readonly kind?: string;
   readonly items: readonly Item[];
   readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
 }
 
-export function reflect<Item extends ApiObject>({ config, resource, onChange, random, log }: ReflectOptions<Item>): Mirror<Item> {
-  const fields = { resource: `${resource.plural}.${resource.group}` };
-  const custom = config.makeApiClient(CustomObjectsApi);
+/** Where the API server has a resource. */
+export function pathOf({ group, version, plural, namespace }: Pick<Resource, 'group' | 'version' | 'plural' | 'namespace'>): string {
+  return `/${group === '' ? 'api' : `apis/${group}`}/${version}${namespace === undefined ? '' : `/namespaces/${namespace}`}/${plural}`;
+}
+
+export function reflect<Item extends ApiObject>({ client, resource, onChange, keep = (item) => item, isOptional = false, random, log }: ReflectOptions<Item>): Mirror<Item> {
+  const fields = { resource: resource.group === '' ? resource.plural : `${resource.plural}.${resource.group}` };
+  const path = pathOf(resource);
+  const { labelSelector, fieldSelector } = resource;
   const objects = new Map<ObjectName, Item>();
   const ended = new AbortController();
   const { promise: synced, resolve: setSynced } = Promise.withResolvers<undefined>();
@@ -83,46 +101,42 @@ export function reflect<Item extends ApiObject>({ config, resource, onChange, ra
   }
 
   async function list(continueToken: string): Promise<void> {
+    let page: Page<Item>;
     try {
-      const { group, version, plural } = resource;
-      const page = (await custom.listClusterCustomObject({ group, version, plural, limit: pageItems, ...(continueToken === '' ? {} : { _continue: continueToken }) })) as Page<Item>;
-      connected = true;
-      handle({ type: 'listed', items: page.items, resourceVersion: page.metadata.resourceVersion, continueToken: page.metadata.continue ?? '' });
+      page = await client.request<Page<Item>>({ method: 'GET', path, query: { labelSelector, fieldSelector, limit: pageItems, continue: continueToken === '' ? undefined : continueToken } });
     } catch (error) {
-      const status = error instanceof ApiException ? error.code : null;
-      log.warn({ err: error instanceof ApiException ? undefined : error, status, ...fields }, 'the API server gives no list');
+      const status = statusOf(error);
+      if (isOptional && status === 404) setSynced(undefined);
+      else log.warn({ err: error, ...fields }, 'the API server gives no list');
       handle({ type: 'list-failed', status, random: random() });
+      return;
     }
+    // A list does not say of each of its items what it is.
+    const type = { apiVersion: page.apiVersion, kind: page.kind?.replace(/List$/, '') };
+    heard({ type: 'listed', items: page.items.map((item) => keep({ ...type, ...item })), resourceVersion: page.metadata.resourceVersion, continueToken: page.metadata.continue ?? '' });
   }
 
   async function watch(resourceVersion: string): Promise<void> {
-    const { group, version, plural } = resource;
-    const watcher = new Watch(config);
-    Reflect.set(watcher, 'requestTimeoutMs', silentMsMax); // which it keeps to itself, at half a minute: less than between two bookmarks
-    const query = { resourceVersion, allowWatchBookmarks: true, timeoutSeconds: Math.round(watchSecondsMin * (1 + random())) };
-    let bug: unknown; // the client drops what is thrown at it
-    const { promise: ending, resolve: end } = Promise.withResolvers<unknown>();
-    watching = await watcher.watch(
-      `/apis/${group}/${version}/${plural}`,
-      query,
-      (type: string, object: unknown) => {
-        connected = true;
-        try {
-          handle({ type: 'watched', event: { type, object } as WatchEvent<Item> });
-        } catch (error) {
-          bug ??= error;
-          watching?.abort();
-        }
-      },
-      end,
-    );
-    if (ended.signal.aborted) watching.abort();
-    const error = await ending;
-    if (bug !== undefined) throw bug as Error;
-    const failed = error instanceof Error && error.name !== 'AbortError';
-    const status = failed && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : null;
-    if (failed && !ended.signal.aborted) log.warn({ err: error, status, ...fields }, 'the watch at the API server has ended');
-    handle({ type: 'watch-ended', status, failed, random: random() });
+    const query = { watch: true, labelSelector, fieldSelector, resourceVersion, allowWatchBookmarks: true, timeoutSeconds: Math.round(watchSecondsMin * (1 + random())) };
+    const leave = new AbortController();
+    watching = leave;
+    let failure: unknown;
+    try {
+      for await (const line of client.lines(path, query, { signal: AbortSignal.any([leave.signal, ended.signal]), silentMs: silentMsMax })) {
+        const event = JSON.parse(line) as WatchEvent<Item>;
+        heard({ type: 'watched', event: event.type === 'BOOKMARK' || event.type === 'ERROR' ? event : { ...event, object: keep(event.object) } });
+      }
+    } catch (error) {
+      failure = leave.signal.aborted ? undefined : error;
+    }
+    if (ended.signal.aborted) return;
+    if (failure !== undefined) log.warn({ err: failure, ...fields }, 'the watch at the API server has ended');
+    handle({ type: 'watch-ended', status: statusOf(failure), failed: failure !== undefined, random: random() });
+  }
+
+  function heard(event: ReflectionEvent<Item>): void {
+    connected = true;
+    handle(event);
   }
 
   perform(nextRequest(state));
@@ -138,3 +152,5 @@ export function reflect<Item extends ApiObject>({ config, resource, onChange, ra
     },
   };
 }
+
+const statusOf = (error: unknown): number | null => (error instanceof ApiRefusal ? error.status : null);

@@ -2,6 +2,7 @@ import { KubernetesObjectApi, type KubernetesObject } from '@kubernetes/client-n
 import assert from 'node:assert/strict';
 import pino from 'pino';
 import { waitFor } from '../../../src/demo/processes.ts';
+import { createApiClient } from '../../../src/kubernetes/client.ts';
 import { customResourceDefinitions } from '../../../src/kubernetes/index.ts';
 import { reflect, type Mirror } from '../../../src/kubernetes/watch/reflect.ts';
 import type { ApiObject, ObjectChange } from '../../../src/kubernetes/watch/reflection.ts';
@@ -22,7 +23,7 @@ describe('the mirror of a resource at a real API server', function () {
 
   async function withMirror(use: (mirror: Mirror<ApiObject>, changes: readonly ObjectChange<ApiObject>[]) => Promise<void>, address = `127.0.0.1:${server().port}`): Promise<void> {
     const changes: ObjectChange<ApiObject>[] = [];
-    const mirror = reflect({ config: server().kubeConfig({ address }), resource, onChange: (made) => void changes.push(...made), random: Math.random, log: pino({ level: 'silent' }) });
+    const mirror = reflect({ client: createApiClient(server().kubeConfig({ address })), resource, onChange: (made) => void changes.push(...made), random: Math.random, log: pino({ level: 'silent' }) });
     try {
       await mirror.synced;
       await use(mirror, changes);

@@ -1,0 +1,130 @@
+/**
+ * Requests to an API server, as plain JSON. Who asks, and by which way, is @kubernetes/client-node's to say; its own clients are not used, since
+ * they open a TLS connection for every request, and drop what they do not know of an object (docs/decisions/0700).
+ */
+import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { createInterface } from 'node:readline';
+import type { KubeConfig } from '@kubernetes/client-node';
+
+export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+export interface ApiRequest {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** As in `/api/v1/namespaces/a/services/b`. */
+  readonly path: string;
+  readonly query?: Query;
+  readonly body?: unknown;
+  /** Of the body; default `application/json`. */
+  readonly contentType?: string;
+}
+
+export interface ApiClient {
+  /** The answer's body. Throws `ApiRefusal` where the API server says no, and another error where there is no answer within half a minute. */
+  request<Answer>(request: ApiRequest): Promise<Answer>;
+  /** The lines of an answer that goes on until either side ends it: it throws where none has come for `silentMs`. */
+  lines(path: string, query: Query, options: { readonly signal: AbortSignal; readonly silentMs: number }): AsyncIterable<string>;
+}
+
+/** An answer other than 2xx. */
+export class ApiRefusal extends Error {
+  override readonly name = 'ApiRefusal';
+  /** Of HTTP. */
+  readonly status: number;
+  /** In one word, as in `AlreadyExists`; empty where the server gives none. */
+  readonly reason: string;
+
+  constructor(status: number, reason: string, message: string) {
+    super(message);
+    this.status = status;
+    this.reason = reason;
+  }
+}
+
+/** Creates or changes only the fields that the body names, which are then ours. https://kubernetes.io/docs/reference/using-api/server-side-apply/ */
+export const applyContentType = 'application/apply-patch+yaml'; // JSON is YAML
+/** https://www.rfc-editor.org/rfc/rfc7396 */
+export const mergeContentType = 'application/merge-patch+json';
+/** By which the API server knows our fields, https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers */
+export const fieldManager = 'sallyport';
+
+const answerWithinMs = 30_000;
+
+export function createApiClient(config: KubeConfig): ApiClient {
+  const base = config.getCurrentCluster()?.server ?? '';
+  const isPlain = base.startsWith('http:');
+  const keptOpen = isPlain ? new HttpAgent({ keepAlive: true }) : new Agent({ keepAlive: true });
+
+  /** Resolves with the head of the answer. */
+  async function ask({ method, path, query = {}, body, contentType = 'application/json' }: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+    const url = new URL(base.replace(/\/$/, '') + path);
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
+    const access: RequestOptions = {};
+    await config.applyToHTTPSOptions(access);
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const options: RequestOptions = {
+      ...access,
+      // A proxy has an agent of its own; the usual one would be without keep-alive.
+      agent: config.getCurrentCluster()?.proxyUrl === undefined ? keptOpen : access.agent,
+      method,
+      signal,
+      headers: { ...access.headers, accept: 'application/json', ...(text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }) },
+    };
+    return await new Promise((resolve, reject) => {
+      const sent = isPlain ? httpRequest(url, options, resolve) : httpsRequest(url, options, resolve);
+      sent.once('error', reject);
+      sent.end(text);
+    });
+  }
+
+  return {
+    async request<Answer>(request: ApiRequest): Promise<Answer> {
+      const answer = await ask(request, AbortSignal.timeout(answerWithinMs));
+      const text = await textOf(answer);
+      if (!isSuccess(answer)) throw refusalOf(answer, text);
+      return JSON.parse(text) as Answer;
+    },
+    async *lines(path, query, { signal, silentMs }) {
+      const silence = new AbortController();
+      const hear = (): NodeJS.Timeout => setTimeout(() => silence.abort(new Error(`the API server has been silent for ${silentMs / 1000} s`)), silentMs);
+      let timer = hear();
+      try {
+        const answer = await ask({ method: 'GET', path, query }, AbortSignal.any([signal, silence.signal]));
+        if (!isSuccess(answer)) throw refusalOf(answer, await textOf(answer));
+        for await (const line of createInterface({ input: answer })) {
+          clearTimeout(timer);
+          timer = hear();
+          yield line;
+        }
+        // readline takes an answer that was broken off for one that has ended
+        if (answer.errored !== null) throw answer.errored;
+      } catch (error) {
+        throw silence.signal.aborted ? (silence.signal.reason as Error) : error;
+      } finally {
+        clearTimeout(timer);
+        silence.abort(); // whoever stops reading lets go of the connection
+      }
+    },
+  };
+}
+
+function isSuccess({ statusCode = 0 }: IncomingMessage): boolean {
+  return statusCode >= 200 && statusCode < 300;
+}
+
+async function textOf(answer: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = [];
+  for await (const piece of answer) pieces.push(piece as Buffer);
+  return Buffer.concat(pieces).toString('utf8');
+}
+
+function refusalOf({ statusCode = 0 }: IncomingMessage, text: string): ApiRefusal {
+  let status: { readonly reason?: unknown; readonly message?: unknown } = {};
+  try {
+    status = JSON.parse(text) as typeof status;
+  } catch {
+    // not of the API server: a proxy on the way, which says it in a page
+  }
+  const { reason, message } = status;
+  return new ApiRefusal(statusCode, typeof reason === 'string' ? reason : '', typeof message === 'string' ? message : `the API server answers ${statusCode}`);
+}
