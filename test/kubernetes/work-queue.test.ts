@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { setImmediate } from 'node:timers/promises';
+import { createWorkQueue, type WorkQueue } from '../../src/kubernetes/work-queue.ts';
+
+describe('work by key', () => {
+  /** Work that ends when it is told to. */
+  function tracked(concurrency?: number): { readonly queue: WorkQueue; readonly begun: string[]; readonly failed: string[]; end(key: string, error?: Error): Promise<void> } {
+    const begun: string[] = [];
+    const failed: string[] = [];
+    const ends = new Map<string, (error?: Error) => void>();
+    const queue = createWorkQueue({
+      work: (key) => {
+        begun.push(key);
+        return new Promise((resolve, reject) => void ends.set(key, (error) => (error === undefined ? resolve() : reject(error))));
+      },
+      onFailure: (key) => failed.push(key),
+      random: () => 0,
+      ...(concurrency === undefined ? {} : { concurrency }),
+    });
+    return {
+      queue,
+      begun,
+      failed,
+      async end(key, error) {
+        ends.get(key)!(error);
+        await setImmediate();
+      },
+    };
+  }
+
+  it('works on a key once more where it was added meanwhile, however often, and never twice at a time', async () => {
+    const { queue, begun, end } = tracked();
+    for (let times = 0; times < 3; times += 1) queue.add('a');
+    assert.deepEqual(begun, ['a']);
+    queue.add('a');
+    queue.add('a');
+    await end('a');
+    assert.deepEqual(begun, ['a', 'a']);
+    await end('a');
+    await queue.idle();
+    assert.deepEqual(begun, ['a', 'a']);
+  });
+
+  it('works on no more keys at a time than it may, in the order in which they came', async () => {
+    const { queue, begun, end } = tracked(2);
+    for (const key of ['a', 'b', 'c', 'd']) queue.add(key);
+    assert.deepEqual(begun, ['a', 'b']);
+    await end('b');
+    assert.deepEqual(begun, ['a', 'b', 'c']);
+  });
+
+  it('tries again what has failed, after a pause', async () => {
+    const { queue, begun, failed, end } = tracked();
+    queue.add('a');
+    await end('a', new Error('away'));
+    assert.deepEqual(failed, ['a']);
+    assert.deepEqual(begun, ['a']);
+    const idle = queue.idle();
+    const startedMs = performance.now();
+    while (begun.length < 2) await setImmediate();
+    assert.ok(performance.now() - startedMs >= 90);
+    await end('a');
+    await idle;
+  });
+
+  it('does not wait for the pause where the key is added again', async () => {
+    const { queue, begun, end } = tracked();
+    queue.add('a');
+    await end('a', new Error('away'));
+    queue.add('a');
+    assert.deepEqual(begun, ['a', 'a']);
+    await end('a');
+    await queue.idle();
+  });
+
+  it('lets what is under way end when it is closed, and begins nothing more', async () => {
+    const { queue, begun, end } = tracked(1);
+    queue.add('a');
+    queue.add('b');
+    const closed = queue.close();
+    await end('a');
+    await closed;
+    queue.add('c');
+    assert.deepEqual(begun, ['a']);
+  });
+});
