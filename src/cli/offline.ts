@@ -1,13 +1,13 @@
 /** Manifests built as if they were the whole desired state, for commands that ask no control plane. */
 import { applyChange, emptyDesiredState } from '../core/desired-state.ts';
 import { SallyportError } from '../core/errors.ts';
+import { describeFault } from '../core/fault-text.ts';
 import { parseManifests } from '../core/manifest/manifest.ts';
 import type { DesiredObject } from '../core/objects/index.ts';
 import { build } from '../core/plan/build.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import { parseTrustDomain } from '../core/spiffe-id.ts';
 import type { CliContext } from './context.ts';
-import { describeFault } from './faults.ts';
 import { readManifests } from './manifest-files.ts';
 
 export interface OfflineOptions {

@@ -1,6 +1,7 @@
 /** How results are printed: tables for people, JSON and YAML for programs. stdout is data and nothing else. */
 import { Option } from 'commander';
 import { stringify } from 'yaml';
+import { printable } from '../core/printable.ts';
 import type { CliContext } from './context.ts';
 
 export const outputFormats = ['json', 'yaml', 'wide', 'name'] as const;
@@ -32,21 +33,4 @@ export function print(context: CliContext, format: OutputFormat | undefined, val
 /** For whoever reads it: Kubernetes and Envoy read YAML 1.1, where `on` is no text. */
 export function formatYaml(value: unknown): string {
   return stringify(value, { aliasDuplicateObjects: false, compat: 'yaml-1.1' });
-}
-
-/** Text from outside, made fit for one line: control characters, line ends and what turns the direction of writing are shown, not sent. */
-export function printable(text: string): string {
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, escapeCharacter);
-}
-
-/**
- * Any output, made safe for a terminal: control characters, and with them escape sequences, are shown but for line ends and
- * tabs. JSON and YAML keep their meaning, since they hold such characters only in quotes, where the escape says the same.
- */
-export function harmless(text: string): string {
-  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, escapeCharacter);
-}
-
-function escapeCharacter(character: string): string {
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }

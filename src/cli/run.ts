@@ -1,8 +1,8 @@
 import { CommanderError } from 'commander';
 import { SallyportError } from '../core/errors.ts';
+import { harmless } from '../core/printable.ts';
 import type { CliContext } from './context.ts';
 import { describeError } from './faults.ts';
-import { harmless } from './output.ts';
 import { createProgram } from './program.ts';
 
 /**

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { adminPaths, type ApplyResult } from '../../api/admin.ts';
 import { describeRef } from '../../core/desired-state.ts';
+import { describeFault } from '../../core/fault-text.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
-import { describeFault } from '../faults.ts';
 import { readManifests } from '../manifest-files.ts';
 import { outputOption, print, type OutputFormat } from '../output.ts';
 

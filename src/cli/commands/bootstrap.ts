@@ -3,11 +3,12 @@ import type { Command } from 'commander';
 import { defaultControlIdentity } from '../../api/mesh-credentials.ts';
 import { renderEnvoyBootstrap, renderEnvoySecretFiles, type EnvoyBootstrapOptions, type SecretFiles } from '../../backends/envoy/index.ts';
 import { SallyportError } from '../../core/errors.ts';
+import { printable } from '../../core/printable.ts';
 import { workloadOf } from '../../core/spiffe-id.ts';
 import { admitByAdministrator, admitByFiles, type ProxyFor } from '../admission.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
 import { parseAddressAndPort, parseEndpoint } from '../endpoint.ts';
-import { formatYaml, outputOption, printable } from '../output.ts';
+import { formatYaml, outputOption } from '../output.ts';
 import { addControlOptions, controlIdentityOf, spiffeIdOf, trustDomainOf, type ControlOptions } from '../proxy-options.ts';
 
 interface EnvoyOptions extends ControlOptions {

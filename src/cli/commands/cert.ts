@@ -4,10 +4,10 @@ import { adminPaths, type CertificateRequest, type CertificateResult, type Revoc
 import { createCsr } from '../../core/x509/csr.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
+import { printable } from '../../core/printable.ts';
 import { certificatesOfPem, toPem } from '../../core/x509/pem.ts';
 import { parseMeshCertificate } from '../../core/x509/x509-svid.ts';
 import { adminClientOf, readBytes, readPassphrase, withServerOptions, writeFile, type CliContext } from '../context.ts';
-import { printable } from '../output.ts';
 
 interface IssueOptions {
   readonly purpose: 'server' | 'admin';

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { adminPaths, type StatusResult } from '../../api/admin.ts';
+import { printable } from '../../core/printable.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
-import { formatTable, outputOption, print, printable, type OutputFormat } from '../output.ts';
+import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
 
 export function addStatus(program: Command, context: CliContext): void {
   withServerOptions(program.command('status'))

@@ -3,8 +3,9 @@ import { adminPaths, type WhoisConnection, type WhoisResult } from '../../api/ad
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
+import { printable } from '../../core/printable.ts';
 import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
-import { outputOption, print, printable, type OutputFormat } from '../output.ts';
+import { outputOption, print, type OutputFormat } from '../output.ts';
 
 export function addWhois(program: Command, context: CliContext): void {
   withServerOptions(program.command('whois'))
