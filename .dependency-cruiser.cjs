@@ -14,7 +14,7 @@ const rooms = {
   gateway: ['core', 'api', 'proto', 'xds', 'identity', 'relay', 'store'],
   agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
   kubernetes: ['core'],
-  control: ['core', 'api', 'proto', 'grpc', 'xds', 'backends', 'ca', 'store'],
+  control: ['core', 'api', 'proto', 'grpc', 'xds', 'backends', 'ca', 'store', 'kubernetes'],
   cli: ['core', 'api', 'backends', 'generate', 'control', 'gateway', 'agent', 'identity', 'ca'],
   demo: ['core', 'api'],
 };

@@ -10,6 +10,7 @@ import { createAuthority, defaultLifetimes, openCaDirectory } from '../ca/index.
 import { SallyportError } from '../core/errors.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import type { PodAttestor } from '../kubernetes/index.ts';
 import { openLedger, openStateStore } from '../store/index.ts';
 import { createSnapshotCache, createXdsServer, debugNodes, type XdsStatus } from '../xds/index.ts';
 import { createAccessLogIntake } from './access-log-intake.ts';
@@ -53,6 +54,8 @@ export interface ControlOptions {
   readonly caPropagationMs?: number;
   /** How long SVIDs live, the control plane's own too. Default: an hour. */
   readonly svidLifetimeMs?: number;
+  /** Says whose a pod's token is; without it pods enrol by join tokens, as everybody does. */
+  readonly attestPod?: PodAttestor['attest'];
   readonly version: string;
   readonly log: Logger;
   readonly now: () => number;
@@ -117,8 +120,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     servicePorts: () => planner.plan.servicePorts.length,
   });
   const issuance = createIssuance({ store, ledger, now, onRevoked: dropRevoked });
-  const issue: typeof issuance.issue = async (attestation, run) => {
-    const issued = await issuance.issue(attestation, run);
+  const issue: typeof issuance.issue = async (attestation, run, pod) => {
+    const issued = await issuance.issue(attestation, run, pod);
     metrics.certificatesIssued.inc({ attestation });
     return issued;
   };
@@ -180,7 +183,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   });
   const services = [
     { definition: xds.service, handlers: xds.handlers },
-    ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, now, log }),
+    ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, ...(options.attestPod === undefined ? {} : { attestPod: options.attestPod }), now, log }),
     createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked, onUnrecorded: (gateway) => metrics.denialsUnrecorded.inc({ gateway }), now }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];

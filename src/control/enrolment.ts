@@ -1,14 +1,17 @@
-/** The gRPC services of identity: a join token, or the SVID that a caller has, buys the next SVID. */
+/** The gRPC services of identity: a join token, a pod's token, or the SVID that a caller has, buys the next SVID. */
 import { unaryHandler, grpcServiceDefinition } from '../api/grpc-service.ts';
 import type { Authority, SvidRequest } from '../ca/index.ts';
 import { csrErrorCode, parseCsr } from '../core/x509/csr.ts';
 import { SallyportError } from '../core/errors.ts';
 import { leafPurposes, type LeafPurpose } from '../core/x509/x509-svid.ts';
-import { CertificatePurpose, EnrolmentService, IdentityService } from '../proto/sallyport/v1alpha1/identity_pb.ts';
+import type { AttestedPod, CertificateIssued } from '../core/ledger-record.ts';
+import { workloadSpiffeId } from '../core/spiffe-id.ts';
+import type { PodAttestor } from '../kubernetes/index.ts';
+import { CertificatePurpose, EnrolmentService, IdentityService, type EnrolRequest } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import type { StateStore } from '../store/index.ts';
 import type { Logger } from 'pino';
 import type { Issuance } from './issuance.ts';
-import { publicKeyHash, purposeOf, redeem, tokenKey, type JoinToken } from './join-tokens.ts';
+import { publicKeyHash, purposeOf, redeem, tokenKey } from './join-tokens.ts';
 import { peerOf, type MeshAdmission, type MeshService } from './mesh-listener.ts';
 import { createRateLimit } from './rate-limit.ts';
 import type { ControlSections } from './sections.ts';
@@ -18,40 +21,101 @@ export interface EnrolmentOptions {
   readonly authority: Authority;
   readonly issuance: Issuance;
   readonly admission: MeshAdmission;
+  /** Says whose a pod's token is; absent where pods are not known. */
+  readonly attestPod?: PodAttestor['attest'];
   readonly now: () => number;
   readonly log: Logger;
 }
 
-/** Tokens that are refused: a few at once from one address, then one in ten seconds. At 256 bits this is for the log's sake, not the token's. */
+/**
+ * Tokens that are refused: a few at once from one address, then one in ten seconds. This is for the log's sake, and the API server's, which
+ * is asked about those of pods; guessing is of no use.
+ */
 const guesses = { burst: 10, perSecond: 0.1 } as const;
 
-export function createEnrolment({ store, authority, issuance, admission, now, log }: EnrolmentOptions): readonly MeshService[] {
+/** Who asks, as his token proves it. */
+interface Enrolled extends Pick<SvidRequest, 'spiffeId' | 'lifetimeMs'> {
+  readonly attestation: CertificateIssued['attestation'];
+  readonly pod?: AttestedPod;
+}
+
+interface Asked {
+  readonly publicKeyDer: Buffer;
+  readonly purpose: LeafPurpose;
+  /** Whence, without the port. */
+  readonly address: string;
+}
+
+export function createEnrolment({ store, authority, issuance, admission, attestPod, now, log }: EnrolmentOptions): readonly MeshService[] {
   const guessLimit = createRateLimit(guesses);
+
+  function countGuess(address: string): void {
+    if (!guessLimit.take(address, now())) throw new SallyportError('rate-limited', 'too many wrong tokens from this address', { hint: 'wait ten seconds' });
+  }
+
+  /** A refusal whose reason is for our log and ledger: whoever asks hears the same words whatever it is, so that a guesser learns nothing. */
+  async function refusal(error: SallyportError, detail: string = error.message): Promise<SallyportError> {
+    await issuance.refuse(null, { code: error.code, message: detail });
+    return error;
+  }
 
   /**
    * Spends the token for a key, or finds it spent by this key. Look-up and commit are in one turn, so that one key has it. A repeat
    * need not wait until the first is durable: what is issued for it is durable later.
    */
-  async function spend(text: string, publicKeyDer: Buffer, purpose: LeafPurpose, address: string): Promise<JoinToken> {
+  async function spend(text: string, { publicKeyDer, purpose, address }: Asked): Promise<Enrolled> {
     const key = tokenKey(text);
     const token = key === undefined ? undefined : store.get('tokens', key);
     const spent = redeem(token, publicKeyHash(publicKeyDer), now());
     if (key === undefined || spent === undefined) {
-      if (!guessLimit.take(address, now())) throw new SallyportError('rate-limited', 'too many wrong join tokens from this address', { hint: 'wait ten seconds' });
-      // One wording for all: a guesser learns nothing.
-      throw new SallyportError('token-invalid', 'the join token is unknown, spent or expired', { hint: 'make a new one: sallyport token create SPIFFE-ID' });
+      countGuess(address);
+      throw await refusal(new SallyportError('token-invalid', 'the join token is unknown, spent or expired', { hint: 'make a new one: sallyport token create SPIFFE-ID' }));
     }
+    const { spiffeId, proxyLifetimeMs } = spent;
     if (purposeOf(spent) !== purpose) {
-      throw new SallyportError('token-invalid', `the join token is for ${leafPurposes[purposeOf(spent)]}, not for ${leafPurposes[purpose]}`, { hint: `make one that is: sallyport token create --for ${purpose} ${spent.spiffeId}` });
+      throw await refusal(new SallyportError('token-invalid', `the join token is for ${leafPurposes[purposeOf(spent)]}, not for ${leafPurposes[purpose]}`, { hint: `make one that is: sallyport token create --for ${purpose} ${spiffeId}` }));
     }
     if (spent !== token) await store.commit({ put: { tokens: { [key]: spent } } });
-    return spent;
+    return { spiffeId, ...lifetimeOf(proxyLifetimeMs), attestation: 'join-token' };
+  }
+
+  /** A pod is whom the API server takes it for. Counted as a guess until that is known, so that a flood of wrong tokens does not become one of questions. */
+  async function attest(token: string, { purpose, address }: Asked): Promise<Enrolled> {
+    countGuess(address);
+    const buysJoinToken = `sallyport token create${purpose === 'proxy' ? ' --for proxy' : ''} SPIFFE-ID`;
+    if (purpose !== 'svid') throw await refusal(new SallyportError('token-invalid', `a pod token is for ${leafPurposes.svid}, not for ${leafPurposes[purpose]}`, { hint: `make a join token: ${buysJoinToken}` }));
+    if (attestPod === undefined) throw await refusal(new SallyportError('token-invalid', 'this control plane knows no pods', { hint: `it runs without --kubernetes; make a join token: ${buysJoinToken}` }));
+    const verdict = await attestPod(token).catch((error: unknown) => {
+      guessLimit.giveBack(address, now());
+      throw error;
+    });
+    if (!verdict.ok) throw await refusal(new SallyportError('token-invalid', 'the pod token is not good for this', { hint: 'the control plane has recorded why: sallyport ledger tail --type issuance-refused', cause: new Error(verdict.detail) }), verdict.detail);
+    const { workload, pod, node } = verdict.value;
+    const spiffeId = workloadSpiffeId(admission.trustDomain, workload);
+    if (issuance.isPodRevoked(pod.uid)) {
+      const error = new SallyportError('identity-revoked', `a certificate of pod ${workload.namespace}/${pod.name} was revoked`, { hint: 'delete the pod: the one in its place is let in' });
+      await issuance.refuse(spiffeId, error);
+      throw error;
+    }
+    guessLimit.giveBack(address, now());
+    return { spiffeId, attestation: 'pod-token', pod: { ...pod, node } };
+  }
+
+  async function admit(token: EnrolRequest['token'], asked: Asked): Promise<Enrolled> {
+    switch (token.case) {
+      case 'joinToken':
+        return await spend(token.value, asked);
+      case 'podToken':
+        return await attest(token.value, asked);
+      case undefined:
+        throw new SallyportError('request-invalid', 'there is no token in the request');
+    }
   }
 
   /** Issues, or records why not, and answers either way. */
-  async function certify(request: SvidRequest, attestation: 'join-token' | 'certificate') {
+  async function certify(request: SvidRequest, attestation: CertificateIssued['attestation'], pod: AttestedPod | undefined) {
     try {
-      const issued = await issuance.issue(attestation, () => authority.issueSvid(request));
+      const issued = await issuance.issue(attestation, () => authority.issueSvid(request), pod);
       return { spiffeId: issued.spiffeId, certificateChain: [...issued.chainDer], trustBundle: [...authority.trustBundle] };
     } catch (error) {
       if (error instanceof SallyportError && !error.meaning.retriable) await issuance.refuse(request.spiffeId, error);
@@ -66,21 +130,14 @@ export function createEnrolment({ store, authority, issuance, admission, now, lo
       handlers: {
         enrol: unaryHandler(
           EnrolmentService.method.enrol,
-          async ({ joinToken, csr: csrBytes, purpose: purposeAsked }, call) => {
+          async ({ token, csr: csrBytes, purpose: purposeAsked }, call) => {
             // A request that cannot be granted does not cost the token.
             const csr = Buffer.from(csrBytes);
             const parsed = parseCsr(csr);
             if (!parsed.ok) throw new SallyportError(csrErrorCode(parsed.reason), parsed.detail);
             const purpose = purposeAsked === CertificatePurpose.PROXY ? 'proxy' : 'svid';
-            let token: JoinToken;
-            try {
-              token = await spend(joinToken, parsed.request.publicKeyDer, purpose, call.getPeer().replace(/:[0-9]+$/, ''));
-            } catch (error) {
-              if (error instanceof SallyportError && error.code === 'token-invalid') await issuance.refuse(null, error);
-              throw error;
-            }
-            const { spiffeId, proxyLifetimeMs } = token;
-            return await certify({ spiffeId, csr, purpose, ...lifetimeOf(proxyLifetimeMs) }, 'join-token');
+            const { attestation, pod, ...granted } = await admit(token, { publicKeyDer: parsed.request.publicKeyDer, purpose, address: call.getPeer().replace(/:[0-9]+$/, '') });
+            return await certify({ ...granted, csr, purpose }, attestation, pod);
           },
           onError,
         ),
@@ -93,7 +150,8 @@ export function createEnrolment({ store, authority, issuance, admission, now, lo
           IdentityService.method.renew,
           async ({ csr }, call) => {
             const { spiffeId, serialNumber, purpose } = peerOf(call, admission);
-            return await certify({ spiffeId, csr: Buffer.from(csr), purpose, ...lifetimeOf(issuance.proxyLifetimeMs(serialNumber)) }, 'certificate');
+            const { proxyLifetimeMs, pod } = issuance.granted(serialNumber);
+            return await certify({ spiffeId, csr: Buffer.from(csr), purpose, ...lifetimeOf(proxyLifetimeMs) }, 'certificate', pod);
           },
           onError,
         ),

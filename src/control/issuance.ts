@@ -1,25 +1,28 @@
 /** Issuing with evidence: no certificate leaves the process before its ledger record, and what to revoke it by, are durable. */
 import type { IssuedCertificate } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
-import type { CertificateIssued, LedgerRecord } from '../core/ledger-record.ts';
+import type { AttestedPod, CertificateIssued, LedgerRecord } from '../core/ledger-record.ts';
 import type { Ledger, StateStore } from '../store/index.ts';
 import { byText } from '../core/order.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { RevokedCertificate } from '../backends/envoy/index.ts';
 import type { ControlSections } from './sections.ts';
 
-export type IssuedToLedger = <Issued extends IssuedCertificate>(attestation: CertificateIssued['attestation'], issue: () => Promise<Issued>) => Promise<Issued>;
+/** @param pod whose token the identity was first had by, if that was so */
+export type IssuedToLedger = <Issued extends IssuedCertificate>(attestation: CertificateIssued['attestation'], issue: () => Promise<Issued>, pod?: AttestedPod) => Promise<Issued>;
 
 export interface Issuance {
   readonly issue: IssuedToLedger;
   /** Records that somebody was refused. */
-  refuse(spiffeId: string | null, error: SallyportError): Promise<void>;
+  refuse(spiffeId: string | null, why: Pick<SallyportError, 'code' | 'message'>): Promise<void>;
   isRevoked(serialNumber: string): boolean;
-  /** How long the proxy certificate was granted for; undefined for other certificates, and for what is not known here. */
-  proxyLifetimeMs(serialNumber: string): number | undefined;
+  /** Whether a certificate of this pod was ever revoked. */
+  isPodRevoked(uid: string): boolean;
+  /** What a renewal is granted again; empty for what is not known here. */
+  granted(serialNumber: string): Pick<ControlSections['certificates'], 'proxyLifetimeMs' | 'pod'>;
   /** Certificates that are not to be accepted though they have not expired, by serial number. */
   revoked(): readonly RevokedCertificate[];
-  /** Revokes one certificate, or all that an identity still holds. A spent join token of the identity is then good for nothing more. Throws `not-found` where there is none. */
+  /** Revokes one certificate, or all that an identity still holds. A spent join token of the identity is then good for nothing more, nor is the token of a pod that held one. Throws `not-found` where there is none. */
   revoke(which: { readonly serialNumber?: string | undefined; readonly spiffeId?: string | undefined }): Promise<readonly string[]>;
 }
 
@@ -35,7 +38,7 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
   const stamp = () => ({ time: new Date(now()).toISOString(), origin: 'control' }) as const;
 
   return {
-    async issue(attestation, issueCertificate) {
+    async issue(attestation, issueCertificate, pod) {
       const issued = await issueCertificate();
       const { spiffeId, serialNumber, notBeforeMs, notAfterMs, issuerFingerprint, purpose, lifetimeMs } = issued;
       const record: LedgerRecord = {
@@ -48,8 +51,9 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
         issuerFingerprint,
         purpose,
         attestation,
+        ...(pod === undefined ? {} : { pod }),
       };
-      const certificate = { spiffeId, notAfterMs, ...(purpose === 'proxy' ? { proxyLifetimeMs: lifetimeMs } : {}) };
+      const certificate = { spiffeId, notAfterMs, ...(purpose === 'proxy' ? { proxyLifetimeMs: lifetimeMs } : {}), ...(pod === undefined ? {} : { pod }) };
       await Promise.all([ledger.append(record), store.commit({ put: { certificates: { [serialNumber]: certificate } } })]);
       return issued;
     },
@@ -57,7 +61,8 @@ export function createIssuance({ store, ledger, now, onRevoked }: IssuanceOption
       await ledger.append({ ...stamp(), type: 'issuance-refused', spiffeId, code, detail: message });
     },
     isRevoked: (serialNumber) => store.get('revocations', serialNumber) !== undefined,
-    proxyLifetimeMs: (serialNumber) => store.get('certificates', serialNumber)?.proxyLifetimeMs,
+    isPodRevoked: (uid) => [...store.entries('revocations')].some(([, { pod }]) => pod?.uid === uid),
+    granted: (serialNumber) => store.get('certificates', serialNumber) ?? {},
     revoked: () => [...store.entries('revocations')].filter(([, { notAfterMs }]) => notAfterMs > now()).map(([serialNumber, { spiffeId }]) => ({ serialNumber, spiffeId: spiffeId as SpiffeId })).sort((a, b) => byText(a.serialNumber, b.serialNumber)),
     async revoke({ serialNumber, spiffeId }) {
       const found = [...store.entries('certificates')].filter(

@@ -2,6 +2,8 @@
 export interface RateLimit {
   /** Whether one more event of this key is within its rate; counts it when it is. */
   take(key: string, nowMs: number): boolean;
+  /** Takes back a `take` whose event turned out not to be one. */
+  giveBack(key: string, nowMs: number): void;
 }
 
 interface Bucket {
@@ -36,6 +38,10 @@ export function createRateLimit({ burst, perSecond }: { readonly burst: number; 
       if (bucket.level < 1) return false;
       bucket.level -= 1;
       return true;
+    },
+    giveBack(key, nowMs) {
+      const bucket = bucketOf(key, nowMs);
+      bucket.level = Math.min(burst, bucket.level + 1);
     },
   };
 }

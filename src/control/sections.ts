@@ -1,4 +1,4 @@
-import type { LedgerRecord } from '../core/ledger-record.ts';
+import type { AttestedPod, LedgerRecord } from '../core/ledger-record.ts';
 import type { JoinToken } from './join-tokens.ts';
 
 /** A certificate that may still be shown to somebody. */
@@ -7,6 +7,8 @@ export interface IssuedCertificate {
   readonly notAfterMs: number;
   /** Of a proxy certificate: what its renewal gets again. */
   readonly proxyLifetimeMs?: number;
+  /** Whose token began the chain of renewals that led to it, where that was a pod's. */
+  readonly pod?: AttestedPod;
 }
 
 /** What the control plane keeps in the store beside desired state and assignments. */
@@ -15,7 +17,7 @@ export interface ControlSections {
   readonly tokens: JoinToken;
   /** By serial number; gone once expired. */
   readonly certificates: IssuedCertificate;
-  /** By serial number; gone once the certificate would have expired. */
+  /** By serial number; gone once the certificate would have expired. A pod's stay: its token would let it in again for as long as it lives. */
   readonly revocations: IssuedCertificate;
   /** Ledger records of changes that are made, and not known to be in the ledger. */
   readonly outbox: readonly LedgerRecord[];
@@ -25,5 +27,5 @@ export interface ControlSections {
 export const sectionExpiry = {
   tokens: ({ expiresAtMs }: JoinToken) => expiresAtMs,
   certificates: ({ notAfterMs }: IssuedCertificate) => notAfterMs,
-  revocations: ({ notAfterMs }: IssuedCertificate) => notAfterMs,
+  revocations: ({ notAfterMs, pod }: IssuedCertificate) => (pod === undefined ? notAfterMs : Infinity),
 } as const;

@@ -149,7 +149,17 @@ export interface CertificateIssued extends RecordBase {
   readonly issuerFingerprint: string;
   readonly purpose: 'svid' | 'server' | 'admin' | 'proxy';
   /** How the caller proved who it is. */
-  readonly attestation: 'join-token' | 'certificate' | 'operator';
+  readonly attestation: 'join-token' | 'pod-token' | 'certificate' | 'operator';
+  /** Of whom the identity was had by a pod's token, also where it was renewed since. */
+  readonly pod?: AttestedPod;
+}
+
+/** A pod of Kubernetes that has shown its token; its namespace is that of the SPIFFE ID. */
+export interface AttestedPod {
+  readonly name: string;
+  readonly uid: string;
+  /** Null where the API server does not tell. */
+  readonly node: string | null;
 }
 
 export interface CertificateRevoked extends RecordBase {

@@ -17,10 +17,12 @@ export interface ApiRequest {
   readonly body?: unknown;
   /** Of the body; default `application/json`. */
   readonly contentType?: string;
+  /** Default: half a minute. */
+  readonly withinMs?: number;
 }
 
 export interface ApiClient {
-  /** The answer's body. Throws `ApiRefusal` where the API server says no, and another error where there is no answer within half a minute. */
+  /** The answer's body. Throws `ApiRefusal` where the API server says no, and another error where there is no answer in time. */
   request<Answer>(request: ApiRequest): Promise<Answer>;
   /** The lines of an answer that goes on until either side ends it: it throws where none has come for `silentMs`. */
   lines(path: string, query: Query, options: { readonly signal: AbortSignal; readonly silentMs: number }): AsyncIterable<string>;
@@ -79,7 +81,7 @@ export function createApiClient(config: KubeConfig): ApiClient {
 
   return {
     async request<Answer>(request: ApiRequest): Promise<Answer> {
-      const answer = await ask(request, AbortSignal.timeout(answerWithinMs));
+      const answer = await ask(request, AbortSignal.timeout(request.withinMs ?? answerWithinMs));
       const text = await textOf(answer);
       if (!isSuccess(answer)) throw refusalOf(answer, text);
       return JSON.parse(text) as Answer;

@@ -4,3 +4,4 @@
  * Invariants: every field and rule of a kind comes from its schema in core; what an API server refuses core refuses too.
  */
 export { customResourceDefinitions, type CustomResourceDefinition } from './crd/definitions.ts';
+export { createPodAttestor, type PodAttestor } from './identity/attest.ts';

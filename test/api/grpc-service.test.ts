@@ -22,8 +22,8 @@ describe('grpc service', () => {
   }
 
   it('carries messages both ways', async () => {
-    const client = await serve((request) => Promise.resolve({ spiffeId: `spiffe://td/${request.joinToken}/${request.csr.length}` }));
-    const answer = await callUnary(client, enrol, { joinToken: 'token', csr: new Uint8Array(3) }, { timeoutMs: 5_000 });
+    const client = await serve((request) => Promise.resolve({ spiffeId: `spiffe://td/${request.token.value}/${request.csr.length}` }));
+    const answer = await callUnary(client, enrol, { token: { case: 'joinToken', value: 'token' }, csr: new Uint8Array(3) }, { timeoutMs: 5_000 });
     assert.equal(answer.spiffeId, 'spiffe://td/token/3');
   });
 

@@ -53,7 +53,8 @@ export async function startFakeControlPlane({ ca, tokens = new Map(), revoked = 
 
   const enrolment = new Server();
   enrolment.addService(grpcServiceDefinition(EnrolmentService), {
-    enrol: unaryHandler(EnrolmentService.method.enrol, async ({ joinToken, csr }) => {
+    enrol: unaryHandler(EnrolmentService.method.enrol, async ({ token, csr }) => {
+      const joinToken = token.value ?? '';
       calls.push({ method: 'enrol', caller: joinToken });
       const parsed = parseCsr(Buffer.from(csr));
       if (!parsed.ok) throw new SallyportError('csr-invalid', parsed.detail);

@@ -2,6 +2,7 @@ import { CoreV1Api, KubernetesObjectApi, type KubernetesObject } from '@kubernet
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { SallyportError } from '../../../src/core/errors.ts';
+import { createApiClient } from '../../../src/kubernetes/client.ts';
 import { createPodAttestor, type PodAttestor } from '../../../src/kubernetes/identity/attest.ts';
 import { useKubernetes } from '../../support/kubernetes.ts';
 
@@ -13,7 +14,7 @@ describe('the attestation of a pod at a real API server', function () {
   before(async function () {
     core = server().kubeConfig().makeApiClient(CoreV1Api);
     objects = KubernetesObjectApi.makeApiClient(server().kubeConfig());
-    attestor = createPodAttestor(server().kubeConfig(), 'sallyport');
+    attestor = createPodAttestor(createApiClient(server().kubeConfig()), 'sallyport');
     for (const object of [namespace('bookinfo'), account('productpage'), account('reviews')]) await objects.create(object);
   });
 
@@ -102,7 +103,7 @@ describe('the attestation of a pod at a real API server', function () {
 
   it('lets nobody in while the API server is away, or lets it ask nothing', async () => {
     const token = await tokenOf(await startPod('away'));
-    const nobody = createPodAttestor(server().kubeConfig({ token: 'nobody' }), 'sallyport');
+    const nobody = createPodAttestor(createApiClient(server().kubeConfig({ token: 'nobody' })), 'sallyport');
     await assert.rejects(nobody.attest(token), (error: unknown) => error instanceof SallyportError && error.code === 'unavailable');
     await server().kill();
     await assert.rejects(attestor.attest(token), (error: unknown) => error instanceof SallyportError && error.code === 'unavailable');

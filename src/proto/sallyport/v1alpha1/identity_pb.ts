@@ -12,16 +12,30 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file sallyport/v1alpha1/identity.proto.
  */
 export const file_sallyport_v1alpha1_identity: GenFile = /*@__PURE__*/
-  fileDesc("CiFzYWxseXBvcnQvdjFhbHBoYTEvaWRlbnRpdHkucHJvdG8SEnNhbGx5cG9ydC52MWFscGhhMSJoCgxFbnJvbFJlcXVlc3QSEgoKam9pbl90b2tlbhgBIAEoCRILCgNjc3IYAiABKAwSNwoHcHVycG9zZRgDIAEoDjImLnNhbGx5cG9ydC52MWFscGhhMS5DZXJ0aWZpY2F0ZVB1cnBvc2UiGwoMUmVuZXdSZXF1ZXN0EgsKA2NzchgBIAEoDCJSCgxTdmlkUmVzcG9uc2USEQoJc3BpZmZlX2lkGAEgASgJEhkKEWNlcnRpZmljYXRlX2NoYWluGAIgAygMEhQKDHRydXN0X2J1bmRsZRgDIAMoDCpRChJDZXJ0aWZpY2F0ZVB1cnBvc2USHAoYQ0VSVElGSUNBVEVfUFVSUE9TRV9TVklEEAASHQoZQ0VSVElGSUNBVEVfUFVSUE9TRV9QUk9YWRABMl8KEEVucm9sbWVudFNlcnZpY2USSwoFRW5yb2wSIC5zYWxseXBvcnQudjFhbHBoYTEuRW5yb2xSZXF1ZXN0GiAuc2FsbHlwb3J0LnYxYWxwaGExLlN2aWRSZXNwb25zZTJeCg9JZGVudGl0eVNlcnZpY2USSwoFUmVuZXcSIC5zYWxseXBvcnQudjFhbHBoYTEuUmVuZXdSZXF1ZXN0GiAuc2FsbHlwb3J0LnYxYWxwaGExLlN2aWRSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("CiFzYWxseXBvcnQvdjFhbHBoYTEvaWRlbnRpdHkucHJvdG8SEnNhbGx5cG9ydC52MWFscGhhMSKIAQoMRW5yb2xSZXF1ZXN0EhQKCmpvaW5fdG9rZW4YASABKAlIABITCglwb2RfdG9rZW4YBCABKAlIABILCgNjc3IYAiABKAwSNwoHcHVycG9zZRgDIAEoDjImLnNhbGx5cG9ydC52MWFscGhhMS5DZXJ0aWZpY2F0ZVB1cnBvc2VCBwoFdG9rZW4iGwoMUmVuZXdSZXF1ZXN0EgsKA2NzchgBIAEoDCJSCgxTdmlkUmVzcG9uc2USEQoJc3BpZmZlX2lkGAEgASgJEhkKEWNlcnRpZmljYXRlX2NoYWluGAIgAygMEhQKDHRydXN0X2J1bmRsZRgDIAMoDCpRChJDZXJ0aWZpY2F0ZVB1cnBvc2USHAoYQ0VSVElGSUNBVEVfUFVSUE9TRV9TVklEEAASHQoZQ0VSVElGSUNBVEVfUFVSUE9TRV9QUk9YWRABMl8KEEVucm9sbWVudFNlcnZpY2USSwoFRW5yb2wSIC5zYWxseXBvcnQudjFhbHBoYTEuRW5yb2xSZXF1ZXN0GiAuc2FsbHlwb3J0LnYxYWxwaGExLlN2aWRSZXNwb25zZTJeCg9JZGVudGl0eVNlcnZpY2USSwoFUmVuZXcSIC5zYWxseXBvcnQudjFhbHBoYTEuUmVuZXdSZXF1ZXN0GiAuc2FsbHlwb3J0LnYxYWxwaGExLlN2aWRSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message sallyport.v1alpha1.EnrolRequest
  */
 export type EnrolRequest = Message<"sallyport.v1alpha1.EnrolRequest"> & {
   /**
-   * @generated from field: string join_token = 1;
+   * @generated from oneof sallyport.v1alpha1.EnrolRequest.token
    */
-  joinToken: string;
+  token: {
+    /**
+     * @generated from field: string join_token = 1;
+     */
+    value: string;
+    case: "joinToken";
+  } | {
+    /**
+     * Of a service account, projected into a pod for the audience `sallyport`. Buys an X509-SVID only.
+     *
+     * @generated from field: string pod_token = 4;
+     */
+    value: string;
+    case: "podToken";
+  } | { case: undefined; value?: undefined };
 
   /**
    * PKCS#10, DER. Names in it are ignored; its signature must verify.
@@ -131,6 +145,8 @@ export const EnrolmentService: GenService<{
    * Spends a join token on the key of the CSR. The SPIFFE ID is the one that the token is bound to. Until the token expires the
    * same key may ask again, for an answer that was lost; any other key is refused. A token that is for another purpose than the
    * request is refused and not spent.
+   *
+   * Or takes a pod's token, which is not spent: the SPIFFE ID is that of the pod's service account, for as long as the pod is there.
    *
    * @generated from rpc sallyport.v1alpha1.EnrolmentService.Enrol
    */
