@@ -3,7 +3,7 @@
  * they open a TLS connection for every request, and drop what they do not know of an object (docs/decisions/0700).
  */
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import { createInterface } from 'node:readline';
 import type { KubeConfig } from '@kubernetes/client-node';
 
@@ -70,7 +70,7 @@ export function createApiClient(config: KubeConfig): ApiClient {
       agent: config.getCurrentCluster()?.proxyUrl === undefined ? keptOpen : access.agent,
       method,
       signal,
-      headers: { ...access.headers, accept: 'application/json', ...(text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }) },
+      headers: { ...(access.headers as OutgoingHttpHeaders | undefined), accept: 'application/json', ...(text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }) },
     };
     return await new Promise((resolve, reject) => {
       const sent = isPlain ? httpRequest(url, options, resolve) : httpsRequest(url, options, resolve);
