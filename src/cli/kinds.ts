@@ -13,6 +13,7 @@ const kindNames: readonly KindName[] = [
   { kind: 'EgressPolicy', namespaced: true, names: ['egresspolicy', 'egresspolicies', 'policy', 'policies', 'ep'] },
   { kind: 'ExternalService', namespaced: true, names: ['externalservice', 'externalservices', 'es'] },
   { kind: 'Namespace', namespaced: false, names: ['namespace', 'namespaces', 'ns'] },
+  { kind: 'ReferenceGrant', namespaced: true, names: ['referencegrant', 'referencegrants', 'refg'] },
   { kind: 'Service', namespaced: true, names: ['service', 'services', 'svc'] },
   { kind: 'SnatBinding', namespaced: true, names: ['snatbinding', 'snatbindings', 'binding', 'bindings', 'sb'] },
   { kind: 'SnatPool', namespaced: false, names: ['snatpool', 'snatpools', 'pool', 'pools', 'sp'] },

@@ -14,6 +14,7 @@ export const emptyDesiredState: DesiredState = {
   EgressPolicy: new Map(),
   ExternalService: new Map(),
   Namespace: new Map(),
+  ReferenceGrant: new Map(),
   Service: new Map(),
   SnatBinding: new Map(),
   SnatPool: new Map(),

@@ -29,6 +29,7 @@ const objects: readonly DesiredObject[] = [
   schemas.EgressPolicy.parse({ apiVersion, kind: 'EgressPolicy', metadata: { name: 'p', namespace: 'bookinfo' }, spec: { subjects: [{ namespace: 'bookinfo' }], to: [{ service: 'proxy' }], constraints: { connectAuthorities: ['Example.com:443'] } } }),
   schemas.ExternalService.parse({ apiVersion, kind: 'ExternalService', metadata: { name: 'proxy', namespace: 'bookinfo', labels: { apps: 'bigip-proxy' } }, spec: { addresses: ['10.4.0.201'], ports: [{ port: 3128, protocol: 'HTTPConnect' }] } }),
   schemas.Namespace.parse({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'bookinfo', labels: { team: 'a' } } }),
+  schemas.ReferenceGrant.parse({ apiVersion, kind: 'ReferenceGrant', metadata: { name: 'reviews-to-proxy', namespace: 'bookinfo' }, spec: { from: [{ group: 'sallyport.dev', kind: 'EgressPolicy', namespace: 'reviews' }], to: [{ group: 'sallyport.dev', kind: 'ExternalService', name: 'proxy' }] } }),
   schemas.Service.parse({ apiVersion: 'v1', kind: 'Service', metadata: { name: 'reviews', namespace: 'bookinfo', annotations: { 'alpha.istio.io/kubernetes-serviceaccounts': 'a,b' } } }),
 ];
 

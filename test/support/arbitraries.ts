@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { numberToAddress, parseAddress, parseAddressRange, familyOf, type AddressRange, type IpAddress, type IpFamily } from '../../src/core/ip-address.ts';
 import {
+  apiGroup,
   apiVersion,
   dataPortName,
   defaultPortName,
@@ -16,6 +17,7 @@ import {
   type ExternalServicePort,
   type KubernetesService,
   type NamespaceObject,
+  type ReferenceGrant,
   type SnatBinding,
   type SnatPool,
 } from '../../src/core/objects/index.ts';
@@ -69,6 +71,12 @@ const anyText = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 20 }), fc.cons
 const anyKey = fc.stringMatching(/^[a-z0-9][a-z0-9./-]{0,12}$/);
 const anyTexts = fc.dictionary(anyKey, anyText, { maxKeys: 4, noNullPrototype: true });
 const labelling = { labels: anyTexts, annotations: anyTexts };
+/** As pools and gateways say for whom they are. */
+const anyAllowedNamespaces = fc.oneof(
+  fc.record({ from: fc.constantFrom('All' as const, 'None' as const) }, plain),
+  fc.record({ from: fc.constant('Names' as const), names: fc.array(anyDnsLabel, { minLength: 1, maxLength: 3 }) }, plain),
+  fc.record({ from: fc.constant('Selector' as const), selector: fc.record({ matchLabels: fc.dictionary(anyKey, anyText, { minKeys: 1, maxKeys: 3, noNullPrototype: true }) }, plain) }, plain),
+);
 const clusterMetadata = fc.record({ name: anyDnsName, ...labelling }, { requiredKeys: ['name'], ...plain });
 const namespacedMetadata = fc.record({ name: anyDnsName, namespace: anyDnsLabel, ...labelling }, { requiredKeys: ['name', 'namespace'], ...plain });
 
@@ -88,6 +96,7 @@ export const anyEgressGateway: fc.Arbitrary<EgressGateway> = fc.record({
       advertise: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
       identity: anySpiffeId,
       localPorts: anyPortRange,
+      namespaces: anyAllowedNamespaces,
       ftp: fc.record({ passivePorts: anyPortRange }, { requiredKeys: [], ...plain }),
       limits: fc.record({
         connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }),
@@ -222,10 +231,23 @@ export const anySnatPool: fc.Arbitrary<SnatPool> = fc.record({
     exclude: fc.array(anyAddress, { maxLength: 3 }),
     quarantine: anyDuration,
     sharing: fc.oneof(fc.record({ mode: fc.constant('Exclusive') }, plain), fc.record({ mode: fc.constant('PortBlocks'), blockSize: fc.integer({ min: 16, max: 32_256 }) }, plain)),
+    namespaces: anyAllowedNamespaces,
+  }, { requiredKeys: ['addresses', 'exclude', 'quarantine', 'sharing'], ...plain }),
+}, plain);
+
+const anyGroup = fc.constant(apiGroup);
+
+export const anyReferenceGrant: fc.Arbitrary<ReferenceGrant> = fc.record({
+  apiVersion: fc.constant(apiVersion),
+  kind: fc.constant('ReferenceGrant'),
+  metadata: namespacedMetadata,
+  spec: fc.record({
+    from: fc.array(fc.record({ group: anyGroup, kind: fc.constantFrom('EgressPolicy' as const, 'SnatBinding' as const), namespace: anyDnsLabel }, plain), { minLength: 1, maxLength: 3 }),
+    to: fc.array(fc.record({ group: anyGroup, kind: fc.constant('ExternalService' as const), name: anyDnsName }, { requiredKeys: ['group', 'kind'], ...plain }), { minLength: 1, maxLength: 3 }),
   }, plain),
 }, plain);
 
 export const anyNamespaceObject: fc.Arbitrary<NamespaceObject> = fc.record({ apiVersion: fc.constant('v1'), kind: fc.constant('Namespace'), metadata: clusterMetadata }, plain);
 export const anyKubernetesService: fc.Arbitrary<KubernetesService> = fc.record({ apiVersion: fc.constant('v1'), kind: fc.constant('Service'), metadata: namespacedMetadata }, plain);
 
-export const anyDesiredObject: fc.Arbitrary<DesiredObject> = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anyKubernetesService, anyNamespaceObject, anySnatBinding, anySnatPool);
+export const anyDesiredObject: fc.Arbitrary<DesiredObject> = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anyKubernetesService, anyNamespaceObject, anyReferenceGrant, anySnatBinding, anySnatPool);

@@ -43,6 +43,12 @@ export const kindTexts: readonly KindText[] = [
     example: 'apiVersion: sallyport.dev/v1alpha1\nkind: EgressGateway\nmetadata: {name: egress-1}\nspec:\n  class: sallyport\n  listen:\n    - {address: 10.4.0.10, port: 15443}',
   },
   {
+    schema: 'ReferenceGrant',
+    heading: 'ReferenceGrant',
+    says: "In a cluster: lets EgressPolicies and SnatBindings of other namespaces refer to ExternalServices of the grant's own. Its fields are those of Gateway API's kind of that name: each of `from` may refer to each of `to`. Files have one author, who needs none.",
+    example: 'apiVersion: sallyport.dev/v1alpha1\nkind: ReferenceGrant\nmetadata: {name: batch-to-partner, namespace: payments}\nspec:\n  from:\n    - {group: sallyport.dev, kind: EgressPolicy, namespace: batch}\n  to:\n    - {group: sallyport.dev, kind: ExternalService, name: partner-ftp}',
+  },
+  {
     schema: 'Namespace',
     heading: 'Namespace',
     says: 'The one of Kubernetes, as far as it is read: its labels are what a `namespaceSelector` matches.',

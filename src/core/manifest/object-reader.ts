@@ -10,8 +10,8 @@ export type ObjectReading = { readonly ok: true; readonly value: readonly Conver
 export interface ObjectReader {
   /** Empty for the cluster-scoped kinds. */
   readonly defaultNamespace: string;
-  /** What a Kubernetes API server adds is no part of what is desired, and is not looked at. */
-  read(value: Readonly<Record<string, unknown>>): ObjectReading;
+  /** What a Kubernetes API server adds is no part of what is desired, and is not looked at. `rootNamespace` is where only what is there may speak about everyone. */
+  read(value: Readonly<Record<string, unknown>>, rootNamespace?: string): ObjectReading;
 }
 
 function readerOf(kind: Kind): ObjectReader {
@@ -30,9 +30,9 @@ const readers = Object.fromEntries(kinds.map((kind) => [kind, readerOf(kind)])) 
 
 const olderReader: ObjectReader = {
   defaultNamespace: olderNamespace,
-  read: (value) => {
+  read: (value, rootNamespace) => {
     const result = validate(olderExternalService, schemaOf('OlderExternalService'), withoutServerFields(value));
-    return result.ok ? { ok: true, value: convertOlderExternalService(result.value) } : result;
+    return result.ok ? { ok: true, value: convertOlderExternalService(result.value, rootNamespace) } : result;
   },
 };
 

@@ -23,9 +23,14 @@ export interface ConvertedObject {
   readonly originOf: (path: FieldPath) => FieldPath;
 }
 
-/** Converts one object. What it makes is valid if the older one is, and the same for the same object. */
-export function convertOlderExternalService(older: OlderExternalService): readonly ConvertedObject[] {
+/**
+ * Converts one object. What it makes is valid if the older one is, and the same for the same object. It speaks about Services of any
+ * namespace: where that is the root namespace's alone, policy and bindings are put there, and the pools are for no tenant.
+ */
+export function convertOlderExternalService(older: OlderExternalService, rootNamespace?: string): readonly ConvertedObject[] {
   const { name, namespace } = older.metadata;
+  const speaker = rootNamespace ?? namespace;
+  const target = { service: name, ...(speaker !== namespace && { namespace }) };
   const { targetIP, sources, ports, bidirectional } = older.spec;
   const converted = { annotations: { [convertedFromAnnotation]: `${olderApiVersion} ${namespace}/${name}` } };
 
@@ -44,15 +49,15 @@ export function convertOlderExternalService(older: OlderExternalService): readon
   const policy: EgressPolicy = {
     apiVersion,
     kind: 'EgressPolicy',
-    metadata: { name, namespace, ...converted },
-    spec: { subjects: bySource.map(({ subject }) => ({ service: subject })), to: [{ service: name }] },
+    metadata: { name, namespace: speaker, ...converted },
+    spec: { subjects: bySource.map(({ subject }) => ({ service: subject })), to: [target] },
   };
   const bindings = bySource.map(({ subject, entries }): ConvertedObject => {
     const object: SnatBinding = {
       apiVersion,
       kind: 'SnatBinding',
-      metadata: { name: `${name}.${subject.namespace}.${subject.name}`, namespace, ...converted }, // labels without dots, so two sources never make one name
-      spec: { subject: { service: subject }, addresses: entries.map(({ address }) => address), targets: [{ service: name }] },
+      metadata: { name: `${name}.${subject.namespace}.${subject.name}`, namespace: speaker, ...converted }, // labels without dots, so two sources never make one name
+      spec: { subject: { service: subject }, addresses: entries.map(({ address }) => address), targets: [target] },
     };
     const originOf = ([area, field, index]: FieldPath): FieldPath => {
       if (area !== 'spec') return ['metadata'];
@@ -64,7 +69,7 @@ export function convertOlderExternalService(older: OlderExternalService): readon
 
   const firstUses = new Map<IpAddress, number>();
   for (const [index, { sourceIP }] of sources.entries()) if (!firstUses.has(sourceIP)) firstUses.set(sourceIP, index);
-  const pools = Array.from(firstUses, ([address, index]): ConvertedObject => ({ object: poolOf(address), originOf: () => ['spec', 'sources', index, 'sourceIP'] }));
+  const pools = Array.from(firstUses, ([address, index]): ConvertedObject => ({ object: poolOf(address, rootNamespace === undefined ? {} : { namespaces: { from: 'None' } }), originOf: () => ['spec', 'sources', index, 'sourceIP'] }));
 
   return [
     { object: service, originOf: serviceOrigin(older) },
@@ -93,14 +98,14 @@ function groupBySource(sources: OlderExternalService['spec']['sources']): readon
 }
 
 /** The pool of one address. It depends on the address alone, so that every object that names the address makes the same one. */
-function poolOf(address: IpAddress): SnatPool {
+function poolOf(address: IpAddress, access: Pick<SnatPool['spec'], 'namespaces'>): SnatPool {
   const range = parseAddressRange(address);
   invariant(range.ok, `address ${address} is a range of one`);
   return {
     apiVersion,
     kind: 'SnatPool',
     metadata: { name: `older-${nameOfAddress(address)}`, annotations: { [convertedFromAnnotation]: olderApiVersion } },
-    spec: { addresses: [range.range], exclude: [], quarantine: 86_400_000, sharing: { mode: 'Exclusive' } },
+    spec: { addresses: [range.range], exclude: [], quarantine: 86_400_000, sharing: { mode: 'Exclusive' }, ...access },
   };
 }
 

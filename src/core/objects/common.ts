@@ -8,7 +8,8 @@ import { formatDuration, parseDuration } from '../duration.ts';
 import { parseAddress, type IpAddress } from '../ip-address.ts';
 import { parseSpiffeId, type SpiffeId } from '../spiffe-id.ts';
 
-export const apiVersion = 'sallyport.dev/v1alpha1';
+export const apiGroup = 'sallyport.dev';
+export const apiVersion = `${apiGroup}/v1alpha1` as const;
 
 /** DNS-1123 label, as Kubernetes names namespaces and services (RFC 1123 section 2.1, at most 63 characters). */
 export const dnsLabel = z
@@ -138,6 +139,21 @@ const metadataFields = {
 export const defaultNamespace = 'default';
 export const namespacedMetadata = z.strictObject({ name: dnsSubdomain, namespace: dnsLabel.default(defaultNamespace), ...metadataFields });
 export const clusterMetadata = z.strictObject({ name: dnsSubdomain, ...metadataFields });
+
+/** Namespaces by what they are labelled with. */
+export const labelSelector = z.strictObject({ matchLabels: z.record(z.string(), z.string()).refine((labels) => Object.keys(labels).length > 0, 'must name a label').meta(clusterRules(['self.size() > 0', 'must name a label'])) });
+
+/**
+ * Whose objects may use one that belongs to the platform, as Gateway API's `allowedRoutes.namespaces` says it; those of the root namespace
+ * always may. Without a root namespace there are no tenants, and it says nothing.
+ */
+export const allowedNamespaces = z.discriminatedUnion('from', [
+  z.strictObject({ from: z.literal('All') }),
+  z.strictObject({ from: z.literal('None') }),
+  z.strictObject({ from: z.literal('Names'), names: z.array(dnsLabel).min(1).max(1024) }),
+  z.strictObject({ from: z.literal('Selector'), selector: labelSelector }),
+]);
+export type AllowedNamespaces = z.output<typeof allowedNamespaces>;
 
 /** A service of an `ExternalService`, by name; the namespace defaults to that of the object that refers to it. */
 export const serviceTarget = z.strictObject({

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { apiVersion, clusterMetadata, clusterRules, dnsSubdomain, duration, ipAddress, portNumber, spiffeId } from './common.ts';
+import { allowedNamespaces, apiVersion, clusterMetadata, clusterRules, dnsSubdomain, duration, ipAddress, portNumber, spiffeId } from './common.ts';
 
 const endpoint = z.strictObject({ address: ipAddress, port: portNumber });
 
@@ -28,6 +28,7 @@ export const egressGateway = z.strictObject({
     localPorts: portRange
       .optional()
       .meta({ description: "Class `envoy`: the `net.ipv4.ip_local_port_range` of its host, in which blocks of source ports must lie; default: Linux's, 32768-60999" }),
+    namespaces: allowedNamespaces.optional().meta({ description: 'In a cluster: whose ExternalServices may be placed at it, beside those of the root namespace; default: all' }),
     ftp: z.strictObject({ passivePorts: portRange.optional().meta({ description: 'Ports for data connections from workloads; default: any free port' }) }).optional(),
     limits: z
       .strictObject({

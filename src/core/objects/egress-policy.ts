@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { parsePolicyPath } from '../ftp/path.ts';
 import { unknownCommandRules } from '../ftp/rules.ts';
-import { apiVersion, clusterRules, dnsLabel, dnsSubdomain, namespacedMetadata, quoteText, serviceTarget } from './common.ts';
+import { apiVersion, dnsLabel, dnsSubdomain, labelSelector, namespacedMetadata, quoteText, serviceTarget } from './common.ts';
 
 /** Who: exactly one of a namespace (with an optional service account), a namespace selector, or a Kubernetes Service whose workloads are meant. */
 const subject = z.union([
@@ -10,7 +10,7 @@ const subject = z.union([
     serviceAccount: dnsSubdomain.optional().meta({ description: 'Default: every service account of the namespace' }),
   }),
   z.strictObject({
-    namespaceSelector: z.strictObject({ matchLabels: z.record(z.string(), z.string()).refine((labels) => Object.keys(labels).length > 0, 'must name a label').meta(clusterRules(['self.size() > 0', 'must name a label'])) }),
+    namespaceSelector: labelSelector,
     serviceAccount: dnsSubdomain.optional(),
   }),
   z.strictObject({ service: z.strictObject({ namespace: dnsLabel.optional(), name: dnsSubdomain }) }),

@@ -6,6 +6,7 @@ import { egressGateway, gatewayClasses, type EgressGateway, type GatewayClass } 
 import { egressPolicy, type EgressPolicy } from './egress-policy.ts';
 import { externalService, type ExternalService } from './external-service.ts';
 import { kubernetesService, namespaceObject, type KubernetesService, type NamespaceObject } from './kubernetes.ts';
+import { referenceGrant, type ReferenceGrant } from './reference-grant.ts';
 import { snatBinding, type SnatBinding } from './snat-binding.ts';
 import { snatPool, type SnatPool } from './snat-pool.ts';
 
@@ -14,15 +15,17 @@ export * from './egress-policy.ts';
 export * from './external-service.ts';
 export * from './kubernetes.ts';
 export * from './older-external-service.ts';
+export * from './reference-grant.ts';
 export * from './snat-binding.ts';
 export * from './snat-pool.ts';
-export { apiVersion, defaultNamespace, quoteText, serverMetadata } from './common.ts';
+export { apiGroup, apiVersion, defaultNamespace, quoteText, serverMetadata, type AllowedNamespaces } from './common.ts';
 
 export const schemas = {
   EgressGateway: egressGateway,
   EgressPolicy: egressPolicy,
   ExternalService: externalService,
   Namespace: namespaceObject,
+  ReferenceGrant: referenceGrant,
   Service: kubernetesService,
   SnatBinding: snatBinding,
   SnatPool: snatPool,
@@ -34,4 +37,4 @@ export type Kind = keyof typeof schemas;
 export const kinds = Object.keys(schemas) as readonly Kind[];
 
 /** An object of desired state: validated, defaulted, immutable. */
-export type DesiredObject = EgressGateway | EgressPolicy | ExternalService | KubernetesService | NamespaceObject | SnatBinding | SnatPool;
+export type DesiredObject = EgressGateway | EgressPolicy | ExternalService | KubernetesService | NamespaceObject | ReferenceGrant | SnatBinding | SnatPool;

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { parseAddressRange, type AddressRange } from '../ip-address.ts';
-import { apiVersion, clusterMetadata, duration, ipAddress, textCodec } from './common.ts';
+import { allowedNamespaces, apiVersion, clusterMetadata, duration, ipAddress, textCodec } from './common.ts';
 
 /** One address, `first-last`, or CIDR notation. Every address of a CIDR block counts, the first and last too: exclude what the network cannot use. */
 const addressRange = textCodec<AddressRange>(
@@ -28,6 +28,7 @@ export const snatPool = z.strictObject({
         z.strictObject({ mode: z.literal('PortBlocks'), blockSize: z.int().min(16).max(32_256).meta({ description: 'Source ports a block, out of 1024-65535' }) }),
       ])
       .default({ mode: 'Exclusive' }),
+    namespaces: allowedNamespaces.optional().meta({ description: 'In a cluster: whose SnatBindings may draw from it, beside those of the root namespace; default: all' }),
   }),
   status: z.unknown().optional(),
 });

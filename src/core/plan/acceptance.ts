@@ -11,6 +11,7 @@ import type { DesiredObject, Kind } from '../objects/index.ts';
 import { byText } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import { runThrough, type Steps } from '../steps.ts';
+import { speaksForAll, type RootNamespace } from '../tenancy.ts';
 
 /** What there is to know of an object beside its content. */
 export interface Standing {
@@ -41,7 +42,8 @@ const foreignKinds: ReadonlySet<string> = new Set<Kind>(['Namespace', 'Service']
 
 /**
  * The same for the same content, whatever the order. A fault is laid to the charge of the object, among those that it is of or rests on,
- * that came last: one that is not in force before any that is, then by age, then by name. That one falls back to its earlier form, or
+ * that came last: one that is not in force before any that is, then a tenant's before the platform's, which nobody keeps from coming to be
+ * by what he writes first, then by age, then by name. That one falls back to its earlier form, or
  * where that has a fault too, or there is none, it is left out. As many builds as there are rounds of faults, each of which takes out
  * one object at least.
  */
@@ -56,7 +58,7 @@ export function* acceptInSteps(desired: DesiredState, before: Assignments, conte
     if (built.ok) return { ...built, desired: admitted, refused };
     const put: DesiredObject[] = [];
     const remove: ObjectRef[] = [];
-    for (const [name, { ref, faults }] of chargedWith(built.faults, admitted, (each) => precedenceOf(each, standingOf(each), refused.get(describeRef(each))))) {
+    for (const [name, { ref, faults }] of chargedWith(built.faults, admitted, (each) => precedenceOf(each, standingOf(each), refused.get(describeRef(each)), context.rootNamespace))) {
       const { fallback } = standingOf(ref);
       const known = refused.get(name);
       const fellBack = known === undefined && fallback !== null;
@@ -91,14 +93,16 @@ function chargedWith(faults: readonly PlanFault[], admitted: DesiredState, prece
 /** Smaller goes first. */
 interface Precedence {
   readonly rank: number;
+  readonly isTenants: boolean;
   readonly createdAt: number;
   readonly name: string;
 }
 
-function precedenceOf(ref: ObjectRef, { isAccepted, createdAt }: Standing, refusal: Refusal | undefined): Precedence {
-  return { rank: isAccepted || refusal?.fellBack === true ? 0 : 1, createdAt, name: describeRef(ref) };
+function precedenceOf(ref: ObjectRef, { isAccepted, createdAt }: Standing, refusal: Refusal | undefined, rootNamespace: RootNamespace): Precedence {
+  const isTenants = ref.namespace !== '' && !speaksForAll(ref.namespace, rootNamespace);
+  return { rank: isAccepted || refusal?.fellBack === true ? 0 : 1, isTenants, createdAt, name: describeRef(ref) };
 }
 
 function compare(a: Precedence, b: Precedence): number {
-  return a.rank - b.rank || a.createdAt - b.createdAt || byText(a.name, b.name);
+  return a.rank - b.rank || Number(a.isTenants) - Number(b.isTenants) || a.createdAt - b.createdAt || byText(a.name, b.name);
 }

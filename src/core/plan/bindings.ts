@@ -7,6 +7,7 @@ import type { SnatBinding } from '../objects/index.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
 import type { Ground, PlanFault } from '../plan-fault.ts';
 import type { ServicePortId, SnatSource, Subject } from './plan.ts';
+import { foreignSubject, type Reach } from '../tenancy.ts';
 import { accountsBehind, nameOfSubject } from './subjects.ts';
 import { resolveTargets, servicePortId } from './targets.ts';
 
@@ -24,6 +25,8 @@ export interface ResolvedBinding {
   readonly holder: Holder;
   /** Services that the targets name. */
   readonly serviceKeys: readonly string[];
+  /** The namespaces whose ReferenceGrants let it name their services. */
+  readonly grantors: readonly string[];
   /** Of a Kubernetes Service: the service accounts behind it. */
   readonly accounts: readonly string[];
   readonly scopes: readonly Scope[];
@@ -40,20 +43,21 @@ type Lookups = Pick<DesiredState, 'ExternalService' | 'Service'>;
 export type Holdings = ReadonlyMap<Holder, readonly Assignment[]>;
 
 /** Adds to `found` what `resolveBinding` looked up, as it is now. */
-export function findForBinding(found: unknown[], { owner, ownerKey, holder, serviceKeys }: ResolvedBinding, desired: Lookups, holdings: Holdings): void {
+export function findForBinding(found: unknown[], { owner, ownerKey, holder, serviceKeys, grantors }: ResolvedBinding, desired: Lookups, holdings: Holdings, { grants }: Reach): void {
   const records = holdings.get(holder);
   if (records !== undefined) for (const record of records) found.push(record);
   if (owner.kind === 'service') found.push(desired.Service.get(ownerKey));
   for (const key of serviceKeys) found.push(desired.ExternalService.get(key));
+  for (const namespace of grantors) found.push(grants.get(namespace));
 }
 
-export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings: Holdings): ResolvedBinding {
+export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings: Holdings, reach: Reach): ResolvedBinding {
   const object = refOf(binding);
   const owner = ownerOf(binding);
   const holder = holderOfBinding(binding);
   const { accounts, warnings } = owner.kind === 'service' ? accountsBehind(keyOf(owner), desired.Service, { object, path: ['spec', 'subject', 'service'] }) : { accounts: [], warnings: [] };
   const records = recordsOf(binding, holdings.get(holder) ?? []);
-  const { targets, faults } = resolveTargets(binding.spec.targets ?? [], desired.ExternalService, { object, path: ['spec', 'targets'], kind: 'binding' });
+  const { targets, grantors, faults } = resolveTargets(binding.spec.targets ?? [], desired.ExternalService, reach, { object, path: ['spec', 'targets'], kind: 'binding' });
   return {
     key: keyOf(object),
     object,
@@ -61,11 +65,12 @@ export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings:
     ownerKey: owner.kind === 'namespace' ? owner.namespace : keyOf(owner),
     holder,
     serviceKeys: targets.map(({ serviceKey }) => serviceKey),
+    grantors,
     accounts,
     scopes: binding.spec.targets === undefined ? [everything] : sortedUnique(targets.flatMap(({ serviceKey, portNames }) => portNames?.map((name) => servicePortId(serviceKey, name)) ?? [serviceKey])),
     snat: sourceOf(records),
     pools: records.map(({ pool }) => pool),
-    faults,
+    faults: [...foreignSubject(object, ['spec', 'subject'], owner.namespace, reach.rootNamespace), ...faults],
     warnings,
   };
 }

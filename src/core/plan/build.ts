@@ -22,7 +22,7 @@ export const build = (desired: DesiredState, before: Assignments, context: Build
 
 /** As `build`. */
 export function* buildInSteps(desired: DesiredState, before: Assignments, { now, ...context }: BuildContext): Steps<Build> {
-  const { assignments, faults } = yield* allocateInSteps(desired, before, now);
+  const { assignments, faults } = yield* allocateInSteps(desired, before, now, context.rootNamespace);
   const compiled = yield* compileInSteps(desired, assignments, context);
   if (!compiled.ok) return { ok: false, faults: [...faults, ...compiled.faults] };
   return faults.length > 0 ? { ok: false, faults } : { ...compiled, assignments };

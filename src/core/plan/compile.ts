@@ -3,6 +3,7 @@
  *
  * In stages, each with memory (see memo.ts), so that a change costs what it touches:
  *
+ *   grants                         by the namespace whose services they open to others
  *   gateways, policies, bindings   names looked up, object by object
  *   namespaces                     the bindings of a namespace, in order of precedence
  *   audiences                      the policies that name a service, with the bindings of whom they let in
@@ -18,7 +19,7 @@ import type { Fault } from '../errors.ts';
 import { sortFaults } from '../fault-order.ts';
 import { gatewayFor, resolveGateway, type ResolvedGateway } from './gateways.ts';
 import { groupValues, runStage, type Groups, type Stage, type Values } from './memo.ts';
-import type { EgressGateway, EgressPolicy, ExternalService, SnatBinding } from '../objects/index.ts';
+import type { EgressGateway, EgressPolicy, ExternalService, ReferenceGrant, SnatBinding } from '../objects/index.ts';
 import { byText } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Plan, ServicePort } from './plan.ts';
@@ -27,11 +28,14 @@ import { hashOfServicePort, revisionOf } from './revision.ts';
 import { compileService, type Audience, type CompiledService } from './service-ports.ts';
 import type { TrustDomain } from '../spiffe-id.ts';
 import { runThrough, type Steps } from '../steps.ts';
+import { isOpenTo, labelsAskedFor, type Reach, type RootNamespace } from '../tenancy.ts';
 
 export interface CompileContext {
   readonly trustDomain: TrustDomain;
   /** Of Kubernetes service names; default `cluster.local`. */
   readonly clusterDomain?: string;
+  /** Of a cluster with tenants; see tenancy.ts. */
+  readonly rootNamespace?: string | undefined;
   /** The state of an earlier compilation. It changes the cost, never the result. */
   readonly previous?: CompileState;
 }
@@ -40,10 +44,13 @@ export interface CompileContext {
 export interface CompileState {
   readonly trustDomain: TrustDomain;
   readonly clusterDomain: string;
+  readonly rootNamespace: RootNamespace;
   readonly plan: Plan;
   readonly assignments: Assignments;
   readonly holdings: Holdings;
   readonly gateways: Stage<EgressGateway, ResolvedGateway>;
+  readonly grants: Stage<ReferenceGrant, ReferenceGrant>;
+  readonly grantsByNamespace: Groups<ReferenceGrant>;
   readonly policies: Stage<EgressPolicy, ResolvedPolicy>;
   readonly bindings: Stage<SnatBinding, ResolvedBinding>;
   readonly bindingsByNamespace: Groups<ResolvedBinding>;
@@ -65,22 +72,28 @@ export type Compilation =
 export const compile = (desired: DesiredState, assignments: Assignments, context: CompileContext): Compilation => runThrough(compileInSteps(desired, assignments, context));
 
 /** As `compile`. The longest step is that of the service with the most grants, 5 us each. */
-export function* compileInSteps(desired: DesiredState, assignments: Assignments, { trustDomain, clusterDomain = 'cluster.local', previous }: CompileContext): Steps<Compilation> {
-  const last = previous?.trustDomain === trustDomain && previous.clusterDomain === clusterDomain ? previous : undefined;
-  const { EgressGateway, EgressPolicy, ExternalService, Namespace, Service, SnatBinding } = desired;
+export function* compileInSteps(desired: DesiredState, assignments: Assignments, { trustDomain, clusterDomain = 'cluster.local', rootNamespace, previous }: CompileContext): Steps<Compilation> {
+  const last = previous?.trustDomain === trustDomain && previous.clusterDomain === clusterDomain && previous.rootNamespace === rootNamespace ? previous : undefined;
+  const { EgressGateway, EgressPolicy, ExternalService, Namespace, ReferenceGrant, Service, SnatBinding } = desired;
   const holdings = last?.assignments === assignments ? last.holdings : holdingsOf(assignments);
 
   const gateways = yield* runStage(last?.gateways, EgressGateway, [], {
     make: (gateway) => resolveGateway(gateway, trustDomain),
     find: () => undefined,
   });
-  const policies = yield* runStage(last?.policies, EgressPolicy, [ExternalService, Namespace, Service], {
-    make: (policy) => resolvePolicy(policy, desired),
-    find: (found, policy) => findForPolicy(found, policy, desired),
+  const grants = yield* runStage(last?.grants, ReferenceGrant, [], {
+    make: (grant) => grant,
+    find: () => undefined,
   });
-  const bindings = yield* runStage(last?.bindings, SnatBinding, [ExternalService, Service, holdings], {
-    make: (binding) => resolveBinding(binding, desired, holdings),
-    find: (found, binding) => findForBinding(found, binding, desired, holdings),
+  const grantsByNamespace = yield* groupValues(last?.grantsByNamespace, grants, ({ metadata }) => [metadata.namespace]);
+  const reach: Reach = { rootNamespace, grants: grantsByNamespace.byKey };
+  const policies = yield* runStage(last?.policies, EgressPolicy, [ExternalService, Namespace, Service, reach.grants], {
+    make: (policy) => resolvePolicy(policy, desired, reach),
+    find: (found, policy) => findForPolicy(found, policy, desired, reach),
+  });
+  const bindings = yield* runStage(last?.bindings, SnatBinding, [ExternalService, Service, holdings, reach.grants], {
+    make: (binding) => resolveBinding(binding, desired, holdings, reach),
+    find: (found, binding) => findForBinding(found, binding, desired, holdings, reach),
   });
   const bindingsByNamespace = yield* groupValues(last?.bindingsByNamespace, bindings, ({ owner }) => [owner.namespace]);
   const namespaces = yield* runStage(last?.namespaces, bindingsByNamespace.byKey, [], {
@@ -94,13 +107,14 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
       for (const namespace of known.keys()) found.push(namespaces.memos.get(namespace)?.value);
     },
   });
-  const gatewayOf = (service: ExternalService) => gatewayFor(service.spec.gateway, EgressGateway, (name) => gateways.memos.get(name)!.value.planned);
+  const isOpen = (service: ExternalService) => (gateway: EgressGateway) => isOpenTo(gateway.spec.namespaces, service.metadata.namespace, rootNamespace, Namespace);
+  const gatewayOf = (service: ExternalService) => gatewayFor(service.spec.gateway, EgressGateway, isOpen(service), (name) => gateways.memos.get(name)!.value.planned);
   const handOverOf = (service: ExternalService) => {
     const gateway = gatewayOf(service);
     return typeof gateway === 'string' || gateway.handOver === null ? null : (gateways.memos.get(gateway.handOver)?.value.planned ?? null);
   };
   const audienceOf = (key: string) => audiences.memos.get(key)?.value;
-  const services = yield* runStage(last?.services, ExternalService, [EgressGateway, audiences.memos], {
+  const services = yield* runStage(last?.services, ExternalService, [EgressGateway, labelsAskedFor(EgressGateway.values(), rootNamespace, Namespace), audiences.memos], {
     make: (service, key, before) => keepServicePorts(compileService(service, { trustDomain, clusterDomain, gateway: gatewayOf(service), handOver: handOverOf(service), gatewayNames: EgressGateway.keys(), audience: audienceOf(key) }), before),
     find: (found, _, service, key) => void found.push(gatewayOf(service), handOverOf(service), audienceOf(key)),
   });
@@ -121,7 +135,7 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
   const revision = yield* revisionOf(content);
   const plan = last?.plan.revision === revision ? last.plan : { revision, ...content };
   const warnings = sortFaults([...warningsOf(policies), ...warningsOf(bindings), ...warningsOf(services)]);
-  const state = { trustDomain, clusterDomain, plan, assignments, holdings, gateways, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
+  const state = { trustDomain, clusterDomain, rootNamespace, plan, assignments, holdings, gateways, grants, grantsByNamespace, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
   return { ok: true, plan, warnings, state };
 }
 

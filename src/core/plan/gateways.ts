@@ -56,13 +56,18 @@ export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain)
 }
 
 /** The gateway of a service, or why there is none. */
-export type GatewayChoice = PlannedGateway | 'none' | 'several' | 'unknown';
+export type GatewayChoice = PlannedGateway | 'closed' | 'none' | 'several' | 'unknown';
 
-/** The gateway that the service names; where it names none, the only one that is not just there for another to hand over to. */
-export function gatewayFor(name: string | undefined, gateways: DesiredState['EgressGateway'], plannedOf: (name: string) => PlannedGateway): GatewayChoice {
-  if (name !== undefined) return gateways.has(name) ? plannedOf(name) : 'unknown';
+/** The gateway that the service names; where it names none, the only one that is not just there for another to hand over to. It has to be open to the service. */
+export function gatewayFor(name: string | undefined, gateways: DesiredState['EgressGateway'], isOpen: (gateway: EgressGateway) => boolean, plannedOf: (name: string) => PlannedGateway): GatewayChoice {
+  if (name !== undefined) {
+    const gateway = gateways.get(name);
+    if (gateway === undefined) return 'unknown';
+    return isOpen(gateway) ? plannedOf(name) : 'closed';
+  }
   const beside = new Set(Array.from(gateways.values(), ({ spec }) => spec.handOver));
-  const [only, ...more] = Array.from(gateways.keys()).filter((key) => !beside.has(key));
-  if (only === undefined) return 'none';
-  return more.length === 0 ? plannedOf(only) : 'several';
+  const entrances = Array.from(gateways.values()).filter(({ metadata }) => !beside.has(metadata.name));
+  const [only, ...more] = entrances.filter(isOpen);
+  if (only === undefined) return entrances.length === 0 ? 'none' : 'closed';
+  return more.length === 0 ? plannedOf(only.metadata.name) : 'several';
 }

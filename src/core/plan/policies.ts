@@ -6,7 +6,8 @@ import type { EgressPolicy, ExternalServicePort, FtpConstraintsSpec } from '../o
 import { sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import type { Subject } from './plan.ts';
-import { resolveSubject } from './subjects.ts';
+import { foreignSubject, type Reach } from '../tenancy.ts';
+import { namespaceOfSubject, resolveSubject } from './subjects.ts';
 import { resolveTargets, servicePortId } from './targets.ts';
 
 export interface ResolvedPolicy {
@@ -17,6 +18,8 @@ export interface ResolvedPolicy {
   readonly namespaces: readonly string[];
   /** By service key, the names of the ports; null for every port of the service. */
   readonly targets: ReadonlyMap<string, ReadonlySet<string> | null>;
+  /** The namespaces whose ReferenceGrants let it name their services. */
+  readonly grantors: readonly string[];
   /** Keys of those that subjects name, known or not. */
   readonly kubernetesServices: readonly string[];
   /** Whether a subject selects namespaces by label. */
@@ -32,17 +35,19 @@ export interface ResolvedPolicy {
 type Lookups = Pick<DesiredState, 'ExternalService' | 'Namespace' | 'Service'>;
 
 /** Adds to `found` what `resolvePolicy` looked up, as it is now. */
-export function findForPolicy(found: unknown[], { targets, kubernetesServices, selects }: ResolvedPolicy, desired: Lookups): void {
+export function findForPolicy(found: unknown[], { targets, grantors, kubernetesServices, selects }: ResolvedPolicy, desired: Lookups, { grants }: Reach): void {
   if (selects) found.push(desired.Namespace);
   for (const key of targets.keys()) found.push(desired.ExternalService.get(key));
+  for (const namespace of grantors) found.push(grants.get(namespace));
   for (const key of kubernetesServices) found.push(desired.Service.get(key));
 }
 
-export function resolvePolicy(policy: EgressPolicy, desired: Lookups): ResolvedPolicy {
+export function resolvePolicy(policy: EgressPolicy, desired: Lookups, reach: Reach): ResolvedPolicy {
   const object = refOf(policy);
   const resolved = policy.spec.subjects.map((subject, index) => resolveSubject(subject, desired, { object, path: ['spec', 'subjects', index] }));
   const subjects = resolved.flatMap((each) => each.subjects);
-  const { targets, faults } = resolveTargets(policy.spec.to, desired.ExternalService, { object, path: ['spec', 'to'], kind: 'policy' });
+  const foreign = policy.spec.subjects.flatMap((subject, index) => foreignSubject(object, ['spec', 'subjects', index], namespaceOfSubject(subject, object.namespace), reach.rootNamespace));
+  const { targets, grantors, faults } = resolveTargets(policy.spec.to, desired.ExternalService, reach, { object, path: ['spec', 'to'], kind: 'policy' });
 
   const ports = new Map<string, ReadonlySet<string> | null>();
   for (const { serviceKey, portNames } of targets) {
@@ -73,11 +78,12 @@ export function resolvePolicy(policy: EgressPolicy, desired: Lookups): ResolvedP
     subjects,
     namespaces: sortedUnique(subjects.map(({ namespace }) => namespace)),
     targets: ports,
+    grantors,
     kubernetesServices: policy.spec.subjects.flatMap((subject) => ('service' in subject ? [keyOf({ namespace: subject.service.namespace ?? object.namespace, name: subject.service.name })] : [])),
     selects: policy.spec.subjects.some((subject) => 'namespaceSelector' in subject),
     connectAuthorities,
     ftp: ftp === undefined ? null : ftpConstraintsOf(ftp),
-    faults: faults.length === 0 ? [...misplaced, ...unreadable] : faults,
+    faults: [...foreign, ...(faults.length === 0 ? [...misplaced, ...unreadable] : faults)],
     warnings: resolved.flatMap((each) => each.warnings),
   };
 }

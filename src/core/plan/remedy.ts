@@ -14,6 +14,7 @@ import type { Plan, ServedProtocol, ServicePort, ServicePortId } from './plan.ts
 import { proposeService } from './service-proposal.ts';
 import type { WorkloadName } from '../spiffe-id.ts';
 import { namedPortOf, servicePortId } from './targets.ts';
+import { unlimitedReach } from '../tenancy.ts';
 
 export type Remedy =
   | { readonly ok: true; /** YAML. */ readonly manifests: string }
@@ -105,7 +106,7 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
 /** Whether the workload needs a further binding at this port. One for this account and port alone (for the way back, this service) moves no other address, and yields only to its like. */
 function bindingNeed(workload: WorkloadName, { id, namespace, name, named, families }: Destination, desired: DesiredState): 'none' | 'add' | 'change' {
   const mine = [...desired.SnatBinding.values()].filter((binding) => ownerOf(binding).namespace === workload.namespace);
-  const ordered = orderBindings(mine.map((binding) => resolveBinding(binding, desired, new Map())));
+  const ordered = orderBindings(mine.map((binding) => resolveBinding(binding, desired, new Map(), unlimitedReach)));
   const best = bindingOfSubject(ordered, workload, id);
   if (best === undefined) return 'add';
   const { pool, addresses = [] } = desired.SnatBinding.get(best.key)!.spec;

@@ -8,7 +8,7 @@ import { grantsOf, groundsOfGrant } from './grants.ts';
 import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
 import { dataPortName, transportOf, type ExternalService, type ExternalServicePort, type ReversePort } from '../objects/index.ts';
 import { boundedList, sortedUnique } from '../order.ts';
-import type { PlanFault } from '../plan-fault.ts';
+import type { Ground, PlanFault } from '../plan-fault.ts';
 import type { Endpoint, FtpOptions, Grant, PlannedGateway, ServedProtocol, ServicePort, SnatSource, Target } from './plan.ts';
 import type { ResolvedPolicy } from './policies.ts';
 import { sidesOf, sidesWithPort } from '../snat/snat-source.ts';
@@ -193,6 +193,13 @@ function gatewayFaults(service: ExternalService, { gateway, gatewayNames }: Serv
     const known = sortedUnique(gatewayNames);
     const name = service.spec.gateway!;
     return [{ code: 'gateway-unknown', message: `there is no EgressGateway "${name}"`, hint: known.length === 0 ? 'apply it first' : `the gateways are ${boundedList(known)}`, ...place, restsOn: [{ kind: 'EgressGateway', name }] }];
+  }
+  if (gateway === 'closed') {
+    const { namespace } = service.metadata;
+    const names = service.spec.gateway === undefined ? sortedUnique(gatewayNames) : [service.spec.gateway];
+    const message = service.spec.gateway === undefined ? `no EgressGateway is for services of namespace "${namespace}"` : `EgressGateway ${service.spec.gateway} is not for services of namespace "${namespace}"`;
+    const restsOn: readonly Ground[] = [...names.map((name) => ({ kind: 'EgressGateway', name })), { kind: 'Namespace', name: namespace }, ...(service.spec.gateway === undefined ? [{ kind: 'EgressGateway' }] : [])];
+    return [{ code: 'gateway-not-allowed', message, hint: 'ask whoever runs it to let the namespace in by its "namespaces"; to close it, remove the service first', ...place, restsOn }];
   }
   if (gateway === 'several') return [{ code: 'gateway-ambiguous', message: 'there are several gateways and the service names none', hint: `set "gateway" to one of ${boundedList(sortedUnique(gatewayNames))}`, ...place, path: ['spec'], restsOn: [{ kind: 'EgressGateway' }] }];
   return [];

@@ -6,6 +6,7 @@ import { dnsSubdomain } from '../objects/common.ts';
 import { serviceAccountsAnnotation, type KubernetesService } from '../objects/kubernetes.ts';
 import type { PolicySubject } from '../objects/index.ts';
 import { sortedUnique } from '../order.ts';
+import { hasLabels } from '../tenancy.ts';
 import type { Subject } from './plan.ts';
 
 /** Where a subject stands, for what there is to say about it. */
@@ -44,11 +45,17 @@ export function resolveSubject(subject: PolicySubject, desired: Pick<DesiredStat
   }
   const account = subject.serviceAccount === undefined ? {} : { serviceAccount: subject.serviceAccount };
   if ('namespace' in subject) return { subjects: [{ namespace: subject.namespace, ...account }], warnings: [] };
-  const wanted = Object.entries(subject.namespaceSelector.matchLabels);
-  const subjects = [...desired.Namespace.values()].filter(({ metadata }) => wanted.every(([label, value]) => metadata.labels?.[label] === value)).map(({ metadata }) => ({ namespace: metadata.name, ...account }));
-  const labels = wanted.map(([label, value]) => `${label}=${value}`).join(',');
+  const { matchLabels } = subject.namespaceSelector;
+  const subjects = [...desired.Namespace.values()].filter(({ metadata }) => hasLabels(metadata.labels ?? {}, matchLabels)).map(({ metadata }) => ({ namespace: metadata.name, ...account }));
+  const labels = Object.entries(matchLabels).map(([label, value]) => `${label}=${value}`).join(',');
   const nobody: Fault = { code: 'subject-selector-empty', message: `no Namespace has the labels "${labels}", so this grants nobody anything`, hint: `apply v1 Namespace objects with these labels; see "sallyport get namespaces -l ${labels}"`, ...place };
   return { subjects, warnings: subjects.length === 0 ? [nobody] : [] };
+}
+
+/** The namespace that a policy's subject is about; null for whichever have some labels. */
+export function namespaceOfSubject(subject: PolicySubject, ownNamespace: string): string | null {
+  if ('service' in subject) return subject.service.namespace ?? ownNamespace;
+  return 'namespace' in subject ? subject.namespace : null;
 }
 
 /** As messages have it: `ns/NAMESPACE` or `sa/NAMESPACE/NAME`. */

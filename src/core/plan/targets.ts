@@ -2,8 +2,9 @@
 import { describeRef, keyOf, refOfKey, type DesiredState } from '../desired-state.ts';
 import type { ObjectRef } from '../errors.ts';
 import { dataPortName, type ExternalService } from '../objects/index.ts';
-import { boundedList } from '../order.ts';
+import { boundedList, sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
+import { mayRefer, needsGrant, notGranted, type Reach } from '../tenancy.ts';
 import type { PortRange, ServicePortId } from './plan.ts';
 
 export function servicePortId(serviceKey: string, portName: string): ServicePortId {
@@ -39,19 +40,30 @@ export interface ResolvedTarget {
   readonly portNames: readonly string[] | null;
 }
 
-/** Resolves the targets that stand at `path` of `object`. Those that do not exist are faults, coded `KIND-service-unknown` and `KIND-port-unknown`. */
+/**
+ * Resolves the targets that stand at `path` of `object`. Those that do not exist are faults, coded `KIND-service-unknown` and
+ * `KIND-port-unknown`. `grantors` are the namespaces whose ReferenceGrants were asked.
+ */
 export function resolveTargets(
   targets: readonly ServiceTarget[],
   services: DesiredState['ExternalService'],
+  reach: Reach,
   { object, path, kind }: { readonly object: ObjectRef; readonly path: readonly string[]; readonly kind: 'policy' | 'binding' },
-): { readonly targets: readonly ResolvedTarget[]; readonly faults: readonly PlanFault[] } {
+): { readonly targets: readonly ResolvedTarget[]; readonly grantors: readonly string[]; readonly faults: readonly PlanFault[] } {
   const faults: PlanFault[] = [];
+  const grantors: string[] = [];
   const resolved = targets.flatMap((target, index): ResolvedTarget[] => {
-    const serviceKey = serviceKeyOf(target, object.namespace);
+    const ref = { namespace: target.namespace ?? object.namespace, name: target.service };
+    if (needsGrant(object.namespace, ref.namespace, reach)) grantors.push(ref.namespace);
+    if (!mayRefer(object, ref, reach)) {
+      faults.push(notGranted(object, [...path, index, 'namespace'], ref));
+      return [];
+    }
+    const serviceKey = keyOf(ref);
     const service = services.get(serviceKey);
     const restsOn = [refOfKey('ExternalService', serviceKey)];
     if (service === undefined) {
-      const namesake = [...services.values()].find(({ metadata }) => metadata.name === target.service)?.metadata;
+      const namesake = [...services.values()].find(({ metadata }) => metadata.name === target.service && mayRefer(object, metadata, reach))?.metadata;
       const hint = namesake === undefined ? `apply ExternalService ${serviceKey} first, or remove the reference` : `did you mean ${keyOf(namesake)}? say "namespace: ${namesake.namespace}"`;
       faults.push({ code: `${kind}-service-unknown`, message: `there is no ExternalService "${serviceKey}"`, hint, object, path: [...path, index, 'service'], restsOn });
       return [];
@@ -66,5 +78,5 @@ export function resolveTargets(
     });
     return [{ serviceKey, portNames }];
   });
-  return { targets: resolved, faults };
+  return { targets: resolved, grantors: sortedUnique(grantors), faults };
 }

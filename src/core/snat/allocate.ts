@@ -13,6 +13,7 @@ import type { SnatBinding, SnatPool } from '../objects/index.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
 import type { Ground, PlanFault } from '../plan-fault.ts';
 import { filterInSteps, forEachInSteps, runThrough, type Steps } from '../steps.ts';
+import { isOpenTo, labelsAskedFor, speaksForAll, type RootNamespace } from '../tenancy.ts';
 
 export interface Allocation {
   /** The same array, and the same records, where nothing changed. With faults: good for finding further faults, not for keeping. */
@@ -49,21 +50,23 @@ type Occupancy = Readonly<Record<IpFamily, Map<bigint, Assignment[]>>>;
  * The result depends on the content of the input, never on its order: a holder keeps its assignments; a returning holder
  * gets its own back, even out of quarantine; addresses that bindings name are placed next; then the others, by holder,
  * lowest free address and ports first. A released address is free for others once its pool's quarantine is over.
- * `now` is in milliseconds since the epoch.
+ * `now` is in milliseconds since the epoch. With a root namespace, bindings of others draw from pools that are for them, and speak about
+ * themselves (what speaks about others gets nothing here, and is told by compilation).
  */
-export const allocate = (desired: DesiredState, assignments: Assignments, now: number): Allocation => runThrough(allocateInSteps(desired, assignments, now));
+export const allocate = (desired: DesiredState, assignments: Assignments, now: number, rootNamespace?: string): Allocation => runThrough(allocateInSteps(desired, assignments, now, rootNamespace));
 
 /** Slots and records of a step: at some 4 us each. */
 const perStep = 64;
 
 /** As `allocate`. The longest steps sort all slots and all records. */
-export function* allocateInSteps(desired: DesiredState, assignments: Assignments, now: number): Steps<Allocation> {
+export function* allocateInSteps(desired: DesiredState, assignments: Assignments, now: number, rootNamespace?: string): Steps<Allocation> {
   const before = settled.get(assignments);
-  if (before?.bindings === desired.SnatBinding && before.pools === desired.SnatPool && now < before.untilMs) return { assignments, faults: [] };
+  const basis = [desired.SnatBinding, desired.SnatPool, rootNamespace, labelsAskedFor(desired.SnatPool.values(), rootNamespace, desired.Namespace)];
+  if (before !== undefined && basis.every((each, index) => each === before.basis[index]) && now < before.untilMs) return { assignments, faults: [] };
 
   const faults = overlapFaults(desired.SnatPool.values());
   const spaces = new Map([...desired.SnatPool].map(([name, pool]) => [name, addressSpaceOf(pool)]));
-  const slots = yield* slotsOf(desired, spaces, faults);
+  const slots = yield* slotsOf(desired, spaces, rootNamespace, faults);
 
   const held = Map.groupBy(assignments, (record) => record.holder);
   const kept = new Map<Assignment, Assignment>(); // as it was, as it is now
@@ -90,13 +93,13 @@ export function* allocateInSteps(desired: DesiredState, assignments: Assignments
   const result = unchanged ? assignments : records.sort(byAssignment);
   if (faults.length === 0) {
     const ends = result.flatMap((record) => (record.releasedAt === null ? [] : [quarantineEnd(record, record.releasedAt, spaces)]));
-    settled.set(result, { bindings: desired.SnatBinding, pools: desired.SnatPool, untilMs: ends.reduce((first, end) => Math.min(first, end), Infinity) });
+    settled.set(result, { basis, untilMs: ends.reduce((first, end) => Math.min(first, end), Infinity) });
   }
   return { assignments: result, faults: sortFaults(faults) };
 }
 
-/** Assignments that are just what these bindings and pools want: allocating again gives them again, until the next quarantine ends. */
-const settled = new WeakMap<Assignments, { readonly bindings: DesiredState['SnatBinding']; readonly pools: DesiredState['SnatPool']; readonly untilMs: number }>();
+/** Assignments that are just what is wanted, with all that decides that: allocating again gives them again, until the next quarantine ends. */
+const settled = new WeakMap<Assignments, { readonly basis: readonly unknown[]; readonly untilMs: number }>();
 
 function byAssignment(a: Assignment, b: Assignment): number {
   return byText(a.pool, b.pool) || byText(a.holder, b.holder) || byText(a.family, b.family) || byText(a.address, b.address);
@@ -121,7 +124,8 @@ function numberOf(record: Assignment): bigint {
 
 // What bindings want
 
-function* slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace>, faults: PlanFault[]): Steps<Slot[]> {
+function* slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpace>, rootNamespace: RootNamespace, faults: PlanFault[]): Steps<Slot[]> {
+  const isFor = ({ metadata }: SnatBinding, { pool }: AddressSpace) => isOpenTo(desired.SnatPool.get(pool)!.spec.namespaces, metadata.namespace, rootNamespace, desired.Namespace);
   const slots = new Map<Holder, Slot[]>();
   const want = (slot: Omit<Slot, 'wishes'>, wish: Wish) => {
     const mine = slots.get(slot.holder);
@@ -133,13 +137,18 @@ function* slotsOf(desired: DesiredState, spaces: ReadonlyMap<string, AddressSpac
   yield* forEachInSteps(desired.SnatBinding.values(), perStep, (binding) => {
     const object = refOf(binding);
     const holder = holderOfBinding(binding);
+    if (!speaksForAll(object.namespace, rootNamespace) && namespaceOfHolder(holder) !== object.namespace) return;
     if (binding.spec.pool !== undefined) {
       const path = ['spec', 'pool'];
       const space = spaces.get(binding.spec.pool);
       if (space === undefined) faults.push(poolUnknown(binding.spec.pool, spaces, { object, path }));
+      else if (!isFor(binding, space)) faults.push(poolClosed(space, { object, path }));
       else for (const family of familiesOf(space)) want({ holder, space, family, address: null }, { object, path });
     }
-    for (const { address, space, path } of namedAddresses(binding, spaces, faults)) want({ holder, space, family: familyOf(address), address }, { object, path });
+    for (const { address, space, path } of namedAddresses(binding, spaces, faults)) {
+      if (!isFor(binding, space)) faults.push(poolClosed(space, { object, path }));
+      else want({ holder, space, family: familyOf(address), address }, { object, path });
+    }
   });
   return [...slots.values()].flat();
 }
@@ -304,6 +313,17 @@ function lostAddress(record: Assignment, space: AddressSpace, wish: Wish): PlanF
     hint: 'keep the address in the pool; to give it up, remove the binding first, then add it again for another address',
     ...wish,
     restsOn: [poolRef(space.pool)],
+  };
+}
+
+function poolClosed({ pool }: AddressSpace, wish: Wish): PlanFault {
+  const { namespace } = wish.object;
+  return {
+    code: 'pool-not-allowed',
+    message: `${describeRef(wish.object)} draws from SnatPool ${pool}, which is not for namespace "${namespace}"`,
+    hint: 'name another, or ask whoever keeps it to let the namespace in by its "namespaces"; to take an address back, remove the binding first',
+    ...wish,
+    restsOn: [poolRef(pool), { kind: 'Namespace', name: namespace }],
   };
 }
 

@@ -100,6 +100,12 @@ const presentations: readonly Presentation[] = [
     status: planned,
   },
   {
+    schema: 'ReferenceGrant',
+    scope: 'Namespaced',
+    names: { plural: 'referencegrants', singular: 'referencegrant', shortNames: ['refg'] },
+    columns: [{ name: 'From', type: 'string', jsonPath: '.spec.from[*].namespace' }, { name: 'To', type: 'string', jsonPath: '.spec.to[*].name', description: 'Empty where it is for every one' }, age],
+  },
+  {
     schema: 'SnatAssignment',
     scope: 'Cluster',
     names: { plural: 'snatassignments', singular: 'snatassignment', shortNames: ['snata'] },

@@ -25,12 +25,14 @@ export interface Source {
 }
 
 export interface Collection {
+  /** Where objects may speak about everyone; what the older form says is said there. */
+  readonly rootNamespace: string;
   readonly sources: ReadonlyMap<SourceName, Source>;
   /** Who says each object (by `describeRef`), the one that goes first in front. */
   readonly makers: ReadonlyMap<string, readonly Source[]>;
 }
 
-export const emptyCollection: Collection = { sources: new Map(), makers: new Map() };
+export const emptyCollection = (rootNamespace: string): Collection => ({ rootNamespace, sources: new Map(), makers: new Map() });
 
 /** `status` of an object, as far as it is looked at. */
 interface AcceptedStatus {
@@ -49,20 +51,20 @@ function nameOfSource(apiObject: ApiObject): SourceName {
 }
 
 /** Reads one object. The kinds are those that are watched, so another is a bug of ours. */
-export function readSource(apiObject: ApiObject): Source {
+export function readSource(apiObject: ApiObject, rootNamespace: string): Source {
   const { apiVersion = '', kind = '', metadata } = apiObject;
   const source = { name: nameOfSource(apiObject), apiObject, createdAt: Date.parse(metadata.creationTimestamp ?? '') || 0 };
   if (!isKind(kind)) return { ...source, objects: [], faults: [{ code: 'kind-unknown', message: `kind ${JSON.stringify(kind)} is not known` }] };
   // k8s-ext-connector's services are all of one namespace, whichever their objects are in
   const value = apiVersion === olderApiVersion ? { ...apiObject, metadata: { ...metadata, namespace: olderNamespace } } : apiObject;
-  const reading = readerFor(kind, apiVersion).read(value as unknown as Readonly<Record<string, unknown>>);
+  const reading = readerFor(kind, apiVersion).read(value as unknown as Readonly<Record<string, unknown>>, rootNamespace);
   if (reading.ok) return { ...source, objects: reading.value.map(({ object }) => object), faults: [] };
   const object: ObjectRef = { kind, namespace: metadata.namespace ?? '', name: metadata.name };
   return { ...source, objects: [], faults: reading.faults.map(({ code, message, hint, path }) => ({ code, message, object, path, ...(hint === undefined ? {} : { hint }) })) };
 }
 
 /** Takes changes in, and says how desired state changes by them: what an object says first is in it, and what nobody says any more is out. */
-export function collect({ sources, makers }: Collection, changes: readonly ObjectChange<ApiObject>[]): { readonly collection: Collection; readonly change: DesiredChange } {
+export function collect({ rootNamespace, sources, makers }: Collection, changes: readonly ObjectChange<ApiObject>[]): { readonly collection: Collection; readonly change: DesiredChange } {
   const nextSources = new Map(sources);
   const nextMakers = new Map(makers);
   const touched = new Map<string, ObjectRef>();
@@ -81,7 +83,7 @@ export function collect({ sources, makers }: Collection, changes: readonly Objec
       }
     }
     if (after === null) continue;
-    const source = readSource(after);
+    const source = readSource(after, rootNamespace);
     nextSources.set(source.name, source);
     for (const object of source.objects) {
       const ref = touch(object);
@@ -102,7 +104,7 @@ export function collect({ sources, makers }: Collection, changes: readonly Objec
       if (before === undefined || renderObject(before) !== renderObject(object)) put.push(object);
     }
   }
-  return { collection: { sources: nextSources, makers: nextMakers }, change: { put, remove } };
+  return { collection: { rootNamespace, sources: nextSources, makers: nextMakers }, change: { put, remove } };
 }
 
 function saidBy(source: Source, name: string): DesiredObject | undefined {

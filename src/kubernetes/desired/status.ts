@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Fault } from '../../core/errors.ts';
 
 export interface Condition {
-  readonly type: 'Accepted' | 'Conflicted' | 'Programmed' | 'ResolvedRefs';
+  readonly type: 'Accepted' | 'Conflicted' | 'Programmed' | 'ResolvedRefs' | 'Warned';
   readonly status: 'True' | 'False';
   readonly observedGeneration: number;
   /** RFC 3339. */
@@ -24,6 +24,8 @@ export interface ObjectStatus {
   readonly revision?: string;
   readonly enforcedBy?: string;
   readonly gateways?: readonly { readonly name: string; readonly revision?: string }[];
+  /** Of its kind. */
+  readonly [field: string]: unknown;
 }
 
 /** What became of an object. */
@@ -36,6 +38,8 @@ export interface Verdict {
   readonly fellBack: boolean;
   /** Null for kinds that no gateway hears of. */
   readonly enforcement: Enforcement | null;
+  /** Fields of the status that only its kind has. */
+  readonly own: Readonly<Record<string, unknown>>;
 }
 
 export interface Enforcement {
@@ -46,9 +50,9 @@ export interface Enforcement {
 }
 
 /** Faults and warnings of a name that leads nowhere. */
-const unresolvedCodes: ReadonlySet<string> = new Set([
+export const unresolvedCodes: ReadonlySet<string> = new Set([
   'address-outside-pools', 'binding-port-unknown', 'binding-service-unknown', 'gateway-ambiguous', 'gateway-missing', 'gateway-unknown', 'hand-over-invalid', 'policy-port-unknown',
-  'policy-service-unknown', 'pool-unknown', 'subject-account-invalid', 'subject-selector-empty', 'subject-service-unknown', 'subject-service-without-accounts',
+  'policy-service-unknown', 'pool-unknown', 'reference-not-granted', 'subject-account-invalid', 'subject-selector-empty', 'subject-service-unknown', 'subject-service-without-accounts',
 ]);
 /** Faults beside another object, either of which could be in force alone. */
 const conflictCodes: ReadonlySet<string> = new Set([
@@ -61,9 +65,9 @@ const messageCharactersMax = 32_768;
 
 /** The status that an object is to have; the very one that it has where that says the same. `time` is now, in RFC 3339. */
 export function statusOf(verdict: Verdict, before: ObjectStatus | undefined, time: string): ObjectStatus {
-  const { generation, enforcement } = verdict;
-  const conditions = [acceptedOf(verdict), resolvedOf(verdict), conflictedOf(verdict), ...(enforcement === null ? [] : [programmedOf(verdict, enforcement)])].map((condition) => dated({ ...condition, observedGeneration: generation }, before, time));
-  const status: ObjectStatus = { observedGeneration: generation, conditions, ...(enforcement === null ? {} : shown(enforcement)) };
+  const { generation, enforcement, own } = verdict;
+  const conditions = [acceptedOf(verdict), resolvedOf(verdict), conflictedOf(verdict), warnedOf(verdict), ...(enforcement === null ? [] : [programmedOf(verdict, enforcement)])].map((condition) => dated({ ...condition, observedGeneration: generation }, before, time));
+  const status: ObjectStatus = { observedGeneration: generation, conditions, ...(enforcement === null ? {} : shown(enforcement)), ...own };
   return isDeepStrictEqual(status, before) ? before! : status;
 }
 
@@ -84,6 +88,12 @@ function conflictedOf({ faults }: Verdict): Finding {
   const conflicts = faults.filter(({ code }) => conflictCodes.has(code));
   if (conflicts.length === 0) return { type: 'Conflicted', status: 'False', reason: 'NoConflicts', message: 'nothing else claims what it does' };
   return { type: 'Conflicted', status: 'True', reason: reasonOf(conflicts), message: textOf(conflicts) };
+}
+
+function warnedOf({ warnings }: Verdict): Finding {
+  const others = warnings.filter(({ code }) => !unresolvedCodes.has(code));
+  if (others.length === 0) return { type: 'Warned', status: 'False', reason: 'NoWarnings', message: 'nothing about it should surprise' };
+  return { type: 'Warned', status: 'True', reason: reasonOf(others), message: textOf(others) };
 }
 
 function programmedOf({ faults, fellBack }: Verdict, enforcement: Enforcement): Finding {

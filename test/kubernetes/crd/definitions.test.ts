@@ -9,7 +9,7 @@ import { stringify } from 'yaml';
 import { encodeObject } from '../../../src/core/manifest/manifest-text.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { customResourceDefinitions } from '../../../src/kubernetes/crd/definitions.ts';
-import { anyEgressGateway, anyEgressPolicy, anyExternalService, anySnatBinding, anySnatPool } from '../../support/arbitraries.ts';
+import { anyEgressGateway, anyEgressPolicy, anyExternalService, anyReferenceGrant, anySnatBinding, anySnatPool } from '../../support/arbitraries.ts';
 import { useKubernetes } from '../../support/kubernetes.ts';
 import { requirePeer } from '../../support/peers.ts';
 
@@ -62,7 +62,7 @@ describe('custom resource definitions at an API server', function () {
   });
 
   it('take whatever is valid without Kubernetes', async () => {
-    const anyCustomObject = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anySnatBinding, anySnatPool);
+    const anyCustomObject = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anyReferenceGrant, anySnatBinding, anySnatPool);
     for (const object of fc.sample(anyCustomObject, 150)) {
       const written = encodeObject(object) as { readonly apiVersion: string; readonly kind: string; readonly metadata: { readonly name: string; readonly namespace?: string } };
       const { name, namespace } = written.metadata;
@@ -76,6 +76,7 @@ describe('custom resource definitions at an API server', function () {
   const policy = (spec: object) => ({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'EgressPolicy', metadata: { name: 'x', namespace: 'payments' }, spec: { subjects: [{ namespace: 'a' }], to: [{ service: 's' }], ...spec } });
   const pool = (spec: object) => ({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'SnatPool', metadata: { name: 'x' }, spec: { addresses: ['192.0.2.0/24'], ...spec } });
   const gateway = (spec: object) => ({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'EgressGateway', metadata: { name: 'x' }, spec: { class: 'sallyport', listen: [{ address: '127.0.0.1', port: 1 }], ...spec } });
+  const grant = (spec: object) => ({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'ReferenceGrant', metadata: { name: 'x', namespace: 'payments' }, spec: { from: [{ group: 'sallyport.dev', kind: 'EgressPolicy', namespace: 'a' }], to: [{ group: 'sallyport.dev', kind: 'ExternalService' }], ...spec } });
   const refused: readonly [what: string, object: unknown, words: RegExp][] = [
     ['addresses beside hosts', service({ hosts: ['a.example'] }), /exactly one of "addresses", "hosts"/],
     ['neither', service({ addresses: undefined }), /exactly one of "addresses", "hosts"/],
@@ -99,6 +100,11 @@ describe('custom resource definitions at an API server', function () {
     ['blocks without a size', pool({ sharing: { mode: 'PortBlocks' } }), /needs what goes with its mode/],
     ['a size without blocks', pool({ sharing: { mode: 'Exclusive', blockSize: 64 } }), /needs what goes with its mode/],
     ['a mode that there is not', pool({ sharing: { mode: 'Lottery' } }), /supported values: "Exclusive", "PortBlocks"/],
+    ['names of namespaces beside all of them', pool({ namespaces: { from: 'All', names: ['a'] } }), /needs what goes with its from/],
+    ['a selector of namespaces that selects nothing', gateway({ namespaces: { from: 'Selector', selector: { matchLabels: {} } } }), /must name a label/],
+    ['a grant to what nothing may refer to', grant({ to: [{ group: 'sallyport.dev', kind: 'SnatPool' }] }), /supported values: "ExternalService"/],
+    ['a grant to nobody', grant({ from: [] }), /at least 1/],
+    ['a grant to what is of another group', grant({ from: [{ group: '', kind: 'EgressPolicy', namespace: 'a' }] }), /supported values: "sallyport.dev"/],
     ['a quarantine of no time', pool({ quarantine: 'long' }), /should match/],
     ['a class that there is not', gateway({ class: 'nginx' }), /supported values/],
     ['ports that end before they begin', gateway({ localPorts: { first: 9, last: 8 } }), /must not end before it begins/],

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { applyChange, describeRef, emptyDesiredState, type DesiredState } from '../../../src/core/desired-state.ts';
+import { build } from '../../../src/core/plan/build.ts';
 import { collect, emptyCollection, isAccepted, readSource, rivalFaults, standingsOf, type Collection } from '../../../src/kubernetes/desired/collection.ts';
 import type { ApiObject } from '../../../src/kubernetes/watch/reflection.ts';
+import { trustDomain } from '../../core/world.ts';
 
 interface Told {
   readonly name: string;
@@ -24,8 +26,10 @@ const pool = (told: Told) => apiObject('sallyport.dev/v1alpha1', 'SnatPool', tol
 const older = (name: string, address: string, more: Partial<Told> = {}) =>
   apiObject('externalservice.example.com/v1alpha1', 'ExternalService', { name, namespace: 'default', spec: { targetIP: '192.0.2.7', sources: [{ service: { namespace: 'ns1', name: 's1' }, sourceIP: address }], ports: [{ port: 8000 }] }, ...more });
 
+const nothing = emptyCollection('sallyport-system');
+
 function gather(...objects: readonly ApiObject[]): { readonly collection: Collection; readonly desired: DesiredState } {
-  const { collection, change } = collect(emptyCollection, objects.map((after) => ({ name: after.metadata.name, before: null, after })));
+  const { collection, change } = collect(nothing, objects.map((after) => ({ name: after.metadata.name, before: null, after })));
   return { collection, desired: applyChange(emptyDesiredState, change) };
 }
 
@@ -45,6 +49,12 @@ describe('desired state out of custom resources', () => {
   it('takes the older form in whatever namespace, as of its own', () => {
     const { desired } = gather(older('partner', '192.0.2.1'));
     assert.deepEqual([[...desired.ExternalService.keys()], [...desired.SnatPool.keys()]], [['external-services/partner'], ['older-192.0.2.1']]);
+  });
+
+  it('lets the older form speak about everyone, from the root namespace', () => {
+    const { desired } = gather(older('partner', '192.0.2.1'));
+    assert.deepEqual([[...desired.EgressPolicy.keys()], [...desired.SnatBinding.keys()]], [['sallyport-system/partner'], ['sallyport-system/partner.ns1.s1']]);
+    assert.ok(build(desired, [], { trustDomain, now: 0, rootNamespace: 'sallyport-system' }).ok);
   });
 
   it('keeps what two say alike until neither does', () => {
@@ -71,8 +81,8 @@ describe('desired state out of custom resources', () => {
 
   it('counts an object as in force by the generation that its status speaks of', () => {
     const object = pool({ name: 'eu', spec: { addresses: ['192.0.2.1'] }, accepted: true });
-    assert.equal(isAccepted(readSource(object)), true);
-    assert.equal(isAccepted(readSource({ ...object, metadata: { ...object.metadata, generation: 4 } })), false);
+    assert.equal(isAccepted(readSource(object, 'sallyport-system')), true);
+    assert.equal(isAccepted(readSource({ ...object, metadata: { ...object.metadata, generation: 4 } }, 'sallyport-system')), false);
     const { collection } = gather(object);
     assert.deepEqual(standingsOf(collection, () => null)({ kind: 'SnatPool', namespace: '', name: 'eu' }), { isAccepted: true, createdAt: 0, fallback: null });
   });
@@ -86,7 +96,7 @@ describe('desired state out of custom resources', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(someObject, fc.boolean()), { maxLength: 25 }), (steps) => {
         const held = new Map<string, ApiObject>();
-        let collection = emptyCollection;
+        let collection = nothing;
         let desired = emptyDesiredState;
         for (const [object, isGone] of steps) {
           const before = held.get(nameIn(object)) ?? null;
