@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Fault } from '../../../src/core/errors.ts';
 import { statusOf, type Condition, type ObjectStatus, type Verdict } from '../../../src/kubernetes/desired/status.ts';
 
-const well: Verdict = { generation: 2, faults: [], warnings: [], fellBack: false, enforcement: { revision: 'r7', gateways: [{ name: 'a', revision: 'r7' }, { name: 'b', revision: 'r8' }] } };
+const well: Verdict = { generation: 2, faults: [], warnings: [], fellBack: false, enforcement: { revision: 'r7', gateways: [{ name: 'a', revision: 'r7' }, { name: 'b', revision: 'r8' }] }, own: {} };
 const fault = (code: string): Fault => ({ code, message: `there is ${code}`, hint: 'mend it', path: ['spec', 'pool'] });
 const [monday, tuesday] = ['2026-11-16T00:00:00Z', '2026-11-17T00:00:00Z'] as const;
 
@@ -13,14 +13,15 @@ const conditionOf = (status: ObjectStatus, type: Condition['type']) => status.co
 
 describe('the status of a custom resource', () => {
   const table: readonly [what: string, verdict: Verdict, conditions: Readonly<Record<string, string>>][] = [
-    ['what is in force everywhere', well, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Programmed: 'True Programmed' }],
-    ['what one gateway has not taken yet', { ...well, enforcement: { revision: 'r7', gateways: [{ name: 'a', revision: 'r7' }, { name: 'b', revision: null }] } }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Programmed: 'False Pending' }],
-    ['what no gateway serves', { ...well, enforcement: { revision: 'r7', gateways: [] } }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Programmed: 'False NoGateway' }],
-    ['a kind that no gateway hears of', { ...well, enforcement: null }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts' }],
-    ['a name that leads nowhere', { ...well, faults: [fault('pool-unknown')] }, { Accepted: 'False PoolUnknown', ResolvedRefs: 'False PoolUnknown', Conflicted: 'False NoConflicts', Programmed: 'False NotAccepted' }],
-    ['a subject that means nobody, which is no fault', { ...well, warnings: [fault('subject-selector-empty')] }, { Accepted: 'True Accepted', ResolvedRefs: 'False SubjectSelectorEmpty', Conflicted: 'False NoConflicts', Programmed: 'True Programmed' }],
-    ['what another has already', { ...well, faults: [fault('server-name-conflict')] }, { Accepted: 'False ServerNameConflict', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'True ServerNameConflict', Programmed: 'False NotAccepted' }],
-    ['what was changed for the worse', { ...well, faults: [fault('value-invalid')], fellBack: true }, { Accepted: 'False ValueInvalid', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Programmed: 'True Programmed' }],
+    ['what is in force everywhere', well, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'True Programmed' }],
+    ['what one gateway has not taken yet', { ...well, enforcement: { revision: 'r7', gateways: [{ name: 'a', revision: 'r7' }, { name: 'b', revision: null }] } }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'False Pending' }],
+    ['what no gateway serves', { ...well, enforcement: { revision: 'r7', gateways: [] } }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'False NoGateway' }],
+    ['a kind that no gateway hears of', { ...well, enforcement: null }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings' }],
+    ['a name that leads nowhere', { ...well, faults: [fault('pool-unknown')] }, { Accepted: 'False PoolUnknown', ResolvedRefs: 'False PoolUnknown', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'False NotAccepted' }],
+    ['a subject that means nobody, which is no fault', { ...well, warnings: [fault('subject-selector-empty')] }, { Accepted: 'True Accepted', ResolvedRefs: 'False SubjectSelectorEmpty', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'True Programmed' }],
+    ['what may surprise', { ...well, warnings: [fault('subject-account-shared')] }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'True SubjectAccountShared', Programmed: 'True Programmed' }],
+    ['what another has already', { ...well, faults: [fault('server-name-conflict')] }, { Accepted: 'False ServerNameConflict', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'True ServerNameConflict', Warned: 'False NoWarnings', Programmed: 'False NotAccepted' }],
+    ['what was changed for the worse', { ...well, faults: [fault('value-invalid')], fellBack: true }, { Accepted: 'False ValueInvalid', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'True Programmed' }],
   ];
   for (const [what, verdict, conditions] of table) {
     it(`says of ${what} so`, () => {
@@ -42,7 +43,7 @@ describe('the status of a custom resource', () => {
   it('keeps the time of a condition that is as it was, and gives a new one to what has changed', () => {
     const first = statusOf(well, undefined, monday);
     const second = statusOf({ ...well, generation: 3, faults: [fault('pool-unknown')] }, first, tuesday);
-    assert.deepEqual(second.conditions.map(({ type, lastTransitionTime, observedGeneration }) => [type, lastTransitionTime, observedGeneration]), [['Accepted', tuesday, 3], ['ResolvedRefs', tuesday, 3], ['Conflicted', monday, 3], ['Programmed', tuesday, 3]]);
+    assert.deepEqual(second.conditions.map(({ type, lastTransitionTime, observedGeneration }) => [type, lastTransitionTime, observedGeneration]), [['Accepted', tuesday, 3], ['ResolvedRefs', tuesday, 3], ['Conflicted', monday, 3], ['Warned', monday, 3], ['Programmed', tuesday, 3]]);
   });
 
   it('is the very one that was there where it says the same, so that nothing is written', () => {
