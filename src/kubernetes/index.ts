@@ -5,3 +5,6 @@
  */
 export { customResourceDefinitions, type CustomResourceDefinition } from './crd/definitions.ts';
 export { createPodAttestor, type PodAttestor } from './identity/attest.ts';
+export { managedBy } from './registration/registration.ts';
+export { assignmentFinalizer } from './assignments.ts';
+export { applyContentType, ApiRefusal, createApiClient, mergeContentType, type ApiClient } from './client.ts';

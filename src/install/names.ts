@@ -1,0 +1,21 @@
+/** Names that an installation and what runs in it have to agree about. */
+
+/** The control plane's StatefulSet and Service, and the prefix of what is installed beside them. */
+export const controlPlaneName = 'sallyport';
+export const controlAccount = 'control';
+/** A namespace of their own, since they use the node's network, which no pod of the control plane's namespace may. */
+export const gatewayNamespace = 'sallyport-gateways';
+/** Of a node: the gateway that runs there. */
+export const gatewayLabel = 'sallyport.dev/gateway';
+/** Of all that is installed but the definitions; by it an installation is found again. */
+export const componentLabel = 'sallyport.dev/component';
+
+export const leaseName = 'sallyport';
+export const caSecretName = 'sallyport-ca';
+export const trustBundleName = 'sallyport-trust-bundle';
+export const webhookConfigurations = { inject: 'sallyport-inject', validate: 'sallyport-validate' } as const;
+
+export const ports = { mesh: 15_012, webhook: 15_017, probe: 15_020 } as const;
+
+/** https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/ */
+export const managedByLabel = 'app.kubernetes.io/managed-by';

@@ -1,0 +1,30 @@
+/** Who may speak with the control plane, and with whom it may. Gateways are on the network of their nodes, which no policy is about. */
+import type { ExplainedObject } from '../generate/index.ts';
+import { labelsOf, metadataOf } from './metadata.ts';
+import { controlPlaneName, ports } from './names.ts';
+import type { InstallOptions } from './options.ts';
+
+/** Of a namespace whose pods may read the metrics. */
+const metricsLabel = 'sallyport.dev/metrics';
+
+export function networkPolicies({ namespace, webhooks }: InstallOptions): readonly ExplainedObject[] {
+  const policy = (name: string, spec: object): ExplainedObject['object'] => ({ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: metadataOf('control-plane', name, namespace), spec });
+  const tcp = (...numbers: readonly number[]): readonly object[] => numbers.map((port) => ({ protocol: 'TCP', port }));
+  return [
+    { object: policy('default-deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] }) },
+    {
+      object: policy(controlPlaneName, {
+        podSelector: { matchLabels: labelsOf('control-plane') },
+        policyTypes: ['Ingress', 'Egress'],
+        ingress: [{ ports: tcp(ports.mesh, ...(webhooks ? [ports.webhook] : [])) }, { from: [{ namespaceSelector: { matchLabels: { [metricsLabel]: 'enabled' } } }], ports: tcp(ports.probe) }],
+        egress: [{ ports: [{ protocol: 'UDP', port: 53 }, ...tcp(53)] }, { ports: tcp(443, 6_443) }],
+      }),
+      reasons: [
+        { path: ['spec', 'ingress', 0], why: 'From everywhere: agents in any namespace, and gateways and API servers, which have addresses of nodes. Who may what, TLS says.' },
+        { path: ['spec', 'ingress', 1], why: "The kubelet's probes need no rule: what comes from a pod's own node is always let in." },
+        { path: ['spec', 'egress', 0], why: 'Names, among them those of external services.' },
+        { path: ['spec', 'egress', 1], why: 'The API server, whose address no selector names. Where it has another port, add a policy of your own: they add up.' },
+      ],
+    },
+  ];
+}

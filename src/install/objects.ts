@@ -1,0 +1,60 @@
+/** All objects of an installation, in the order in which they are applied. */
+import type { ExplainedObject } from '../generate/index.ts';
+import { customResourceDefinitions } from '../kubernetes/index.ts';
+import { olderApiVersion } from '../core/objects/index.ts';
+import { access } from './access.ts';
+import { controlPlane } from './control-plane.ts';
+import { gateway, gatewaysNamespace } from './gateways.ts';
+import { keep, metadataOf } from './metadata.ts';
+import { networkPolicies } from './network-policies.ts';
+import type { InstallOptions } from './options.ts';
+import { webhooks } from './webhooks.ts';
+
+/** The parts of an installation, in the order in which they are applied: what others rest on comes first. */
+export interface InstallParts {
+  /** Of the control plane; a chart that is installed into it does not make it. */
+  readonly namespace: ExplainedObject;
+  readonly definitions: readonly ExplainedObject[];
+  readonly olderDefinitions: readonly ExplainedObject[];
+  readonly access: readonly ExplainedObject[];
+  readonly networkPolicies: readonly ExplainedObject[];
+  readonly controlPlane: readonly ExplainedObject[];
+  readonly gatewaysNamespace: ExplainedObject;
+  readonly gateway: (name: string) => readonly ExplainedObject[];
+  readonly webhooks: readonly ExplainedObject[];
+}
+
+export function installParts(options: InstallOptions): InstallParts {
+  const definitions = Map.groupBy(customResourceDefinitions, ({ spec }) => olderApiVersion.startsWith(`${spec.group}/`));
+  const definitionsOf = (isOlder: boolean): readonly ExplainedObject[] => (definitions.get(isOlder) ?? []).map((definition) => ({ object: { ...definition, metadata: { ...definition.metadata, annotations: keep } } }));
+  return {
+    namespace: namespaceOf(options),
+    definitions: definitionsOf(false),
+    olderDefinitions: definitionsOf(true),
+    access: access(options),
+    networkPolicies: networkPolicies(options),
+    controlPlane: controlPlane(options),
+    gatewaysNamespace: gatewaysNamespace(),
+    gateway: (name) => gateway(options, name),
+    webhooks: webhooks(options),
+  };
+}
+
+export function installObjects(options: InstallOptions): readonly ExplainedObject[] {
+  const parts = installParts(options);
+  return [
+    parts.namespace,
+    ...parts.definitions,
+    ...(options.olderForm ? parts.olderDefinitions : []),
+    ...parts.access,
+    ...parts.networkPolicies,
+    ...parts.controlPlane,
+    ...(options.gateways.length > 0 ? [parts.gatewaysNamespace, ...options.gateways.flatMap(parts.gateway)] : []),
+    ...(options.webhooks ? parts.webhooks : []),
+  ];
+}
+
+function namespaceOf({ namespace }: InstallOptions): ExplainedObject {
+  const labels = { 'pod-security.kubernetes.io/enforce': 'restricted', 'pod-security.kubernetes.io/warn': 'restricted' };
+  return { object: { apiVersion: 'v1', kind: 'Namespace', metadata: metadataOf('control-plane', namespace, undefined, { kept: true, labels }) } };
+}
