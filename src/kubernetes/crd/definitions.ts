@@ -155,6 +155,7 @@ function statusSchema(own: Readonly<Record<string, StructuralSchema>>): Structur
     properties: {
       observedGeneration: { type: 'integer', format: 'int64', description: 'The generation of the object that this is about' },
       conditions: { type: 'array', items: condition, 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] },
+      inForce: { type: 'object', description: 'What the object said before it was changed to what cannot be in force: that stays', properties: { spec: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } }, 'x-kubernetes-map-type': 'atomic' },
       ...own,
     },
   };

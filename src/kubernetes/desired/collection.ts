@@ -19,8 +19,9 @@ export interface Source {
   readonly name: SourceName;
   readonly apiObject: ApiObject;
   readonly createdAt: number;
-  /** What it says; none where it could not be read. */
+  /** What it says; where it cannot be read, what it said before, as far as that is known. */
   readonly objects: readonly DesiredObject[];
+  /** Why it cannot be read. */
   readonly faults: readonly Fault[];
 }
 
@@ -35,14 +36,17 @@ export interface Collection {
 export const emptyCollection = (rootNamespace: string): Collection => ({ rootNamespace, sources: new Map(), makers: new Map() });
 
 /** `status` of an object, as far as it is looked at. */
-interface AcceptedStatus {
+interface KnownStatus {
   readonly conditions?: readonly { readonly type?: unknown; readonly status?: unknown; readonly observedGeneration?: unknown }[];
+  /** What it said before it was changed to what cannot be in force. */
+  readonly inForce?: { readonly spec?: unknown };
 }
+
+const statusOf = (apiObject: ApiObject): KnownStatus | undefined => (apiObject as ApiObject & { readonly status?: KnownStatus }).status;
 
 /** Whether the object is in force as it is, by its own status. */
 export function isAccepted({ apiObject }: Pick<Source, 'apiObject'>): boolean {
-  const { status } = apiObject as ApiObject & { readonly status?: AcceptedStatus };
-  return status?.conditions?.some((condition) => condition.type === 'Accepted' && condition.status === 'True' && condition.observedGeneration === apiObject.metadata.generation) === true;
+  return statusOf(apiObject)?.conditions?.some((condition) => condition.type === 'Accepted' && condition.status === 'True' && condition.observedGeneration === apiObject.metadata.generation) === true;
 }
 
 function nameOfSource(apiObject: ApiObject): SourceName {
@@ -61,6 +65,12 @@ export function readSource(apiObject: ApiObject, rootNamespace: string): Source 
   if (reading.ok) return { ...source, objects: reading.value.map(({ object }) => object), faults: [] };
   const object: ObjectRef = { kind, namespace: metadata.namespace ?? '', name: metadata.name };
   return { ...source, objects: [], faults: reading.faults.map(({ code, message, hint, path }) => ({ code, message, object, path, ...(hint === undefined ? {} : { hint }) })) };
+}
+
+/** What an object said before, as its status has kept it; none where it says what it said, or nobody has kept it. */
+export function readEarlier(apiObject: ApiObject, rootNamespace: string): readonly DesiredObject[] {
+  const { inForce } = statusOf(apiObject) ?? {};
+  return inForce === undefined ? [] : readSource({ ...apiObject, spec: inForce.spec } as ApiObject, rootNamespace).objects;
 }
 
 /** Takes changes in, and says how desired state changes by them: what an object says first is in it, and what nobody says any more is out. */
@@ -83,7 +93,8 @@ export function collect({ rootNamespace, sources, makers }: Collection, changes:
       }
     }
     if (after === null) continue;
-    const source = readSource(after, rootNamespace);
+    const read = readSource(after, rootNamespace);
+    const source = read.faults.length === 0 ? read : { ...read, objects: gone === undefined || gone.objects.length === 0 ? readEarlier(after, rootNamespace) : gone.objects };
     nextSources.set(source.name, source);
     for (const object of source.objects) {
       const ref = touch(object);

@@ -46,6 +46,18 @@ describe('desired state out of custom resources', () => {
     assert.deepEqual(source!.faults.map(({ code, path, object }) => [code, path, object]), [['address-invalid', ['spec', 'addresses', 0], { kind: 'SnatPool', namespace: '', name: 'eu' }]]);
   });
 
+  it('keeps what an object said before, where it has become unreadable, and also what only its status has kept of it', () => {
+    const good = pool({ name: 'eu', spec: { addresses: ['192.0.2.1'] } });
+    const bad = pool({ name: 'eu', spec: { addresses: ['192.0.2.9-192.0.2.1'] } });
+    const addresses = (of: Collection) => [...of.sources.values()].flatMap(({ objects, faults }) => objects.map((object) => [object.kind === 'SnatPool' && object.spec.addresses.map(({ text }) => text).join(), faults.length]));
+    const { collection } = gather(good);
+    const { collection: after, change } = collect(collection, [{ name: 'eu', before: good, after: bad }]);
+    assert.deepEqual(change, { put: [], remove: [] });
+    assert.deepEqual(addresses(after), [['192.0.2.1', 1]]);
+    assert.deepEqual(addresses(collect(after, [{ name: 'eu', before: bad, after: good }]).collection), [['192.0.2.1', 0]]);
+    assert.deepEqual(addresses(gather({ ...bad, status: { inForce: { spec: { addresses: ['192.0.2.3'] } } } } as ApiObject).collection), [['192.0.2.3', 1]]);
+  });
+
   it('takes the older form in whatever namespace, as of its own', () => {
     const { desired } = gather(older('partner', '192.0.2.1'));
     assert.deepEqual([[...desired.ExternalService.keys()], [...desired.SnatPool.keys()]], [['external-services/partner'], ['older-192.0.2.1']]);
@@ -92,6 +104,12 @@ describe('desired state out of custom resources', () => {
       fc.record({ name: fc.constantFrom('a', 'b'), address: fc.constantFrom('192.0.2.1', '192.0.2.2'), createdAt: fc.nat(3) }).map(({ name, address, createdAt }) => older(name, address, { createdAt: createdAt * 1_000 })),
       fc.record({ name: fc.constantFrom('older-192.0.2.1', 'eu'), address: fc.constantFrom('192.0.2.1', '192.0.2.2', 'nonsense'), createdAt: fc.nat(3), accepted: fc.boolean() }).map(({ name, address, createdAt, accepted }) => pool({ name, spec: { addresses: [address] }, createdAt: createdAt * 1_000, accepted })),
     );
+    /** As the control plane writes it into the status of what has become unreadable. */
+    const withInForce = (object: ApiObject, before: ApiObject | null): ApiObject => {
+      const { objects } = before === null ? { objects: [] } : [...gather(before).collection.sources.values()][0]!;
+      const [said] = objects;
+      return readSource(object, 'sallyport-system').faults.length === 0 || said?.kind !== 'SnatPool' ? object : ({ ...object, status: { ...(object as { readonly status?: object }).status, inForce: { spec: { addresses: said.spec.addresses.map(({ text }) => text) } } } } as ApiObject);
+    };
     const nameIn = ({ kind, metadata }: ApiObject): string => `${kind ?? ''} ${metadata.name}`;
     fc.assert(
       fc.property(fc.array(fc.tuple(someObject, fc.boolean()), { maxLength: 25 }), (steps) => {
@@ -101,7 +119,7 @@ describe('desired state out of custom resources', () => {
         for (const [object, isGone] of steps) {
           const before = held.get(nameIn(object)) ?? null;
           if (isGone && before === null) continue;
-          const after = isGone ? null : object;
+          const after = isGone ? null : withInForce(object, before);
           if (after === null) held.delete(nameIn(object));
           else held.set(nameIn(object), after);
           const step = collect(collection, [{ name: object.metadata.name, before, after }]);
