@@ -44,12 +44,12 @@ export interface AdmissionFiles {
 /** Asks nobody: for a machine that has no way to the admin API. */
 export async function admitByFiles({ trustDomain, trustBundle, joinTokenFile: tokenPath }: AdmissionFiles, proxy: ProxyFor): Promise<Admission> {
   if (trustBundle === undefined) throw new SallyportError('usage', 'a join token is sent only to a control plane that is known by --trust-bundle', { hint: 'write it where the admin API is: sallyport ca export' });
-  const { joinTokenFile } = await import('../identity/index.ts');
+  const { tokenFile } = await import('../identity/index.ts');
   return {
     trustDomain,
     trustBundlePem: readFile(trustBundle),
     ...('gateway' in proxy ? {} : { spiffeId: idIn(trustDomain, proxy.sidecarOf) }),
-    joinToken: joinTokenFile(tokenPath),
+    joinToken: tokenFile(tokenPath),
   };
 }
 

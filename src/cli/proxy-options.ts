@@ -1,6 +1,8 @@
 /** Options of whoever speaks to the control plane's mesh port: where it is, and how to become somebody. */
-import type { Command } from 'commander';
+import { existsSync } from 'node:fs';
+import { Option, type Command } from 'commander';
 import { SallyportError } from '../core/errors.ts';
+import { podFiles } from '../core/pod-identity.ts';
 import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { readFile } from './context.ts';
 import { logLevelOption } from './log.ts';
@@ -13,8 +15,9 @@ export interface ControlOptions {
 
 /** Those of gateway and agent. */
 export interface ProxyOptions extends ControlOptions {
-  readonly trustBundle: string;
+  readonly trustBundle?: string;
   readonly joinTokenFile?: string;
+  readonly podTokenFile?: string;
   readonly state?: string;
   readonly probeListen?: string;
   readonly logLevel: string;
@@ -29,8 +32,9 @@ export function addControlOptions(command: Command): Command {
 
 export function addProxyOptions(command: Command, part: string): Command {
   return addControlOptions(command)
-    .requiredOption('--trust-bundle <file>', 'trust anchors to know the control plane by, PEM: sallyport ca export')
+    .option('--trust-bundle <file>', `trust anchors to know the control plane by when enrolling, PEM: sallyport ca export (default: ${podFiles.trustBundle} where that is)`)
     .option('--join-token-file <file>', 'a token to enrol with; needed once, and again only when the identity has expired')
+    .addOption(new Option('--pod-token-file <file>', `on Kubernetes, in its place: the service account token of the pod, for our audience, read anew at each enrolment (default: ${podFiles.token} where that is)`).conflicts('joinTokenFile'))
     .option('--state <directory>', `where the identity survives (default: $SALLYPORT_STATE/${part}, /var/lib/sallyport/${part} for root)`)
     .option('--probe-listen <address:port>', 'loopback address for /livez and /readyz')
     .addOption(logLevelOption());
@@ -54,17 +58,27 @@ export function spiffeIdOf(text: string, place: string): SpiffeId {
   return parsed.id;
 }
 
+/** What was not said is taken from where a pod has it by convention, if it is there. */
+export function withPodFiles<Options extends Pick<ProxyOptions, 'trustBundle' | 'joinTokenFile' | 'podTokenFile'>>(options: Options, exists: (path: string) => boolean = existsSync): Options & { readonly trustBundle: string } {
+  const trustBundle = options.trustBundle ?? (exists(podFiles.trustBundle) ? podFiles.trustBundle : undefined);
+  if (trustBundle === undefined) throw new SallyportError('usage', 'the control plane is known by --trust-bundle, which is not given', { place: '--trust-bundle', hint: 'write it where the admin API is: sallyport ca export' });
+  const usesPodToken = options.podTokenFile === undefined && options.joinTokenFile === undefined && exists(podFiles.token);
+  return { ...options, trustBundle, ...(usesPodToken ? { podTokenFile: podFiles.token } : {}) };
+}
+
 export async function identityOptionsOf(options: ProxyOptions, stateDirectory: string) {
   const trustDomain = trustDomainOf(options);
   const controlIdentity = controlIdentityOf(options);
-  const { joinTokenFile } = await import('../identity/index.ts');
+  const { trustBundle, joinTokenFile, podTokenFile } = withPodFiles(options);
+  const { tokenFile } = await import('../identity/index.ts');
   return {
     trustDomain,
     enrolmentAddress: options.control,
-    trustBundlePem: readFile(options.trustBundle),
+    trustBundle: () => readFile(trustBundle),
     stateDirectory,
     ...(controlIdentity === undefined ? {} : { controlIdentity }),
-    ...(options.joinTokenFile === undefined ? {} : { joinToken: joinTokenFile(options.joinTokenFile) }),
+    ...(joinTokenFile === undefined ? {} : { joinToken: tokenFile(joinTokenFile) }),
+    ...(podTokenFile === undefined ? {} : { podToken: tokenFile(podTokenFile) }),
     now: Date.now,
     random: Math.random,
   };

@@ -1,10 +1,11 @@
 import { generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { Logger } from 'pino';
-import { enrol, renew, type ControlPlane } from '../api/enrolment-client.ts';
+import { enrol, enrolPod, renew, type ControlPlane } from '../api/enrolment-client.ts';
 import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } from '../api/mesh-credentials.ts';
 import { createCsr } from '../core/x509/csr.ts';
 import { SallyportError, type ErrorCode } from '../core/errors.ts';
+import { podTokenAudience } from '../core/pod-identity.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import type { SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import type { DeltaEndpoint } from '../xds/index.ts';
@@ -19,13 +20,18 @@ export interface IdentityOptions {
   readonly enrolmentAddress: string;
   /** The control plane's IdentityService, `host:port`. */
   readonly identityAddress: string;
-  /** Trust anchors to know the control plane by, until it has given newer ones. */
-  readonly trustBundlePem: string;
+  /**
+   * Trust anchors to know the control plane by at an enrolment, PEM. Read for each, since whoever is without a valid certificate may have missed
+   * the last rotation, while the file was replaced. Throws SallyportError.
+   */
+  readonly trustBundle: () => string;
   /** Default: service account `control` of namespace `sallyport-system`. */
   readonly controlIdentity?: SpiffeId;
   /** Asked whenever there is no valid certificate, so that a token may come later. */
   readonly joinToken?: () => Promise<string | undefined>;
-  /** Where the identity outlives the process. Without it every start needs a new join token. */
+  /** In its place: the service account token of the pod that this runs in. Asked in the same way, since the kubelet replaces it. */
+  readonly podToken?: () => Promise<string | undefined>;
+  /** Where the identity outlives the process. Without it every start needs a token, and a join token is for one start. */
   readonly stateDirectory?: string;
   readonly now: () => number;
   /** Uniform in [0, 1). */
@@ -59,14 +65,19 @@ export interface Identity extends IdentitySource {
 
 const callTimeoutMs = 10_000;
 const newTokenHint = 'make a token for this identity: sallyport token create SPIFFE-ID';
+const podTokenHint = `mount a service account token for the audience "${podTokenAudience}"`;
+/** A join token that was refused stays bad; what is amiss with a pod's may be mended at the cluster. Each try is a record in the ledger. */
+const podTokenPauseMs = 5 * 60_000;
 const generateKey = promisify(generateKeyPair);
 
-/** An identity that enrols once with a join token and then renews itself for as long as it runs, whenever the control plane is there. */
+/** An identity that enrols with a token and then renews itself for as long as it runs, whenever the control plane is there. */
 export function createIdentity(options: IdentityOptions): Identity {
-  const { trustDomain, now, random, log } = options;
+  const { trustDomain, podToken, now, random, log } = options;
   const controlIdentity = options.controlIdentity ?? defaultControlIdentity(trustDomain);
-  const givenTrustBundlePem = acceptTrustBundle(options.trustBundlePem);
+  const givenTrustBundle = (): string => acceptTrustBundle(options.trustBundle());
+  givenTrustBundle(); // one that cannot be used is better told at the start
   const store = options.stateDirectory === undefined ? undefined : createIdentityStore(options.stateDirectory);
+  const neededToken = podToken === undefined ? 'a new join token is needed' : 'the pod token is shown again';
   const listeners = new Set<(identity: WorkloadIdentity) => void>();
   const stopping = new AbortController();
 
@@ -75,8 +86,8 @@ export function createIdentity(options: IdentityOptions): Identity {
   let failure: SallyportError | undefined;
   /** Kept until it has brought an identity, over attempts and restarts: to the key that has spent a token, a lost answer is given again. */
   let enrolmentKey: KeyObject | undefined;
-  /** A token that was spent or refused is not sent again, since that would look like guessing. With what to say instead. */
-  let usedToken: { readonly token: string; readonly error: SallyportError } | undefined;
+  /** A token that was spent or refused is not sent again until then, since that would look like guessing. With what to say instead. */
+  let usedToken: { readonly token: string; readonly error: SallyportError; readonly untilMs: number } | undefined;
   let wake = (): void => undefined;
   let running: Promise<void> = Promise.resolve();
   let saving: Promise<void> = Promise.resolve();
@@ -84,7 +95,7 @@ export function createIdentity(options: IdentityOptions): Identity {
   function advance(event: RenewalEvent): void {
     const before = renewal.phase;
     renewal = stepRenewal(renewal, event);
-    if (renewal.phase === 'expired' && before !== 'expired') log.warn({ spiffeId: current?.spiffeId, phase: renewal.phase }, 'identity has expired; a new join token is needed');
+    if (renewal.phase === 'expired' && before !== 'expired') log.warn({ spiffeId: current?.spiffeId, phase: renewal.phase }, `identity has expired; ${neededToken}`);
   }
 
   function adopt({ identity, notBeforeMs }: AcceptedSvid, heldSinceMs: number): void {
@@ -121,25 +132,38 @@ export function createIdentity(options: IdentityOptions): Identity {
     }
   }
 
-  const controlAt = (address: string): ControlPlane => ({ address, identity: controlIdentity, trustBundlePem: current?.trustBundlePem ?? givenTrustBundlePem });
   const limits = { timeoutMs: callTimeoutMs, signal: stopping.signal };
 
+  /** Known by what was given, and by what the control plane has told since: either may be the newer. */
+  const controlToEnrolAt = (): ControlPlane => ({ address: options.enrolmentAddress, identity: controlIdentity, trustBundlePem: givenTrustBundle() + (current?.trustBundlePem ?? '') });
+
   async function enrolWithToken(): Promise<AcceptedSvid> {
-    const token = await options.joinToken?.();
+    const token = await (podToken ?? options.joinToken)?.();
     if (token === undefined || token === '') {
-      throw new SallyportError('token-invalid', 'there is no valid identity and no join token', { hint: newTokenHint });
+      throw podToken === undefined
+        ? new SallyportError('token-invalid', 'there is no valid identity and no join token', { hint: newTokenHint })
+        : new SallyportError('token-invalid', 'there is no valid identity and no pod token', { hint: podTokenHint });
     }
-    if (token === usedToken?.token) throw usedToken.error;
-    const privateKey = (enrolmentKey ??= await newEnrolmentKey());
+    if (usedToken !== undefined && token === usedToken.token && now() < usedToken.untilMs) throw usedToken.error;
     try {
-      const accepted = accept(await enrol(controlAt(options.enrolmentAddress), token, createCsr(privateKey), limits), privateKey);
-      enrolmentKey = undefined;
-      usedToken = { token, error: new SallyportError('token-invalid', 'the join token has been used already', { hint: newTokenHint }) };
-      return accepted;
+      return await (podToken === undefined ? spendJoinToken(token) : showPodToken(token));
     } catch (error) {
-      if (isError(error, 'token-invalid')) usedToken = { token, error };
+      if (isError(error, 'token-invalid') || isError(error, 'identity-revoked')) usedToken = { token, error, untilMs: podToken === undefined ? Infinity : now() + podTokenPauseMs };
       throw error;
     }
+  }
+
+  async function spendJoinToken(token: string): Promise<AcceptedSvid> {
+    const privateKey = (enrolmentKey ??= await newEnrolmentKey());
+    const accepted = accept(await enrol(controlToEnrolAt(), token, createCsr(privateKey), limits), privateKey);
+    enrolmentKey = undefined;
+    usedToken = { token, error: new SallyportError('token-invalid', 'the join token has been used already', { hint: newTokenHint }), untilMs: Infinity };
+    return accepted;
+  }
+
+  async function showPodToken(token: string): Promise<AcceptedSvid> {
+    const { privateKey } = await generateKey('ec', { namedCurve: 'P-256' });
+    return accept(await enrolPod(controlToEnrolAt(), token, createCsr(privateKey), limits), privateKey);
   }
 
   /** On disk before a token is spent on it. */
@@ -151,11 +175,12 @@ export function createIdentity(options: IdentityOptions): Identity {
 
   async function renewWith(identity: WorkloadIdentity): Promise<AcceptedSvid> {
     const { privateKey } = await generateKey('ec', { namedCurve: 'P-256' });
+    const control: ControlPlane = { address: options.identityAddress, identity: controlIdentity, trustBundlePem: identity.trustBundlePem };
     try {
-      return accept(await renew(controlAt(options.identityAddress), identity, createCsr(privateKey), limits), privateKey);
+      return accept(await renew(control, identity, createCsr(privateKey), limits), privateKey);
     } catch (error) {
-      if (!isError(error, 'identity-revoked')) throw error;
-      // A revoked identity is not renewed, but a new token lets it in again.
+      if (!isError(error, 'attestation-failed') && !isError(error, 'identity-revoked')) throw error;
+      // A certificate that is refused is not renewed, but a token may let its holder in again.
       return await enrolWithToken().catch((reason: unknown) => {
         throw isError(reason, 'token-invalid') ? error : reason;
       });
@@ -220,7 +245,7 @@ export function createIdentity(options: IdentityOptions): Identity {
       log.info({ spiffeId: accepted.identity.spiffeId, expiresAt: new Date(accepted.identity.expiresAtMs).toISOString() }, 'identity restored from disk');
     } catch (error) {
       if (!isError(error, 'certificate-invalid')) throw error;
-      log.warn({ err: error, stateDirectory: options.stateDirectory }, 'identity on disk cannot be used; a new join token is needed');
+      log.warn({ err: error, stateDirectory: options.stateDirectory }, `identity on disk cannot be used; ${neededToken}`);
     }
   }
 

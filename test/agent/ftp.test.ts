@@ -51,7 +51,7 @@ describe('agent with ftp', () => {
       trustDomain: trustDomainText as TrustDomain,
       enrolmentAddress: control.enrolmentAddress,
       controlAddress: control.identityAddress,
-      trustBundlePem: ca.rootPem,
+      trustBundle: () => ca.rootPem,
       joinToken: () => Promise.resolve('token'),
       version: 'test',
       now: Date.now,

@@ -62,7 +62,7 @@ describe('agent with datagrams', () => {
       trustDomain: trustDomainText as TrustDomain,
       enrolmentAddress: control.enrolmentAddress,
       controlAddress: control.identityAddress,
-      trustBundlePem: ca.rootPem,
+      trustBundle: () => ca.rootPem,
       joinToken: () => Promise.resolve('token'),
       version: 'test',
       now: Date.now,

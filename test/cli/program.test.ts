@@ -63,6 +63,7 @@ describe('sallyport', () => {
       [['gateway', '--name', 'g', '--trust-bundle', '/nonexistent'], /"\/nonexistent" cannot be read \(ENOENT\)/],
       [['gateway', '--name', 'g', '--trust-bundle', '/dev/null', '--workers', '0'], /"0" is not a number of threads/],
       [['agent', '--trust-bundle', '/dev/null', '--listen-address', 'here'], /"here" is not an address/],
+      [['agent', '--trust-bundle', '/dev/null', '--join-token-file', 'a', '--pod-token-file', 'b'], /'--pod-token-file <file>' cannot be used with option '--join-token-file <file>'/],
     ] as const) {
       const { status, out, err } = await away(args);
       assert.deepEqual([status, out], [2, ''], args.join(' '));

@@ -46,7 +46,7 @@ export async function startEmbedded({ control, directory }: GatewaySite, name: s
     trustDomain,
     enrolmentAddress: address,
     controlAddress: address,
-    trustBundlePem,
+    trustBundle: () => trustBundlePem,
     joinToken: () => Promise.resolve(token),
     stateDirectory: join(directory, name),
     workers: 0, // in this thread a table that was acknowledged is enforced

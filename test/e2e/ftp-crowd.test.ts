@@ -117,11 +117,12 @@ describe('five hundred ftp sessions of twenty identities', function () {
 
   async function startAgent({ name, agentAddress }: Identity): Promise<Agent> {
     const { token } = await admin.post<TokenResult>(adminPaths.tokens, { spiffeId: spiffeIdOf(name) });
+    const trustBundlePem = await admin.text(adminPaths.bundle);
     return await runAgent({
       trustDomain: 'cluster.local' as TrustDomain,
       enrolmentAddress: sallyport.controlEndpoint,
       controlAddress: sallyport.controlEndpoint,
-      trustBundlePem: await admin.text(adminPaths.bundle),
+      trustBundle: () => trustBundlePem,
       joinToken: () => Promise.resolve(token),
       listenAddress: agentAddress as IpAddress,
       version: 'test',

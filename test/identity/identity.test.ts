@@ -49,7 +49,7 @@ describe('identity', () => {
       trustDomain: trustDomainText as TrustDomain,
       enrolmentAddress,
       identityAddress,
-      trustBundlePem: ca.rootPem,
+      trustBundle: () => ca.rootPem,
       joinToken: () => Promise.resolve('token'),
       now: Date.now,
       random: () => 0,
@@ -269,6 +269,67 @@ describe('identity', () => {
     await until('a new certificate', () => source.current !== first);
     assert.deepEqual(server.calls.filter(({ method }) => method === 'enrol').map(({ caller }) => caller), ['token', 'of-another', 'fresh']);
   });
+
+  it('shows a refused token of its pod again after some minutes only, and another at once', async () => {
+    const server = await control({ tokens: new Map([['rotated', workloadId]]) });
+    let offsetMs = 0;
+    let token = 'refused';
+    const source = await identity(server, { podToken: () => Promise.resolve(token), now: () => Date.now() + offsetMs });
+    const shown = () => server.calls.map(({ caller }) => caller);
+    const tryAgain = async () => {
+      const before = source.status().attemptAtMs;
+      source.renewNow();
+      await until('the try to fail', () => source.status().attemptAtMs > before);
+    };
+    assert.equal((await failing(source)).code, 'token-invalid');
+    await tryAgain();
+    offsetMs = 4 * 60_000;
+    await tryAgain();
+    assert.deepEqual(shown(), ['refused']);
+    offsetMs = 6 * 60_000;
+    source.renewNow();
+    await until('the token to be shown again', () => shown().length === 2);
+    token = 'rotated';
+    source.renewNow();
+    await held(source);
+    assert.deepEqual(shown(), ['refused', 'refused', 'rotated']);
+  });
+
+  it('says what is missing where its pod has no token', async () => {
+    const source = await identity(await control(), { podToken: () => Promise.resolve(undefined) });
+    const failure = await failing(source);
+    assert.equal(failure.message, 'there is no valid identity and no pod token');
+    assert.match(failure.hint ?? '', /audience "sallyport"/);
+  });
+
+  it('enrols where its trust bundle was replaced since it was refused by the old one', async () => {
+    const server = await control();
+    let trustBundle = otherCa.rootPem;
+    const source = await identity(server, { trustBundle: () => trustBundle });
+    assert.equal((await failing(source)).code, 'unavailable');
+    trustBundle = ca.rootPem;
+    source.renewNow();
+    await held(source);
+  });
+
+  for (const [known, given, told] of [
+    ['what it was told, where what is given has grown old', 'old', 'new'],
+    ['what is given, where it has not been told of the last rotation', 'new', 'old'],
+  ]) {
+    it(`knows the control plane, once its certificate has expired, by ${known}`, async () => {
+      const server = await control({ tokens: new Map([['token', workloadId], ['fresh', workloadId]]) });
+      const anchors = { old: otherCa.rootPem, new: ca.rootPem } as Readonly<Record<string, string>>;
+      let offsetMs = 0;
+      let [token, trustBundle] = ['token', ca.rootPem];
+      const source = await identity(server, { now: () => Date.now() + offsetMs, joinToken: () => Promise.resolve(token), trustBundle: () => trustBundle });
+      await held(source);
+      [token, trustBundle] = ['fresh', anchors[given!]!];
+      source.setTrustBundle(anchors[told!]!);
+      offsetMs = 25 * hourMs; // nothing that this CA signs is valid then; that it is asked is enough
+      source.renewNow();
+      await until('the new token to be sent', () => server.calls.some(({ caller }) => caller === 'fresh'));
+    });
+  }
 
   it('sends its token to nobody but the control plane', async () => {
     const impostor = await control({ serverId: 'spiffe://cluster.local/ns/bookinfo/sa/reviews' });

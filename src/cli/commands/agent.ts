@@ -16,10 +16,10 @@ interface AgentCommandOptions extends ProxyOptions {
 export function addAgent(program: Command, context: CliContext): void {
   addProxyOptions(program.command('agent'), 'agent')
     .summary('run beside a workload')
-    .description("Holds the workload's identity and offers it, on loopback, the services that policy lets it reach. Who it is, the join token says.")
+    .description("Holds the workload's identity and offers it, on loopback, the services that policy lets it reach. Who it is, the join token says, or the token of its pod.")
     .option('--listen-address <address>', 'offer services on this loopback address instead of the one that the plan names; for several agents on one host')
     .option('--write-svid <directory>', 'write SVID, key and bundle here for programs that want them, 0600')
-    .addHelpText('after', '\nEXAMPLES\n  sallyport agent --trust-bundle bundle.pem --join-token-file token\n\nEXIT CODES\n  0 stopped by a signal   2 bad options')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport agent --trust-bundle bundle.pem --join-token-file token\n  sallyport agent --control sallyport.sallyport-system:15012\n\nEXIT CODES\n  0 stopped by a signal   2 bad options')
     .action(async (options: AgentCommandOptions) => {
       const interrupted = context.interruption();
       const listenAddress = options.listenAddress === undefined ? undefined : parseAddress(options.listenAddress);

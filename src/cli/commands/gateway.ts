@@ -18,7 +18,7 @@ export function addGateway(program: Command, context: CliContext): void {
     .description('Ends mTLS from workloads, decides, and connects onward from the address of the identity. Its EgressGateway object says where it listens; its host must own the SNAT addresses.')
     .requiredOption('--name <name>', 'the EgressGateway that it is')
     .option('--workers <count>', 'threads that carry connections (default: one a core)')
-    .addHelpText('after', '\nEXAMPLES\n  sallyport gateway --name egress-1 --trust-bundle bundle.pem --join-token-file token\n\nEXIT CODES\n  0 stopped by a signal   2 bad options')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport gateway --name egress-1 --trust-bundle bundle.pem --join-token-file token\n  sallyport gateway --name egress-1 --control sallyport.sallyport-system:15012\n\nEXIT CODES\n  0 stopped by a signal   2 bad options')
     .action(async (options: GatewayCommandOptions) => {
       const interrupted = context.interruption();
       const workers = options.workers === undefined ? undefined : Number(options.workers);
