@@ -4,24 +4,26 @@
  *
  * https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors
  */
-import { isDeepStrictEqual } from 'node:util';
 import { familyOf, type IpAddress, type IpFamily } from '../../core/ip-address.ts';
-import { apiVersion, transportOf, type ExternalService } from '../../core/objects/index.ts';
+import { transportOf, type ExternalService } from '../../core/objects/index.ts';
 import { serviceAccountsAnnotation } from '../../core/objects/kubernetes.ts';
 import { byText } from '../../core/order.ts';
 import { trustDomainOf, workloadOf, type TrustDomain } from '../../core/spiffe-id.ts';
 
 /** By which others see that an object is ours, and which marks what we may change. */
 export const managedBy = 'sallyport.dev';
-const managedByLabel = 'app.kubernetes.io/managed-by';
+export const managedByLabel = 'app.kubernetes.io/managed-by';
 /** https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#management */
 const sliceManagedByLabel = 'endpointslice.kubernetes.io/managed-by';
 const serviceNameLabel = 'kubernetes.io/service-name';
 /** The identities that are no service account of the Service's own namespace, as Istio reads them. */
 const canonicalAccountsAnnotation = 'alpha.istio.io/canonical-serviceaccounts';
 
-/** Kubernetes refuses more a slice. Hosts of a service may have many addresses; whoever resolves them is told of these. */
+/** Kubernetes refuses more a slice. */
 const endpointsMax = 1_000;
+
+/** A field that is not to be there. */
+const absent = null;
 
 export interface OwnedObject {
   readonly apiVersion: string;
@@ -31,39 +33,78 @@ export interface OwnedObject {
     readonly namespace: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
-    readonly ownerReferences?: readonly { readonly apiVersion: string; readonly kind: string; readonly name: string; readonly uid: string; readonly controller?: boolean; readonly blockOwnerDeletion?: boolean }[];
+    readonly ownerReferences?: readonly OwnerReference[];
   };
   readonly [field: string]: unknown;
 }
 
-export interface Registration {
-  readonly service: OwnedObject;
-  /** One for each family that there are addresses of. */
-  readonly slices: readonly OwnedObject[];
+interface OwnerReference {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly controller?: boolean;
+  readonly blockOwnerDeletion?: boolean;
 }
 
-/** @param owner the custom resource, so that Kubernetes deletes what was made of it with it; null where it is of another namespace, which Kubernetes does not allow as an owner */
-export function registrationOf(external: ExternalService, owner: { readonly apiVersion: string; readonly name: string; readonly uid: string } | null, addresses: readonly IpAddress[], trustDomain: TrustDomain): Registration {
+/** A custom resource, as far as it is named as an owner. */
+export interface Owner {
+  readonly apiVersion: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+export interface Registration {
+  readonly service: OwnedObject;
+  /** One or more for each family that there are addresses of; null: where the service is is not known yet. */
+  readonly slices: readonly OwnedObject[] | null;
+}
+
+/**
+ * @param owner the custom resource, so that Kubernetes deletes what was made of it with it; null where it is of another namespace, which Kubernetes does not allow as an owner
+ * @param addresses null: not known yet
+ */
+export function registrationOf(external: ExternalService, owner: Owner | null, addresses: readonly IpAddress[] | null, trustDomain: TrustDomain): Registration {
   const { name, namespace, labels } = external.metadata;
   const ownership = {
     labels: { ...labels, [managedByLabel]: managedBy },
-    ...(owner === null ? {} : { ownerReferences: [{ apiVersion: owner.apiVersion, kind: 'ExternalService', name: owner.name, uid: owner.uid, controller: true, blockOwnerDeletion: true }] }),
+    ...(owner === null ? {} : { ownerReferences: [{ ...owner, kind: 'ExternalService', controller: true, blockOwnerDeletion: true }] }),
   };
   const ports = external.spec.ports.map(({ name: portName, port, targetPort = port, protocol }) => ({ name: portName, port, targetPort, protocol: transportOf(protocol) }));
-  const annotations = annotationsOf(external, trustDomain);
-  const families = Map.groupBy([...new Set(addresses)].sort(byText), familyOf);
-  const slice = (family: IpFamily, members: readonly IpAddress[]): OwnedObject => ({
+  const slice = (family: IpFamily, members: readonly IpAddress[], index: number): OwnedObject => ({
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
-    metadata: { name: `${name}-${family}`, namespace, ...ownership, labels: { ...ownership.labels, [serviceNameLabel]: name, [sliceManagedByLabel]: managedBy } },
-    addressType: family === 'ipv4' ? 'IPv4' : 'IPv6',
-    endpoints: members.slice(0, endpointsMax).map((address) => ({ addresses: [address], conditions: { ready: true } })),
+    metadata: { name: `${name}-${family}${index === 0 ? '' : `-${index + 1}`}`, namespace, ...ownership, labels: { ...ownership.labels, [serviceNameLabel]: name, [sliceManagedByLabel]: managedBy } },
+    addressType: addressTypes[family],
+    endpoints: members.map((address) => ({ addresses: [address], conditions: { ready: true } })),
     ports: ports.map(({ name: portName, targetPort, protocol }) => ({ name: portName, port: targetPort, protocol })),
   });
   return {
-    service: { apiVersion: 'v1', kind: 'Service', metadata: { name, namespace, ...ownership, ...(Object.keys(annotations).length === 0 ? {} : { annotations }) }, spec: { ports } },
-    slices: [...families].sort(([a], [b]) => byText(a, b)).map(([family, members]) => slice(family, members)),
+    service: {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name, namespace, ...ownership, annotations: annotationsOf(external, trustDomain) },
+      // A selector would lead to pods, another type or address from outside to the external service.
+      spec: { type: 'ClusterIP', selector: absent, externalIPs: absent, ports },
+    },
+    slices: addresses === null ? null : membersOfSlices(addresses).map(({ family, members, index }) => slice(family, members, index)),
   };
+}
+
+const addressTypes = { ipv4: 'IPv4', ipv6: 'IPv6' } as const satisfies Record<IpFamily, string>;
+
+/** In an order that depends on nothing but the addresses. */
+function membersOfSlices(addresses: readonly IpAddress[]): readonly { readonly family: IpFamily; readonly members: readonly IpAddress[]; readonly index: number }[] {
+  const families = Map.groupBy([...new Set(addresses)].sort(byText), familyOf);
+  return (['ipv4', 'ipv6'] as const).flatMap((family) => {
+    const all = families.get(family) ?? [];
+    return Array.from({ length: Math.ceil(all.length / endpointsMax) }, (_, index) => ({ family, members: all.slice(index * endpointsMax, (index + 1) * endpointsMax), index }));
+  });
+}
+
+/** The name of the Service, and so of the ExternalService, that a slice of ours is named after. */
+export function serviceNameOf(sliceName: string): string {
+  return sliceName.replace(/-ipv[46](?:-[0-9]+)?$/, '');
 }
 
 /** Secure naming, as `istioctl register` wrote it. */
@@ -79,19 +120,4 @@ function annotationsOf({ metadata, spec }: ExternalService, trustDomain: TrustDo
     ...(own.length === 0 ? (written === undefined ? {} : { [serviceAccountsAnnotation]: written }) : { [serviceAccountsAnnotation]: own.join(',') }),
     ...(others.length === 0 ? {} : { [canonicalAccountsAnnotation]: others.join(',') }),
   };
-}
-
-/** Whose an object of the wanted name is: ours to change, or somebody else's, who is never overwritten. */
-export function isOurs(existing: OwnedObject, wanted: OwnedObject): boolean {
-  if (existing.metadata.labels?.[managedByLabel] !== managedBy) return false;
-  const [owner] = wanted.metadata.ownerReferences ?? [];
-  const controller = existing.metadata.ownerReferences?.find((reference) => reference.controller === true);
-  return controller === undefined || controller.uid === owner?.uid || (controller.kind === 'ExternalService' && controller.apiVersion === apiVersion && controller.name === owner?.name); // of one that was deleted and made anew
-}
-
-/** Whether an object says already all that is wanted: what Kubernetes fills in is not looked at, so that a settled system writes nothing. */
-export function saysAlready(existing: unknown, wanted: unknown): boolean {
-  if (Array.isArray(wanted)) return Array.isArray(existing) && existing.length === wanted.length && wanted.every((item, index) => saysAlready(existing[index], item));
-  if (typeof wanted !== 'object' || wanted === null) return isDeepStrictEqual(existing, wanted);
-  return typeof existing === 'object' && existing !== null && Object.entries(wanted).every(([field, value]) => saysAlready((existing as Readonly<Record<string, unknown>>)[field], value));
 }
