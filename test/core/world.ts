@@ -28,6 +28,14 @@ export const policy = (name: string, spec: Input<'EgressPolicy'>['spec']) => mak
 export const pool = (name: string, addresses: string[], spec: Partial<Input<'SnatPool'>['spec']> = {}) => make('SnatPool', name, { addresses, ...spec });
 export const binding = (name: string, spec: Input<'SnatBinding'>['spec']) => make('SnatBinding', name, spec);
 export const gateway = (name: string, spec: Partial<Input<'EgressGateway'>['spec']> = {}) => make('EgressGateway', name, { class: 'sallyport', listen: [{ address: '127.0.0.1', port: 15443 }], ...spec });
+/** From `KIND NAMESPACE` each, to services by name, or to all. */
+export const referenceGrant = (name: string, from: readonly `${'EgressPolicy' | 'SnatBinding'} ${string}`[], to: readonly string[] = []) => {
+  const group = 'sallyport.dev';
+  return make('ReferenceGrant', name, {
+    from: from.map((each) => ({ group, kind: each.split(' ')[0], namespace: each.split(' ')[1] })),
+    to: to.length === 0 ? [{ group, kind: 'ExternalService' }] : to.map((service) => ({ group, kind: 'ExternalService', name: service })),
+  });
+};
 export const namespace = (name: string, labels: Record<string, string> = {}) => schemas.Namespace.parse({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
 export const kubernetesService = (name: string, accounts?: string) =>
   schemas.Service.parse({ apiVersion: 'v1', kind: 'Service', metadata: metadataOf(name, accounts === undefined ? {} : { annotations: { 'alpha.istio.io/kubernetes-serviceaccounts': accounts } }) });
@@ -42,9 +50,9 @@ export function identity(account: string): SpiffeId {
 }
 
 /** Allocates and compiles, as the control plane does for each change. */
-export function build(desired: DesiredState, before: Assignments = [], { now = 0, previous }: { now?: number; previous?: CompileState } = {}) {
-  const { assignments, faults } = allocate(desired, before, now);
-  const compiled = compile(desired, assignments, { trustDomain, ...(previous !== undefined && { previous }) });
+export function build(desired: DesiredState, before: Assignments = [], { now = 0, previous, rootNamespace }: { now?: number; previous?: CompileState; rootNamespace?: string } = {}) {
+  const { assignments, faults } = allocate(desired, before, now, rootNamespace);
+  const compiled = compile(desired, assignments, { trustDomain, rootNamespace, ...(previous !== undefined && { previous }) });
   return { assignments, compiled, faults: [...faults, ...(compiled.ok ? [] : compiled.faults)] };
 }
 

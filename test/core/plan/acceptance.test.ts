@@ -5,7 +5,7 @@ import { build } from '../../../src/core/plan/build.ts';
 import { describeRef, keyOf, refOf } from '../../../src/core/desired-state.ts';
 import type { DesiredObject } from '../../../src/core/objects/index.ts';
 import { binding, externalService, gateway, policy, pool, state, trustDomain } from '../world.ts';
-import { ground, someObjects } from './random-world.ts';
+import { ground, rootNamespace, someObjects as anyObjects, someTenantsObject, tenantsGround } from './random-world.ts';
 
 const context = { now: 0, trustDomain };
 
@@ -86,78 +86,84 @@ describe('acceptance of objects that came one by one', () => {
   });
 });
 
-describe('acceptance, whatever came', () => {
-  const someStandings = fc.infiniteStream(fc.record({ isAccepted: fc.boolean(), createdAt: fc.nat({ max: 3 }) }));
-  const next = <T>(stream: Iterator<T>): T => stream.next().value as T;
-  /** With services that agents offer at one address, and bindings to a pool that is not there. */
-  const flawed = (object: DesiredObject, chance: number): DesiredObject => {
-    if (object.kind === 'ExternalService' && chance < 5) return externalService(keyOf(object.metadata), { ports: [{ name: 'alpha', port: 8080 }] });
-    return object.kind === 'SnatBinding' && chance < 2 ? binding(keyOf(object.metadata), { subject: { namespace: 'a' }, pool: 'nowhere' }) : object;
-  };
-  const someWorlds = fc.tuple(someObjects, someStandings, fc.infiniteStream(fc.nat({ max: 9 }))).map(([objects, standings, chances]) => {
-    const all = [...ground, ...objects.map((object) => flawed(object, next(chances)))];
-    const known = new Map(all.map((object) => [describeRef(refOf(object)), { fallback: null, ...next(standings) }]));
-    return { all, standingOf: (name: string) => known.get(name)! };
-  });
+for (const { what, beginning, someObjects, root } of [
+  { what: 'whatever came', beginning: ground, someObjects: anyObjects, root: undefined },
+  { what: 'whatever tenants wrote', beginning: tenantsGround, someObjects: fc.array(someTenantsObject, { maxLength: 14, size: 'max' }), root: rootNamespace },
+]) {
+  describe(`acceptance, ${what}`, () => {
+    const context = { now: 0, trustDomain, rootNamespace: root };
+    const someStandings = fc.infiniteStream(fc.record({ isAccepted: fc.boolean(), createdAt: fc.nat({ max: 3 }) }));
+    const next = <T>(stream: Iterator<T>): T => stream.next().value as T;
+    /** With services that agents offer at one address, and bindings to a pool that is not there. */
+    const flawed = (object: DesiredObject, chance: number): DesiredObject => {
+      if (object.kind === 'ExternalService' && chance < 5) return externalService(keyOf(object.metadata), { ports: [{ name: 'alpha', port: 8080 }] });
+      return object.kind === 'SnatBinding' && chance < 2 ? binding(keyOf(object.metadata), { subject: { namespace: 'a' }, pool: 'nowhere' }) : object;
+    };
+    const someWorlds = fc.tuple(someObjects, someStandings, fc.infiniteStream(fc.nat({ max: 9 }))).map(([objects, standings, chances]) => {
+      const all = [...beginning, ...objects.map((object) => flawed(object, next(chances)))];
+      const known = new Map(all.map((object) => [describeRef(refOf(object)), { fallback: null, ...next(standings) }]));
+      return { all, standingOf: (name: string) => known.get(name)! };
+    });
 
-  it('is all that there is where that has no fault, and otherwise the rest without what is refused', () => {
-    let refusedOnce = 0;
-    fc.assert(
-      fc.property(someWorlds, ({ all, standingOf }) => {
-        const desired = state(...all);
-        const whole = build(desired, [], context);
-        const acceptance = accept(desired, [], context, (ref) => standingOf(describeRef(ref)));
-        assert.equal(acceptance.refused.size === 0, whole.ok);
-        if (whole.ok) assert.equal(acceptance.plan.revision, whole.plan.revision);
-        else refusedOnce += 1;
-        for (const [kind, objects] of Object.entries(desired)) {
-          for (const [key, object] of objects as ReadonlyMap<string, DesiredObject>) {
-            const isIn = acceptance.desired[kind as DesiredObject['kind']].has(key);
-            assert.equal(isIn, !acceptance.refused.has(describeRef(refOf(object))), `${kind} ${key}`);
+    it('is all that there is where that has no fault, and otherwise the rest without what is refused', () => {
+      let refusedOnce = 0;
+      fc.assert(
+        fc.property(someWorlds, ({ all, standingOf }) => {
+          const desired = state(...all);
+          const whole = build(desired, [], context);
+          const acceptance = accept(desired, [], context, (ref) => standingOf(describeRef(ref)));
+          assert.equal(acceptance.refused.size === 0, whole.ok);
+          if (whole.ok) assert.equal(acceptance.plan.revision, whole.plan.revision);
+          else refusedOnce += 1;
+          for (const [kind, objects] of Object.entries(desired)) {
+            for (const [key, object] of objects as ReadonlyMap<string, DesiredObject>) {
+              const isIn = acceptance.desired[kind as DesiredObject['kind']].has(key);
+              assert.equal(isIn, !acceptance.refused.has(describeRef(refOf(object))), `${kind} ${key}`);
+            }
           }
-        }
-        assert.ok(build(acceptance.desired, [], context).ok);
-      }),
-      { numRuns: 200 },
-    );
-    assert.ok(refusedOnce > 50, `only ${refusedOnce} worlds had a fault`);
-  });
+          assert.ok(build(acceptance.desired, [], context).ok);
+        }),
+        { numRuns: 200 },
+      );
+      assert.ok(refusedOnce > 50, `only ${refusedOnce} worlds had a fault`);
+    });
 
-  it('is the same in whatever order they came', () => {
-    fc.assert(
-      fc.property(someWorlds, fc.infiniteStream(fc.nat()), ({ all, standingOf }, shuffle) => {
-        const of = (objects: readonly DesiredObject[]) => accept(state(...objects), [], context, (ref) => standingOf(describeRef(ref)));
-        const first = of(unique(all));
-        const again = of(unique(all).map((object) => [next(shuffle), object] as const).sort(([a], [b]) => a - b).map(([, object]) => object));
-        assert.deepEqual([again.plan.revision, [...again.refused.keys()].sort()], [first.plan.revision, [...first.refused.keys()].sort()]);
-      }),
-      { numRuns: 100 },
-    );
-  });
+    it('is the same in whatever order they came', () => {
+      fc.assert(
+        fc.property(someWorlds, fc.infiniteStream(fc.nat()), ({ all, standingOf }, shuffle) => {
+          const of = (objects: readonly DesiredObject[]) => accept(state(...objects), [], context, (ref) => standingOf(describeRef(ref)));
+          const first = of(unique(all));
+          const again = of(unique(all).map((object) => [next(shuffle), object] as const).sort(([a], [b]) => a - b).map(([, object]) => object));
+          assert.deepEqual([again.plan.revision, [...again.refused.keys()].sort()], [first.plan.revision, [...first.refused.keys()].sort()]);
+        }),
+        { numRuns: 100 },
+      );
+    });
 
-  it('takes nothing back that is in force, and soon comes to rest', () => {
-    let grown = 0;
-    fc.assert(
-      fc.property(someWorlds, ({ all, standingOf }) => {
-        const desired = state(...all);
-        let last = accept(desired, [], context, (ref) => standingOf(describeRef(ref)));
-        for (let turn = 1; ; turn += 1) {
-          const { refused, assignments, desired: inForce } = last;
-          const following = accept(desired, assignments, context, (ref) => ({ ...standingOf(describeRef(ref)), isAccepted: !refused.has(describeRef(ref)) }));
-          for (const [kind, objects] of Object.entries(inForce)) {
-            for (const key of objects.keys()) assert.ok(following.desired[kind as DesiredObject['kind']].has(key), `${kind} ${key} is gone`);
+    it('takes nothing back that is in force, and soon comes to rest', () => {
+      let grown = 0;
+      fc.assert(
+        fc.property(someWorlds, ({ all, standingOf }) => {
+          const desired = state(...all);
+          let last = accept(desired, [], context, (ref) => standingOf(describeRef(ref)));
+          for (let turn = 1; ; turn += 1) {
+            const { refused, assignments, desired: inForce } = last;
+            const following = accept(desired, assignments, context, (ref) => ({ ...standingOf(describeRef(ref)), isAccepted: !refused.has(describeRef(ref)) }));
+            for (const [kind, objects] of Object.entries(inForce)) {
+              for (const key of objects.keys()) assert.ok(following.desired[kind as DesiredObject['kind']].has(key), `${kind} ${key} is gone`);
+            }
+            if (following.plan.revision === last.plan.revision) break;
+            assert.ok(turn < 4, 'it goes on changing');
+            grown += 1;
+            last = following;
           }
-          if (following.plan.revision === last.plan.revision) break;
-          assert.ok(turn < 4, 'it goes on changing');
-          grown += 1;
-          last = following;
-        }
-      }),
-      { numRuns: 150 },
-    );
-    assert.ok(grown < 15, `${grown} times a second look found room for more`);
+        }),
+        { numRuns: 150 },
+      );
+      assert.ok(grown < 15, `${grown} times a second look found room for more`);
+    });
   });
-});
+}
 
 function unique(objects: readonly DesiredObject[]): readonly DesiredObject[] {
   return [...new Map(objects.map((object) => [describeRef(refOf(object)), object])).values()];

@@ -6,11 +6,12 @@ import type { Assignments } from '../../../src/core/snat/assignments.ts';
 import { build as buildAtOnce, buildInSteps, type Build } from '../../../src/core/plan/build.ts';
 import { compile, compileInSteps, type CompileState } from '../../../src/core/plan/compile.ts';
 import { decide } from '../../../src/core/plan/decide.ts';
-import { applyChange, keyOf, refOf, type DesiredChange } from '../../../src/core/desired-state.ts';
+import { applyChange, describeRef, keyOf, refOf, type DesiredChange } from '../../../src/core/desired-state.ts';
+import type { DesiredObject } from '../../../src/core/objects/index.ts';
 import { describePlanDiff, diffPlans } from '../../../src/core/plan/plan-diff.ts';
 import type { Decision, Plan } from '../../../src/core/plan/plan.ts';
 import { workloadSpiffeId } from '../../../src/core/spiffe-id.ts';
-import { everyone, ground, naively, portsOf, someObject, someObjects, type NaiveAnswer } from './random-world.ts';
+import { everyone, ground, naively, naiveTrespasses, portsOf, rootNamespace, someObject, someObjects, someTenantsObject, tenantsGround, type NaiveAnswer } from './random-world.ts';
 import { build, externalService, gateway, placesOf, policy, pool, state, trustDomain, warningsOf } from '../world.ts';
 
 function shown(decision: Decision): NaiveAnswer {
@@ -84,21 +85,24 @@ describe('compilation, whatever is applied', () => {
     );
   });
 
-  const change = fc.record({ put: fc.array(someObject, { maxLength: 2 }), removeAt: fc.array(fc.nat(), { maxLength: 2 }) });
+  const changesOf = (object: fc.Arbitrary<DesiredObject>, count: number) => fc.array(fc.record({ put: fc.array(object, { maxLength: 2 }), removeAt: fc.array(fc.nat(), { maxLength: 2 }) }), { minLength: 1, maxLength: count, size: 'max' });
 
-  it('gives the same step by step as at once, and keeps the objects of what did not change', () => {
+  /** How often a change was taken. */
+  function assertSameInSteps(changes: fc.Arbitrary<readonly { readonly put: readonly DesiredObject[]; readonly removeAt: readonly number[] }[]>, start: readonly DesiredObject[], tenancy: { readonly rootNamespace?: string }, kept: ReadonlySet<string>): number {
+    let taken = 0;
     fc.assert(
-      fc.property(fc.array(change, { minLength: 1, maxLength: 12 }), (changes) => {
-        let desired = state(...ground);
+      fc.property(changes, (steps) => {
+        let desired = state(...start);
         let assignments: Assignments = [];
         let previous: CompileState | undefined;
-        for (const [step, { put, removeAt }] of changes.entries()) {
-          const removable = Object.values(desired).flatMap((map) => [...map.values()]).filter(({ kind }) => kind !== 'SnatPool');
+        for (const [step, { put, removeAt }] of steps.entries()) {
+          const removable = Object.values(desired).flatMap((map) => [...map.values()]).filter(({ kind }) => !kept.has(kind));
           const remove = removable.length === 0 ? [] : removeAt.map((index) => refOf(removable[index % removable.length]!));
           const next = applyChange(desired, { put, remove } satisfies DesiredChange);
-          const allocation = allocate(next, assignments, step);
-          const full = compile(next, allocation.assignments, { trustDomain });
-          const incremental = compile(next, allocation.assignments, { trustDomain, ...(previous && { previous }) });
+          const allocation = allocate(next, assignments, step, tenancy.rootNamespace);
+          assert.deepEqual(allocation, allocate(next, [...assignments], step, tenancy.rootNamespace), 'what is remembered of assignments changes the cost only');
+          const full = compile(next, allocation.assignments, { trustDomain, ...tenancy });
+          const incremental = compile(next, allocation.assignments, { trustDomain, ...tenancy, ...(previous && { previous }) });
           if (!full.ok || !incremental.ok) {
             assert.deepEqual({ ok: incremental.ok, faults: incremental.ok ? [] : incremental.faults }, { ok: full.ok, faults: full.ok ? [] : full.faults });
             continue; // a rejected change changes nothing
@@ -106,11 +110,37 @@ describe('compilation, whatever is applied', () => {
           assert.deepEqual(incremental.plan, full.plan);
           assert.deepEqual(incremental.warnings, full.warnings);
           if (previous !== undefined) assertShared(previous.plan, incremental.plan);
+          if (allocation.faults.length > 0) continue;
           [desired, assignments, previous] = [next, allocation.assignments, incremental.state];
+          taken += 1;
         }
       }),
       { numRuns: 150 },
     );
+    return taken;
+  }
+
+  it('gives the same step by step as at once, and keeps the objects of what did not change', () => {
+    assertSameInSteps(changesOf(someObject, 12), ground, {}, new Set(['SnatPool']));
+  });
+
+  it('gives the same step by step as at once where there are tenants, as grants, labels, pools and gateways come and go', () => {
+    const taken = assertSameInSteps(changesOf(someTenantsObject, 25), tenantsGround, { rootNamespace }, new Set(['EgressGateway', 'SnatPool', 'ExternalService']));
+    assert.ok(taken > 700, `only ${taken} changes were taken`);
+  });
+
+  it('refuses of tenants what is not theirs and nothing else, as a naive second implementation reads the kinds', () => {
+    const seen = new Map<string, number>();
+    fc.assert(
+      fc.property(fc.array(someTenantsObject, { maxLength: 14, size: 'max' }), (objects) => {
+        const desired = state(...tenantsGround, ...objects);
+        const trespasses = build(desired, [], { rootNamespace }).faults.filter(({ code }) => /-foreign$|-not-(granted|allowed)$/.test(code)).map(({ code, object }) => `${code} ${describeRef(object!)}`);
+        assert.deepEqual(new Set(trespasses), naiveTrespasses(desired));
+        for (const code of new Set(['', ...trespasses.map((each) => each.split(' ')[0]!)])) seen.set(code, (seen.get(code) ?? 0) + 1);
+      }),
+      { numRuns: 300 },
+    );
+    assert.deepEqual([...seen].filter(([, count]) => count > 20).map(([code]) => code).sort(), ['', 'gateway-not-allowed', 'pool-not-allowed', 'reference-not-granted', 'subject-foreign']);
   });
 
   it('gives the same in steps, also where two compilations take turns', () => {

@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import type { Assignments } from '../../../src/core/snat/assignments.ts';
 import type { DesiredState } from '../../../src/core/desired-state.ts';
 import { keyOf } from '../../../src/core/desired-state.ts';
-import type { DesiredObject, ExternalService, SnatBinding } from '../../../src/core/objects/index.ts';
-import { binding, externalService, gateway, kubernetesService, namespace, policy, pool } from '../world.ts';
+import type { AllowedNamespaces, DesiredObject, EgressPolicy, ExternalService, SnatBinding } from '../../../src/core/objects/index.ts';
+import { binding, externalService, gateway, kubernetesService, namespace, policy, pool, referenceGrant } from '../world.ts';
 
 const namespaces = ['a', 'b', 'c'];
 const accounts = ['x', 'y', 'z'];
@@ -77,14 +77,90 @@ const someKubernetesService = fc.record({ namespaceName: someNamespace, name: fc
 /** Any object but gateways and pools. */
 export const someObject: fc.Arbitrary<DesiredObject> = fc.oneof({ weight: 3, arbitrary: somePolicy }, { weight: 3, arbitrary: someBinding }, someExternalService, someNamespaceObject, someKubernetesService);
 
+function poolFor(allowed: Allowed): DesiredObject {
+  return pool('eu', ['10.0.0.0/24', '2001:db8::/64'], allowed);
+}
+
 /** What every state begins with: all services, a gateway, a pool. */
 export const ground: readonly DesiredObject[] = [
   gateway('gw'),
-  pool('eu', ['10.0.0.0/24', '2001:db8::/64']),
+  poolFor({}),
   ...['a', 'b'].flatMap((namespaceName) => services.map((name) => serviceOf(namespaceName, name, { alpha: name === 's2' && namespaceName === 'b' ? sealed : connect, reverse: name === 's3' && namespaceName === 'a' }))),
 ];
 
 export const someObjects = fc.array(someObject, { maxLength: 14, size: 'max' });
+
+/** Of a cluster with tenants: whose objects may speak about everyone. */
+export const rootNamespace = 'root';
+
+type Allowed = Pick<NonNullable<Parameters<typeof pool>[2]>, 'namespaces'>;
+const someAllowed = fc.constantFrom<Allowed>(
+  {},
+  { namespaces: { from: 'All' } },
+  { namespaces: { from: 'None' } },
+  { namespaces: { from: 'Names', names: ['a'] } },
+  { namespaces: { from: 'Selector', selector: { matchLabels: { colour: 'red' } } } },
+);
+const someGrant = fc
+  .record({ namespaceName: fc.constantFrom('a', 'b'), name: fc.constantFrom('g1', 'g2'), from: fc.subarray(['EgressPolicy a', 'EgressPolicy b', 'EgressPolicy c', 'SnatBinding a', 'SnatBinding b'] as const, { minLength: 1 }), to: fc.option(fc.subarray(services, { minLength: 1 }), { nil: [] }) })
+  .map(({ namespaceName, name, from, to }) => referenceGrant(`${namespaceName}/${name}`, from, to));
+
+/** Written anywhere, mostly about its own namespace. */
+const tenantsPolicy = fc
+  .tuple(fc.constantFrom('a', 'b', 'c', rootNamespace), someAccount)
+  .chain(([where, account]) => fc.record({ key: fc.nat({ max: 3 }), subjects: fc.array(fc.oneof({ weight: 6, arbitrary: fc.constantFrom<PolicySpec['subjects'][number]>({ namespace: where }, { namespace: where, serviceAccount: account }, { service: { name: 'k1' } }) }, policySubject), { minLength: 1, maxLength: 2 }), to: fc.array(target, { minLength: 1, maxLength: 2 }) }).map(({ key, ...spec }) => policy(`${where}/p${key}`, spec)));
+const tenantsBinding = fc
+  .tuple(fc.constantFrom('a', 'b', 'c', rootNamespace), someAccount)
+  .chain(([where, account]) =>
+    fc
+      .record({ key: fc.nat({ max: 3 }), subject: fc.oneof<fc.MaybeWeightedArbitrary<BindingSpec['subject']>[]>({ weight: 4, arbitrary: fc.constantFrom({ namespace: where }, { namespace: where, serviceAccount: account }) }, bindingSubject), targets: fc.option(fc.array(target, { minLength: 1, maxLength: 1 }), { nil: undefined, freq: 2 }), source: fc.constantFrom<Pick<BindingSpec, 'pool' | 'addresses'>>({ pool: 'eu' }, { addresses: ['10.0.0.9'] }) })
+      .map(({ key, subject, targets, source }) => binding(`${where}/b${key}`, { subject, ...source, ...(targets !== undefined && { targets }) })),
+  );
+
+/** Any object of a cluster with tenants. */
+export const someTenantsObject: fc.Arbitrary<DesiredObject> = fc.oneof(
+  { weight: 3, arbitrary: tenantsPolicy },
+  { weight: 3, arbitrary: tenantsBinding },
+  { weight: 2, arbitrary: someGrant },
+  { weight: 2, arbitrary: someNamespaceObject },
+  someKubernetesService,
+  someAllowed.map(poolFor),
+  someAllowed.map((allowed) => gateway('gw', allowed)),
+);
+
+/** What a state with tenants begins with: all is granted, and by label too. */
+export const tenantsGround: readonly DesiredObject[] = [
+  ...ground,
+  ...['a', 'b'].flatMap((name) => [namespace(name, { colour: 'red' }), referenceGrant(`${name}/g1`, ['EgressPolicy a', 'EgressPolicy b', 'EgressPolicy c', 'SnatBinding a', 'SnatBinding b', 'SnatBinding c'])]),
+];
+
+/** What may not be said by whom: `CODE KIND NAMESPACE/NAME`, straight from the words of the kinds. */
+export function naiveTrespasses(desired: DesiredState): ReadonlySet<string> {
+  const isOpen = (allowed: AllowedNamespaces | undefined, name: string) => {
+    if (name === rootNamespace || allowed === undefined || allowed.from === 'All') return true;
+    if (allowed.from === 'Names') return allowed.names.includes(name);
+    return allowed.from === 'Selector' && desired.Namespace.get(name)?.metadata.labels?.['colour'] === allowed.selector.matchLabels['colour'];
+  };
+  const isGranted = (kind: string, from: string, to: string, service: string) =>
+    [...desired.ReferenceGrant.values()].some(({ metadata, spec }) => metadata.namespace === to && spec.from.some((each) => each.kind === kind && each.namespace === from) && spec.to.some(({ name = service }) => name === service));
+  const found = new Set<string>();
+  const check = ({ kind, metadata: { namespace: own, name } }: EgressPolicy | SnatBinding, about: readonly (string | undefined)[], targets: readonly NamedTarget[]) => {
+    if (own === rootNamespace) return;
+    if (about.some((each) => each !== own)) found.add(`subject-foreign ${kind} ${own}/${name}`);
+    if (targets.some((each) => (each.namespace ?? own) !== own && !isGranted(kind, own, each.namespace!, each.service))) found.add(`reference-not-granted ${kind} ${own}/${name}`);
+  };
+  for (const each of desired.EgressPolicy.values()) check(each, each.spec.subjects.map((subject) => ('service' in subject ? (subject.service.namespace ?? each.metadata.namespace) : 'namespace' in subject ? subject.namespace : undefined)), each.spec.to);
+  for (const each of desired.SnatBinding.values()) {
+    const { metadata: { namespace: own, name }, spec: { subject, targets = [] } } = each;
+    const about = 'service' in subject ? (subject.service.namespace ?? own) : subject.namespace;
+    check(each, [about], targets);
+    if ((own === rootNamespace || about === own) && !isOpen(desired.SnatPool.get('eu')!.spec.namespaces, own)) found.add(`pool-not-allowed SnatBinding ${own}/${name}`);
+  }
+  for (const { metadata: { namespace: own, name } } of desired.ExternalService.values()) {
+    if (!isOpen(desired.EgressGateway.get('gw')!.spec.namespaces, own)) found.add(`gateway-not-allowed ExternalService ${own}/${name}`);
+  }
+  return found;
+}
 
 // The naive second implementation: no index, no inheritance, one identity and one port at a time.
 
