@@ -21,11 +21,19 @@ export type AssignmentWrite =
   /** Without its finalizer first. */
   | { readonly type: 'delete'; readonly object: AssignmentObject };
 
+/** What there is to do about what the watch has told. */
+export interface Taken {
+  /** What cannot be read is nobody's until a person has looked at it. */
+  readonly unreadable: readonly { readonly name: string; readonly why: string }[];
+  /** Whether a promise, or what keeps it, is missing at the API server, though nothing of what is known has changed. */
+  readonly isLacking: boolean;
+}
+
 export interface AssignmentBook {
   /** The same array while nothing changes. */
   readonly assignments: Assignments;
-  /** Takes what the watch tells, and gives what cannot be read: that is nobody's until a person has looked at it. */
-  take(changes: readonly ObjectChange<AssignmentObject>[]): readonly { readonly name: string; readonly why: string }[];
+  /** Takes what the watch tells. */
+  take(changes: readonly ObjectChange<AssignmentObject>[]): Taken;
   /** What there is to write so that the API server has these. What is in use is released first, and deleted another time. */
   writesFor(wanted: Assignments, now: number): readonly AssignmentWrite[];
   /** The API server has taken a write. */
@@ -83,10 +91,15 @@ export function createAssignmentBook(): AssignmentBook {
       return assignments;
     },
     take(changes) {
-      return changes.flatMap((change) => {
+      const unreadable = changes.flatMap((change) => {
         const why = takeOne(change);
         return why === undefined ? [] : [{ name: change.name, why }];
       });
+      const isLacking = changes.some(({ name }) => {
+        const object = entries.get(name)?.object;
+        return object === null || (object !== undefined && !isHeldFast(object));
+      });
+      return { unreadable, isLacking };
     },
     writesFor(wanted, now) {
       const names = new Set<string>();

@@ -7,4 +7,5 @@ export { customResourceDefinitions, type CustomResourceDefinition } from './crd/
 export { createPodAttestor, type PodAttestor } from './identity/attest.ts';
 export { managedBy } from './registration/registration.ts';
 export { assignmentFinalizer } from './assignments.ts';
-export { applyContentType, ApiRefusal, createApiClient, mergeContentType, type ApiClient } from './client.ts';
+export { applyContentType, ApiRefusal, createApiClient, mergeContentType, type ApiClient, type ApiRequest } from './client.ts';
+export { loadKubeConfig, type KubeConfigChoice } from './kube-config.ts';

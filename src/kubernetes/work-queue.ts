@@ -1,14 +1,20 @@
 /**
  * Work by key, as controllers do it: a key that is added while its work is under way is worked on once more after that, one whose work has
  * failed after a pause that grows, and no more than so many at a time. So the last state is what is worked towards, however often it changes.
+ * Where somebody else works towards another, neither is to outdo the other: a key that was written rests.
  *
  * https://pkg.go.dev/k8s.io/client-go/util/workqueue
  */
 import { backOffMs } from '../core/back-off.ts';
 
 export interface WorkQueue {
+  /** Is worked on when its turn comes; one that rests, when it has rested. */
   add(key: string): void;
-  /** Resolves when nothing is left to do; failures that wait for their next try are. */
+  /** The same, without rest: for what is wanted otherwise from now on. */
+  renew(key: string): void;
+  /** For a key whose work has just written: it is worked on once more after a pause, which grows with each such work in a row. */
+  rest(key: string): void;
+  /** Resolves when nothing is left to do; failures that wait for their next try are, keys that rest are not. */
   idle(): Promise<void>;
   /** Takes no more, and resolves when what is under way has ended. */
   close(): Promise<void>;
@@ -23,19 +29,24 @@ export interface WorkQueueOptions {
 }
 
 const pause = { baseMs: 200, maxMs: 30_000 } as const;
+const restPause = { baseMs: 200, maxMs: 60_000 } as const;
 
 export function createWorkQueue({ work, onFailure, random, concurrency = 8 }: WorkQueueOptions): WorkQueue {
   const waiting = new Set<string>();
   const underWay = new Map<string, Promise<void>>();
   const failures = new Map<string, number>();
   const retries = new Map<string, NodeJS.Timeout>();
+  const resting = new Map<string, NodeJS.Timeout>();
+  const restsInARow = new Map<string, number>();
   let closed = false;
   let idlers: (() => void)[] = [];
 
   async function workOn(key: string): Promise<void> {
+    const restsBefore = restsInARow.get(key);
     try {
       await work(key);
       failures.delete(key);
+      if (restsInARow.get(key) === restsBefore) restsInARow.delete(key);
     } catch (error) {
       onFailure(key, error);
       const before = failures.get(key) ?? 0;
@@ -59,15 +70,35 @@ export function createWorkQueue({ work, onFailure, random, concurrency = 8 }: Wo
   }
 
   function add(key: string): void {
-    if (closed) return;
+    if (closed || resting.has(key)) return;
     clearTimeout(retries.get(key));
     retries.delete(key);
     waiting.add(key);
     next();
   }
 
+  function endRest(key: string): void {
+    clearTimeout(resting.get(key));
+    resting.delete(key);
+  }
+
   return {
     add,
+    renew(key) {
+      endRest(key);
+      add(key);
+    },
+    rest(key) {
+      if (closed) return;
+      const before = restsInARow.get(key) ?? 0;
+      restsInARow.set(key, before + 1);
+      endRest(key);
+      const wake = (): void => {
+        endRest(key);
+        add(key);
+      };
+      resting.set(key, setTimeout(wake, backOffMs(restPause, before, random())));
+    },
     idle: () =>
       new Promise((resolve) => {
         idlers.push(resolve);
@@ -76,7 +107,7 @@ export function createWorkQueue({ work, onFailure, random, concurrency = 8 }: Wo
     async close() {
       closed = true;
       waiting.clear();
-      for (const timer of retries.values()) clearTimeout(timer);
+      for (const timer of [...retries.values(), ...resting.values()]) clearTimeout(timer);
       retries.clear();
       await Promise.all(underWay.values());
       next();

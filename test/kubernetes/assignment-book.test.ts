@@ -63,14 +63,14 @@ describe('the book of assignments', () => {
   it('keeps a promise that somebody has taken away, and writes it again; one that was released may go', () => {
     said(book, object(record('a', 1), 5));
     said(book, object(record('b', 2, 1), 5));
-    vanished(book, object(record('a', 1), 6));
-    vanished(book, object(record('b', 2, 1), 6));
+    assert.equal(vanished(book, object(record('a', 1), 6)).isLacking, true);
+    assert.equal(vanished(book, object(record('b', 2, 1), 6)).isLacking, false);
     assert.deepEqual(holders(book), ['ns/a']);
     assert.deepEqual(inShort(book.writesFor(book.assignments, 0)), ['create 192.0.2.1.1024']);
   });
 
   it('puts a finalizer back that somebody has taken off, but not on what is being deleted, which it keeps', () => {
-    said(book, object(record('a', 1), 5, { finalizers: [] }));
+    assert.equal(said(book, object(record('a', 1), 5, { finalizers: [] })).isLacking, true);
     assert.deepEqual(inShort(book.writesFor([record('a', 1)], 0)), ['replace 192.0.2.1.1024']);
     said(book, object(record('a', 1), 6, { isGoing: true }));
     assert.deepEqual(inShort(book.writesFor([record('a', 1)], 0)), []);
@@ -91,7 +91,7 @@ describe('the book of assignments', () => {
 
   it('says what it cannot read', () => {
     const odd = { ...object(record('a', 1), 5), spec: { pool: 'p' } };
-    const [fault] = said(book, odd);
+    const [fault] = said(book, odd).unreadable;
     assert.equal(fault!.name, '192.0.2.1.1024');
     assert.match(fault!.why, /spec\.holder/);
     assert.deepEqual(holders(book), []);

@@ -4,7 +4,7 @@ import { createWorkQueue, type WorkQueue } from '../../src/kubernetes/work-queue
 
 describe('work by key', () => {
   /** Work that ends when it is told to. */
-  function tracked(concurrency?: number): { readonly queue: WorkQueue; readonly begun: string[]; readonly failed: string[]; end(key: string, error?: Error): Promise<void> } {
+  function tracked(concurrency?: number): { readonly queue: WorkQueue; readonly begun: string[]; readonly failed: string[]; readonly end: (key: string, error?: Error) => Promise<void> } {
     const begun: string[] = [];
     const failed: string[] = [];
     const ends = new Map<string, (error?: Error) => void>();
@@ -71,6 +71,41 @@ describe('work by key', () => {
     assert.deepEqual(begun, ['a', 'a']);
     await end('a');
     await queue.idle();
+  });
+
+  it('works again on a key that has written after a rest, which grows until it has nothing more to write', async () => {
+    const { queue, begun, end } = tracked();
+    /** The pause before it is worked on again, having written so often in a row; nothing that is added shortens it. */
+    async function restsAfterMs(): Promise<number> {
+      const works = begun.length;
+      queue.rest('a');
+      await end('a');
+      const startedMs = performance.now();
+      while (begun.length === works) {
+        queue.add('a');
+        await setImmediate();
+      }
+      return performance.now() - startedMs;
+    }
+    queue.add('a');
+    const [first, second] = [await restsAfterMs(), await restsAfterMs()];
+    assert.ok(first >= 95 && first < 190 && second >= 195, `${first} ms, then ${second} ms`);
+    await end('a');
+    queue.add('a');
+    assert.ok((await restsAfterMs()) < 190);
+    await end('a');
+    await queue.close();
+  });
+
+  it('does not wait for the rest where something else is wanted', async () => {
+    const { queue, begun, end } = tracked();
+    queue.add('a');
+    queue.rest('a');
+    await end('a');
+    queue.renew('a');
+    assert.deepEqual(begun, ['a', 'a']);
+    await end('a');
+    await queue.close();
   });
 
   it('lets what is under way end when it is closed, and begins nothing more', async () => {

@@ -49,7 +49,7 @@ export function isAccepted({ apiObject }: Pick<Source, 'apiObject'>): boolean {
   return statusOf(apiObject)?.conditions?.some((condition) => condition.type === 'Accepted' && condition.status === 'True' && condition.observedGeneration === apiObject.metadata.generation) === true;
 }
 
-function nameOfSource(apiObject: ApiObject): SourceName {
+export function nameOfSource(apiObject: ApiObject): SourceName {
   const { apiVersion = '', kind = '' } = apiObject;
   return `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''} ${kind} ${nameOf(apiObject)}`;
 }

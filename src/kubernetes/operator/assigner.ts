@@ -1,0 +1,69 @@
+/** Writes assignments as objects, before anything is published that stands on them. Only the leader has one. */
+import type { Logger } from 'pino';
+import type { Assignment, Assignments } from '../../core/snat/assignments.ts';
+import type { AssignmentBook, AssignmentObject, AssignmentWrite } from '../assignment-book.ts';
+import { ApiRefusal, mergeContentType, type ApiClient } from '../client.ts';
+import { pathOf } from '../watch/reflect.ts';
+import { assignmentResource } from './resources.ts';
+
+export interface Assigner {
+  /**
+   * Writes what the book lacks of these, as far as the API server takes it: where another has what we want, the watch is going to tell of it.
+   * Resolves when every write has ended; rejects where one has failed for another reason.
+   */
+  assign(wanted: Assignments): Promise<void>;
+}
+
+export interface AssignerOptions {
+  readonly client: ApiClient;
+  readonly book: AssignmentBook;
+  readonly now: () => number;
+  /** Asked before each write: a leader that was deposed meanwhile writes nothing more. */
+  readonly mayWrite: () => boolean;
+  /** What was given, or taken back. */
+  readonly onWritten: (record: Assignment) => void;
+  readonly log: Logger;
+}
+
+const writesAtOnce = 16;
+
+export function createAssigner({ client, book, now, mayWrite, onWritten, log }: AssignerOptions): Assigner {
+  const path = pathOf(assignmentResource);
+
+  async function write(each: AssignmentWrite): Promise<AssignmentObject | null> {
+    switch (each.type) {
+      case 'create':
+        return await client.request({ method: 'POST', path, body: each.body });
+      case 'replace':
+        return await client.request({ method: 'PUT', path: `${path}/${each.name}`, body: each.body });
+      case 'delete': {
+        const { name, uid, resourceVersion, deletionTimestamp } = each.object.metadata;
+        const freed = await client.request<AssignmentObject>({ method: 'PATCH', path: `${path}/${name}`, contentType: mergeContentType, body: { metadata: { uid, resourceVersion, finalizers: null } } });
+        // One that somebody has deleted is gone with its finalizer.
+        if (deletionTimestamp === undefined) await client.request({ method: 'DELETE', path: `${path}/${name}`, body: { apiVersion: 'v1', kind: 'DeleteOptions', preconditions: { uid, resourceVersion: freed.metadata.resourceVersion } } });
+        return null;
+      }
+    }
+  }
+
+  return {
+    async assign(wanted) {
+      const left = [...book.writesFor(wanted, now())];
+      const failures: unknown[] = [];
+      const work = async (): Promise<void> => {
+        for (let each = left.shift(); each !== undefined && mayWrite(); each = left.shift()) {
+          try {
+            book.wrote(each, await write(each));
+            if (each.type !== 'delete') onWritten(each.record);
+          } catch (error) {
+            if (error instanceof ApiRefusal && (error.status === 409 || error.status === 404)) log.info({ err: error, write: each.type }, 'an assignment was changed by somebody else meanwhile; it is looked at again');
+            else failures.push(error);
+          }
+        }
+      };
+      await Promise.all(Array.from({ length: writesAtOnce }, work));
+      book.adopt(wanted);
+      if (failures.length > 0) throw failures[0] as Error;
+    },
+  };
+}

@@ -1,0 +1,75 @@
+/** Since which plan an object is in force as it is, and which of the gateways that it concerns enforce that: values for its status. */
+import type { Plan, Revision, ServicePort } from '../../core/plan/plan.ts';
+import type { Enforcement } from '../desired/status.ts';
+
+/** The gateways that are concerned, by what objects of the plan are named: `namespace/name` of each kind. */
+export interface Concerned {
+  readonly services: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly policies: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly bindings: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+/** Keys of the policies and bindings that a service port's grants come from; looked for once, since most ports stay as they are. */
+const origins = new WeakMap<ServicePort, { readonly policies: ReadonlySet<string>; readonly bindings: ReadonlySet<string> }>();
+
+function originsOf(servicePort: ServicePort) {
+  let known = origins.get(servicePort);
+  if (known === undefined) {
+    const { grants } = servicePort;
+    known = { policies: new Set(grants.flatMap(({ policies }) => policies)), bindings: new Set(grants.flatMap(({ binding }) => binding ?? [])) };
+    origins.set(servicePort, known);
+  }
+  return known;
+}
+
+export function concernedBy({ servicePorts }: Plan): Concerned {
+  const services = new Map<string, Set<string>>();
+  const policies = new Map<string, Set<string>>();
+  const bindings = new Map<string, Set<string>>();
+  const note = (known: Map<string, Set<string>>, key: string, names: readonly string[]): void => {
+    const set = known.get(key) ?? new Set<string>();
+    for (const name of names) set.add(name);
+    known.set(key, set);
+  };
+  for (const servicePort of servicePorts) {
+    const { service, gateway, entrance } = servicePort;
+    const names = [gateway, entrance].filter((name) => name !== '');
+    const from = originsOf(servicePort);
+    note(services, `${service.namespace}/${service.name}`, names);
+    for (const key of from.policies) note(policies, key, names);
+    for (const key of from.bindings) note(bindings, key, names);
+  }
+  return { services, policies, bindings };
+}
+
+/** What a leader knows of the plans that were published. */
+export interface Published {
+  /** The one that is in force. */
+  readonly revision: Revision;
+  /** Later plans have greater ones; undefined for a plan from before this process. */
+  readonly orderOf: (revision: string) => number | undefined;
+  /** The revision that a gateway is known to enforce; null where none is. */
+  readonly heldBy: (gateway: string) => Revision | null;
+}
+
+/**
+ * The enforcement of an object that is in force.
+ *
+ * @param before as its status tells it; null where that is of another generation, so that it is in force since now
+ * @param gateways those that it concerns
+ */
+export function enforcementOf(before: Enforcement | null, gateways: Iterable<string>, { revision, orderOf, heldBy }: Published): Enforcement {
+  const since = before?.revision ?? revision;
+  const enforces = (held: Revision): boolean => {
+    const order = orderOf(since);
+    return held === revision || (order !== undefined && (orderOf(held) ?? -1) >= order);
+  };
+  return {
+    revision: since,
+    gateways: [...new Set(gateways)].sort().map((name) => {
+      const known = before?.revision === since ? before.gateways.find((each) => each.name === name)?.revision : undefined;
+      const held = heldBy(name);
+      return { name, revision: known ?? (held !== null && enforces(held) ? held : null) };
+    }),
+  };
+}

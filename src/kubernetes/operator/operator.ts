@@ -1,0 +1,370 @@
+/**
+ * Desired state from an API server: watched, collected, accepted, assigned, published, and told in statuses. Every replica publishes from its
+ * own watch; only the leader writes.
+ *
+ * Invariants: an address is used by a plan only after its assignment is at the API server; nothing is published before everything was listed
+ * once; where nothing changes nothing is written.
+ */
+import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { applyChangeInSteps, describeRef, emptyDesiredState, keyOf, refOf, type DesiredState } from '../../core/desired-state.ts';
+import type { Fault, ObjectRef } from '../../core/errors.ts';
+import type { DesiredObject, Kind } from '../../core/objects/index.ts';
+import { acceptInSteps, type Acceptance, type Refusal } from '../../core/plan/acceptance.ts';
+import { compileInSteps, type CompileState } from '../../core/plan/compile.ts';
+import type { Plan, Revision } from '../../core/plan/plan.ts';
+import type { Assignment, Assignments } from '../../core/snat/assignments.ts';
+import type { TrustDomain } from '../../core/spiffe-id.ts';
+import type { Steps } from '../../core/steps.ts';
+import { createAssignmentBook, type AssignmentObject } from '../assignment-book.ts';
+import type { ApiClient } from '../client.ts';
+import { collect, emptyCollection, isAccepted, nameOfSource, readEarlier, standingsOf, type Collection, type SourceName } from '../desired/collection.ts';
+import { electLeader, type LeaderElection } from '../leader/elect.ts';
+import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
+import { createAssigner } from './assigner.ts';
+import { concernedBy, type Concerned } from './enforcement.ts';
+import { createEvents } from './events.ts';
+import { createReporter, type Reporter, type Situation } from './reporter.ts';
+import { sharedAccountWarnings } from './shared-accounts.ts';
+import { watchAll } from './watches.ts';
+
+/** What a gateway is known to do. */
+export interface GatewayReport {
+  /** The latest plan that all of its processes have taken; null where none is known. */
+  readonly held: Revision | null;
+  /** How many of its processes have their stream open. */
+  readonly connected: number;
+}
+
+/** A plan that is to be in force. */
+export interface Publication {
+  readonly plan: Plan;
+  readonly previous: Plan | null;
+  /** What has changed in desired state since the last one, as messages name it. */
+  readonly changed: readonly string[];
+}
+
+export interface OperatorOptions {
+  readonly client: ApiClient;
+  /** Where Sallyport is: its Lease is there, and objects there may speak about everyone. */
+  readonly namespace: string;
+  /** This replica's name, unique among them. */
+  readonly replica: string;
+  readonly trustDomain: TrustDomain;
+  readonly clusterDomain: string;
+  /** Runs long work so that whatever else the process does goes on. */
+  readonly runSteps: <Result>(steps: Steps<Result>) => Promise<Result>;
+  readonly publish: (publication: Publication) => Promise<void>;
+  /** By name, of all replicas' gateways. */
+  readonly gateways: () => ReadonlyMap<string, GatewayReport>;
+  /** An address was given or taken back, by this replica. */
+  readonly onAssigned: (record: Assignment) => void;
+  readonly onElected?: () => void;
+  readonly onDeposed?: () => void;
+  /** Seen by the other replicas at the Lease. */
+  readonly leaseAnnotations?: Readonly<Record<string, string>>;
+  readonly now: () => number;
+  readonly monotonicNow: () => number;
+  readonly random: () => number;
+  readonly log: Logger;
+}
+
+export interface Operator {
+  /** Resolves with the first plan's publication. */
+  readonly ready: Promise<void>;
+  readonly plan: Plan | null;
+  readonly desired: DesiredState;
+  readonly assignments: Assignments;
+  readonly warnings: readonly Fault[];
+  readonly refused: ReadonlyMap<string, Refusal>;
+  readonly isLeader: boolean;
+  /** The replica that leads, as far as it is known; empty for none. */
+  readonly leader: string;
+  /** Whether the API server answers. */
+  readonly isConnected: boolean;
+  close(): Promise<void>;
+}
+
+/** Longer than this no plan waits for assignments: it goes without those that are not there yet, and so without their grants. */
+const assignWithinMs = 500;
+const retryAfterMs = 2_000;
+/** How often gateways are asked what they hold, and quarantines whether they are over. */
+const lookEveryMs = 100;
+const quarantineCheckMs = 5_000;
+
+export function startOperator(options: OperatorOptions): Operator {
+  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, gateways, onAssigned, onElected, onDeposed, leaseAnnotations, now, monotonicNow, random, log } = options;
+  const book = createAssignmentBook();
+  const { promise: ready, resolve: setReady } = Promise.withResolvers<undefined>();
+  const tell = createEvents({ client, instance: replica, now, log });
+
+  let pending: ObjectChange<ApiObject>[] = [];
+  let collection: Collection = emptyCollection(namespace);
+  let desired: DesiredState = emptyDesiredState;
+  let accepted: Acceptance | undefined;
+  let state: CompileState | undefined;
+  let plan: Plan | null = null;
+  let warnings: readonly Fault[] = [];
+  let concerned: Concerned | undefined;
+  const changedSince = new Set<string>();
+  const orders = new Map<string, number>();
+  const inForce = new Map<SourceName, unknown>();
+
+  let rebuild = true;
+  /** Whether the API server may lack assignments that are known. */
+  let mustWrite = true;
+  let isSynced = false;
+  let running: Promise<void> | undefined;
+  let isWoken = false;
+  let closed = false;
+  let assigning: Promise<void> | undefined;
+  let reporter: Reporter | undefined;
+
+  const watches = watchAll({
+    client,
+    random,
+    log,
+    onDesired: (changes) => {
+      for (const change of changes) pending.push(change);
+      if (changes.length > 0) wake();
+    },
+    onAssignments: takeAssignments,
+  });
+  const assigner = createAssigner({ client, book, now, mayWrite: () => election.isLeader && !closed, onWritten: onAssigned, log });
+  const election: LeaderElection = electLeader({
+    client,
+    namespace,
+    lease: 'sallyport',
+    self: replica,
+    ...(leaseAnnotations === undefined ? {} : { annotations: leaseAnnotations }),
+    onElected: () => {
+      reporter = createReporter({ client, tell, now, random, log });
+      mustWrite = true; // what the last one could not, or has not any more
+      rebuild = true;
+      onElected?.();
+      wake();
+    },
+    onDeposed: () => {
+      void reporter?.close();
+      reporter = undefined;
+      onDeposed?.();
+    },
+    now,
+    monotonicNow,
+    log,
+  });
+
+  function takeAssignments(changes: readonly ObjectChange<AssignmentObject>[]): void {
+    const before = book.assignments;
+    const { unreadable, isLacking } = book.take(changes);
+    for (const { name, why } of unreadable) log.error({ assignment: name, why }, 'an assignment cannot be read: its address is given to nobody until it is mended or removed');
+    if (isLacking) mustWrite = true;
+    if (book.assignments === before && !isLacking) return;
+    rebuild = true;
+    wake();
+  }
+
+  function wake(): void {
+    if (closed) return;
+    isWoken = true;
+    running ??= run().catch((error: unknown) => {
+      // A bug of ours: going on would mean to serve what nobody has looked at.
+      queueMicrotask(() => {
+        throw error;
+      });
+    });
+  }
+
+  async function run(): Promise<void> {
+    while (isWoken && !closed) {
+      isWoken = false;
+      await setImmediate();
+      if (isSynced) await turn();
+    }
+    running = undefined;
+    if (isWoken && !closed) wake();
+  }
+
+  /** Takes what has come meanwhile, and brings everything up to it. */
+  async function turn(): Promise<void> {
+    const changes = pending;
+    pending = [];
+    const before = collection;
+    const { collection: next, change } = collect(collection, changes);
+    collection = next;
+    desired = await runSteps(applyChangeInSteps(desired, change));
+    for (const ref of [...change.put.map(refOf), ...change.remove]) changedSince.add(describeRef(ref));
+    const touched = new Set(changes.flatMap(({ before: was, after }) => namesOfSources(was, after)));
+    const isFirst = accepted === undefined;
+    // Who came first matters only where somebody has to yield.
+    const standsOtherwise = (accepted?.refused.size ?? 0) > 0 && [...touched].some((name) => isInForce(before, name) !== isInForce(collection, name));
+    const isRebuilt = rebuild || isFirst || standsOtherwise || change.put.length + change.remove.length > 0;
+    if (isRebuilt) {
+      rebuild = false;
+      await build(touched);
+    }
+    if (reporter === undefined || accepted === undefined || plan === null) return;
+    const shared = sharedAccountWarnings(accepted.desired, watches.accounts.sharedAccounts);
+    await runSteps(reporter.report(situation(shared), isRebuilt ? undefined : touched));
+  }
+
+  async function build(touched: ReadonlySet<SourceName>): Promise<void> {
+    const last = accepted;
+    const previous = state === undefined ? {} : { previous: state };
+    const context = { now: now(), trustDomain, clusterDomain, rootNamespace: namespace, ...previous };
+    const next = await runSteps(acceptInSteps(desired, book.assignments, context, standingsOf(collection, fallbackOf)));
+    if (election.isLeader && (mustWrite || next.assignments !== book.assignments)) await assign(next.assignments);
+    const held = book.assignments;
+    const compiled = next.assignments === held ? next : await runSteps(compileInSteps(next.desired, held, { trustDomain, clusterDomain, rootNamespace: namespace, previous: next.state }));
+    if (!compiled.ok) {
+      log.error({ faults: compiled.faults.slice(0, 10) }, 'what was accepted cannot be compiled without some of its addresses; the last plan stays in force');
+      return;
+    }
+    accepted = next;
+    state = compiled.state;
+    warnings = compiled.warnings;
+    keepInForce(last, next, touched);
+    if (plan?.revision === compiled.plan.revision) return;
+    const publication: Publication = { plan: compiled.plan, previous: plan, changed: [...changedSince] };
+    changedSince.clear();
+    plan = compiled.plan;
+    concerned = undefined;
+    orders.delete(plan.revision); // one that comes back is the latest again
+    orders.set(plan.revision, published += 1);
+    await publish(publication);
+    setReady(undefined);
+  }
+  let published = 0;
+
+  /** Has written what is missing, or is at it: the turn that follows does what is left, and what another has come between. */
+  async function assign(wanted: Assignments): Promise<void> {
+    mustWrite = false;
+    const late = delay(assignWithinMs, 'late' as const);
+    assigning ??= assigner.assign(wanted).catch(async (error: unknown) => {
+      log.warn({ err: error }, 'addresses could not be assigned; what needs them is refused until they are');
+      await delay(retryAfterMs);
+    });
+    const underWay = assigning;
+    if ((await Promise.race([underWay, late])) !== 'late') assigning = undefined;
+    if (book.assignments === wanted) return;
+    void underWay.then(async () => {
+      assigning = undefined;
+      if (book.assignments !== wanted) await delay(retryAfterMs); // the watch tells sooner where somebody else has come between
+      rebuild = true;
+      wake();
+    });
+  }
+
+  /** What was in force of an object that says something else now. */
+  function fallbackOf(ref: ObjectRef): DesiredObject | null {
+    const kind = ref.kind as Kind;
+    const current = desired[kind].get(keyOf(ref));
+    const last = accepted?.desired[kind].get(keyOf(ref));
+    if (last !== undefined) return last === current ? null : last;
+    const [source] = collection.makers.get(describeRef(ref)) ?? [];
+    return source === undefined ? null : (readEarlier(source.apiObject, namespace).find((object) => describeRef(refOf(object)) === describeRef(ref)) ?? null);
+  }
+
+  /** Remembers what each object says that is in force as it is, for its status to keep where it is changed for the worse. */
+  function keepInForce(last: Acceptance | undefined, { refused }: Acceptance, touched: ReadonlySet<SourceName>): void {
+    const pardoned = [...(last?.refused.keys() ?? [])].flatMap((name) => (refused.has(name) ? [] : (collection.makers.get(name) ?? []).map((source) => source.name)));
+    for (const name of new Set([...touched, ...pardoned])) {
+      const source = collection.sources.get(name);
+      if (source === undefined) inForce.delete(name);
+      else if (source.faults.length === 0 && !source.objects.some((object) => refused.has(describeRef(refOf(object))))) inForce.set(name, (source.apiObject as ApiObject & { readonly spec?: unknown }).spec);
+      else if (!inForce.has(name)) {
+        const kept = (source.apiObject as ApiObject & { readonly status?: { readonly inForce?: { readonly spec?: unknown } } }).status?.inForce;
+        if (kept !== undefined) inForce.set(name, kept.spec);
+      }
+    }
+  }
+
+  function situation(shared: readonly Fault[]): Situation {
+    const reports = gateways();
+    const byObject = Map.groupBy([...warnings, ...shared].filter(({ object }) => object !== undefined), ({ object }) => describeRef(object!));
+    concerned ??= concernedBy(plan!);
+    return {
+      collection,
+      refused: accepted!.refused,
+      warnings: byObject,
+      assignments: book.assignments,
+      concerned,
+      published: { revision: plan!.revision, orderOf: (revision) => orders.get(revision), heldBy: (gateway) => reports.get(gateway)?.held ?? null },
+      connected: new Map([...reports].map(([name, { connected }]) => [name, connected])),
+      inForce,
+    };
+  }
+
+  let lastReports = '';
+  let checkedAt = monotonicNow();
+  const looking = setInterval(() => {
+    if (reporter === undefined || plan === null || running !== undefined) return;
+    const quarantineDue = monotonicNow() - checkedAt >= quarantineCheckMs;
+    if (quarantineDue) checkedAt = monotonicNow();
+    if (quarantineDue && book.assignments.some(({ releasedAt }) => releasedAt !== null)) {
+      rebuild = true;
+      wake();
+      return;
+    }
+    const reports = JSON.stringify([...gateways()]);
+    if (reports === lastReports) return;
+    lastReports = reports;
+    const names = new Set([...reporter.waiting, ...[...collection.sources.values()].filter(({ apiObject }) => apiObject.kind === 'EgressGateway').map(({ name }) => name)]);
+    const shared = sharedAccountWarnings(accepted!.desired, watches.accounts.sharedAccounts);
+    running = runSteps(reporter.report(situation(shared), names)).finally(() => {
+      running = undefined;
+      if (isWoken) wake();
+    });
+  }, lookEveryMs);
+
+  void watches.synced.then(() => {
+    isSynced = true;
+    wake();
+  });
+
+  return {
+    ready,
+    get plan() {
+      return plan;
+    },
+    get desired() {
+      return accepted?.desired ?? emptyDesiredState;
+    },
+    get assignments() {
+      return book.assignments;
+    },
+    get warnings() {
+      return warnings;
+    },
+    get refused() {
+      return accepted?.refused ?? new Map<string, Refusal>();
+    },
+    get isLeader() {
+      return election.isLeader;
+    },
+    get leader() {
+      return election.leader;
+    },
+    get isConnected() {
+      return watches.isConnected;
+    },
+    async close() {
+      closed = true;
+      clearInterval(looking);
+      watches.close();
+      await running;
+      await assigning;
+      await reporter?.close();
+      await election.close();
+    },
+  };
+}
+
+function namesOfSources(...objects: readonly (ApiObject | null)[]): SourceName[] {
+  return objects.flatMap((object) => (object === null ? [] : [nameOfSource(object)]));
+}
+
+function isInForce({ sources }: Collection, name: SourceName): boolean {
+  const source = sources.get(name);
+  return source !== undefined && isAccepted(source);
+}

@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import pino from 'pino';
+import { explain } from '../../../src/core/plan/explain.ts';
+import type { Plan, Revision } from '../../../src/core/plan/plan.ts';
+import type { Assignment } from '../../../src/core/snat/assignments.ts';
+import { runThrough } from '../../../src/core/steps.ts';
+import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
+import { waitFor } from '../../../src/demo/processes.ts';
+import { createApiClient } from '../../../src/kubernetes/client.ts';
+import { startOperator, type GatewayReport, type Operator, type Publication } from '../../../src/kubernetes/operator/operator.ts';
+import { conditionsOf, manifestsIn, openCluster, type Cluster, type Manifest } from '../../support/cluster.ts';
+import { useKubernetes } from '../../support/kubernetes.ts';
+
+const example = (name: string): Manifest[] => manifestsIn(new URL(`../../../manifests/examples/${name}.yaml`, import.meta.url).pathname);
+const object = (kind: string, name: string, spec: object, namespace?: string): Manifest => ({ apiVersion: 'sallyport.dev/v1alpha1', kind, metadata: { name, ...(namespace === undefined ? {} : { namespace }) }, spec });
+
+interface Running {
+  readonly operator: Operator;
+  readonly plans: readonly Plan[];
+  readonly publications: readonly Publication[];
+  readonly assigned: readonly Assignment[];
+  /** What gateways say that they hold: by default each takes everything at once. */
+  gateways: () => ReadonlyMap<string, GatewayReport>;
+}
+
+describe('the operator at a real API server', function () {
+  const server = useKubernetes(this);
+  let cluster: Cluster;
+  const running = new Set<Operator>();
+  before(async function () {
+    this.timeout(60_000);
+    cluster = await openCluster(server());
+  });
+  afterEach(async function () {
+    this.timeout(60_000);
+    await Promise.all([...running].map((operator) => operator.close()));
+    running.clear();
+    for (const kind of ['EgressPolicy', 'SnatBinding', 'ExternalService', 'ReferenceGrant', 'EgressGateway', 'SnatPool']) {
+      for (const each of await cluster.list(kind)) await cluster.remove({ ...each, apiVersion: 'sallyport.dev/v1alpha1', kind });
+    }
+    for (const each of await cluster.list('SnatAssignment')) {
+      await cluster.client.request({ method: 'PATCH', path: `/apis/sallyport.dev/v1alpha1/snatassignments/${each.metadata.name}`, contentType: 'application/merge-patch+json', body: { metadata: { finalizers: null } } });
+      await cluster.remove({ ...each, apiVersion: 'sallyport.dev/v1alpha1', kind: 'SnatAssignment' });
+    }
+  });
+
+  async function start(replica = 'one', address = `127.0.0.1:${server().port}`): Promise<Running> {
+    const publications: Publication[] = [];
+    const assigned: Assignment[] = [];
+    const operator = startOperator({
+      client: createApiClient(server().kubeConfig({ address })),
+      namespace: 'default',
+      replica,
+      trustDomain: 'cluster.local' as TrustDomain,
+      clusterDomain: 'cluster.local',
+      runSteps: (steps) => Promise.resolve(runThrough(steps)),
+      publish: (publication) => {
+        publications.push(publication);
+        return Promise.resolve();
+      },
+      gateways: () => self.gateways(),
+      onAssigned: (record) => void assigned.push(record),
+      now: Date.now,
+      monotonicNow: () => performance.now(),
+      random: Math.random,
+      log: pino({ level: process.env['LOG'] ?? 'silent' }),
+    });
+    running.add(operator);
+    const self: Running = {
+      operator,
+      publications,
+      get plans() {
+        return publications.map(({ plan }) => plan);
+      },
+      assigned,
+      gateways: () => new Map((operator.plan?.gateways ?? []).map(({ name }) => [name, { held: operator.plan!.revision, connected: 1 }])),
+    };
+    await operator.ready;
+    await waitFor('a leader', 20_000, () => (operator.leader === '' ? undefined : true));
+    return self;
+  }
+
+  it('puts an example into force as it stands, and tells so in every status', async () => {
+    const { operator, assigned } = await start();
+    await cluster.apply(...example('bookinfo-forward-proxy'));
+    const [gateway, pool, service, policy, binding] = example('bookinfo-forward-proxy');
+    const live = await cluster.until(binding!, 'programmed', (each) => conditionsOf(each, 'Accepted', 'Programmed') === 'Accepted=True Programmed=True');
+    assert.deepEqual(live.status!['addresses'], ['10.4.0.65']);
+    assert.equal(live.status!['enforcedBy'], '1/1');
+    for (const each of [service!, policy!]) await cluster.until(each, 'programmed', (found) => conditionsOf(found, 'Accepted', 'ResolvedRefs', 'Conflicted', 'Programmed') === 'Accepted=True ResolvedRefs=True Conflicted=False Programmed=True');
+    await cluster.until(gateway!, 'connected', (found) => found.status?.['connected'] === 1 && found.status['revision'] === operator.plan!.revision);
+    await cluster.until(pool!, 'counted', (found) => found.status?.['assigned'] === 1);
+    assert.deepEqual((await cluster.list('SnatAssignment')).map(({ metadata, spec }) => [metadata.name, spec['holder']]), [['10.4.0.65.1024', 'ns/bookinfo']]);
+    assert.deepEqual(assigned.map(({ address, holder }) => `${address} ${holder}`), ['10.4.0.65 ns/bookinfo']);
+    const answer = explain(operator.plan!, { namespace: 'bookinfo', serviceAccount: 'productpage' }, 'bookinfo/bigip-proxy-svc:3128', { desired: operator.desired });
+    assert.equal(answer.allowed, true);
+  });
+
+  it('writes nothing but its Lease once all is as it is to be', async () => {
+    await start();
+    await cluster.apply(...example('bookinfo-forward-proxy'));
+    const [, , , , binding] = example('bookinfo-forward-proxy');
+    await cluster.until(binding!, 'programmed', (each) => conditionsOf(each, 'Programmed') === 'Programmed=True');
+    const versions = async () => (await Promise.all(['EgressGateway', 'EgressPolicy', 'ExternalService', 'SnatAssignment', 'SnatBinding', 'SnatPool'].map((kind) => cluster.list(kind)))).flat().map(({ metadata }) => `${metadata.name} ${metadata.resourceVersion}`);
+    await waitFor('what is under way', 5_000, async () => {
+      const before = await versions();
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      return before.join() === (await versions()).join() ? true : undefined;
+    });
+    const before = await versions();
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    assert.deepEqual(await versions(), before);
+  });
+
+  it('says of a fault where it is and what to do, leaves the others alone, and puts the object into force when its ground is there', async () => {
+    const { operator } = await start();
+    await cluster.apply(...example('bookinfo-forward-proxy'));
+    const [, , , , binding] = example('bookinfo-forward-proxy');
+    await cluster.until(binding!, 'accepted', (each) => conditionsOf(each, 'Accepted') === 'Accepted=True');
+    const wrong = object('SnatBinding', 'wrong', { subject: { namespace: 'default' }, pool: 'nowhere' }, 'default');
+    await cluster.apply(wrong);
+    const refused = await cluster.until(wrong, 'refused', (each) => conditionsOf(each, 'Accepted', 'ResolvedRefs') === 'Accepted=False ResolvedRefs=False');
+    const { reason, message } = refused.status!.conditions!.find(({ type }) => type === 'Accepted')!;
+    assert.equal(reason, 'PoolUnknown');
+    assert.match(message, /^spec\.pool: there is no SnatPool "nowhere" \(apply SnatPool nowhere first/);
+    assert.equal(operator.plan!.servicePorts[0]!.grants[0]!.snat?.ipv4?.address, '10.4.0.65');
+    await waitFor('the event', 5_000, async () => ((await cluster.list('Event', 'events.k8s.io/v1')).some((event) => event['reason'] === 'PoolUnknown') ? true : undefined));
+    await cluster.apply(object('SnatPool', 'nowhere', { addresses: ['10.5.0.1'] }));
+    const mended = await cluster.until(wrong, 'accepted', (each) => conditionsOf(each, 'Accepted') === 'Accepted=True');
+    assert.deepEqual(mended.status!['addresses'], ['10.5.0.1']);
+  });
+
+  it('keeps what an object said before where it is changed for the worse, also over a restart', async () => {
+    const first = await start();
+    await cluster.apply(...example('bookinfo-forward-proxy'));
+    const [, , , , binding] = example('bookinfo-forward-proxy');
+    await cluster.until(binding!, 'programmed', (each) => conditionsOf(each, 'Programmed') === 'Programmed=True');
+    await cluster.apply({ ...binding!, spec: { subject: { namespace: 'bookinfo' }, pool: 'nowhere' } });
+    const fellBack = await cluster.until(binding!, 'refused', (each) => conditionsOf(each, 'Accepted', 'Programmed') === 'Accepted=False Programmed=True');
+    assert.match(fellBack.status!.conditions!.find(({ type }) => type === 'Accepted')!.message, /what it said before stays in force$/);
+    assert.deepEqual(fellBack.status!['inForce'], { spec: { subject: { namespace: 'bookinfo' }, pool: 'datacenter' } });
+    const inForce = ({ operator }: Running) => operator.plan!.servicePorts[0]!.grants[0]!.snat?.ipv4?.address;
+    assert.equal(inForce(first), '10.4.0.65');
+    const { revision } = first.operator.plan!;
+    running.delete(first.operator);
+    await first.operator.close();
+    const second = await start('two');
+    assert.equal(inForce(second), '10.4.0.65');
+    assert.equal(second.operator.plan!.revision, revision);
+    await cluster.apply(binding!);
+    const again = await cluster.until(binding!, 'accepted again', (each) => conditionsOf(each, 'Accepted') === 'Accepted=True');
+    assert.equal(again.status!['inForce'], undefined);
+  });
+
+  it('releases an address with its binding, keeps it through the quarantine, and deletes it then', async () => {
+    await start();
+    const pool = object('SnatPool', 'short', { addresses: ['10.6.0.1'], quarantine: '2s' });
+    const binding = object('SnatBinding', 'b', { subject: { namespace: 'default' }, pool: 'short' }, 'default');
+    const assignment: Manifest = { apiVersion: 'sallyport.dev/v1alpha1', kind: 'SnatAssignment', metadata: { name: '10.6.0.1.1024' } };
+    await cluster.apply(pool, binding);
+    await cluster.until(assignment, 'there', ({ metadata }) => (metadata['finalizers'] as readonly string[]).includes('sallyport.dev/promise'));
+    await cluster.remove(assignment); // somebody thinks that it may go
+    await cluster.remove(binding);
+    await cluster.until(assignment, 'released', ({ spec }) => spec['releasedAt'] !== undefined);
+    const other = object('SnatBinding', 'c', { subject: { namespace: 'kube-public' }, pool: 'short' }, 'default');
+    await cluster.apply(other);
+    await cluster.until(other, 'refused', (each) => conditionsOf(each, 'Accepted') === 'Accepted=False');
+    const given = await cluster.until(other, 'given it when the quarantine is over', (each) => conditionsOf(each, 'Accepted') === 'Accepted=True', 40_000);
+    assert.deepEqual(given.status!['addresses'], ['10.6.0.1']);
+    assert.equal((await cluster.get(assignment))!.spec['holder'], 'ns/kube-public');
+  }).timeout(60_000);
+
+  it('writes an assignment again that somebody has removed by force', async () => {
+    await start();
+    await cluster.apply(object('SnatPool', 'p', { addresses: ['10.7.0.0/30'] }), object('SnatBinding', 'b', { subject: { namespace: 'default' }, pool: 'p' }, 'default'));
+    const assignment: Manifest = { apiVersion: 'sallyport.dev/v1alpha1', kind: 'SnatAssignment', metadata: { name: '10.7.0.0.1024' } };
+    const before = await cluster.until(assignment, 'there', () => true);
+    await cluster.client.request({ method: 'PATCH', path: '/apis/sallyport.dev/v1alpha1/snatassignments/10.7.0.0.1024', contentType: 'application/merge-patch+json', body: { metadata: { finalizers: null } } });
+    await cluster.remove(assignment);
+    await cluster.until(assignment, 'there again', ({ metadata }) => metadata.uid !== before.metadata.uid);
+    assert.deepEqual((await cluster.list('SnatAssignment')).map(({ metadata }) => metadata.name), ['10.7.0.0.1024']);
+  });
+
+  it('names gateways that are late, and says since when the others enforce an object', async () => {
+    const self = await start();
+    let held: Revision | null = null;
+    self.gateways = () => new Map([['egress-1', { held, connected: 1 }]]);
+    await cluster.apply(...example('bookinfo-forward-proxy'));
+    const [, , service] = example('bookinfo-forward-proxy');
+    const late = await cluster.until(service!, 'late', (each) => each.status?.['enforcedBy'] === '0/1');
+    assert.match(late.status!.conditions!.find(({ type }) => type === 'Programmed')!.message, /not yet egress-1$/);
+    held = self.operator.plan!.revision;
+    const done = await cluster.until(service!, 'done', (each) => each.status?.['enforcedBy'] === '1/1');
+    assert.deepEqual(done.status!['gateways'], [{ name: 'egress-1', revision: held }]);
+  });
+});
