@@ -13,6 +13,7 @@ import { addExplain } from './commands/explain.ts';
 import { addGateway } from './commands/gateway.ts';
 import { addGenerate } from './commands/generate.ts';
 import { addGet } from './commands/get.ts';
+import { addInstall } from './commands/install.ts';
 import { addLedger } from './commands/ledger.ts';
 import { addDeregister, addRegister } from './commands/register.ts';
 import { addServe } from './commands/serve.ts';
@@ -22,6 +23,7 @@ import { addRender } from './commands/render.ts';
 import { addStatus } from './commands/status.ts';
 import { addTransfers } from './commands/transfers.ts';
 import { addToken } from './commands/token.ts';
+import { addUninstall } from './commands/uninstall.ts';
 import { addValidate } from './commands/validate.ts';
 import { addVersion, version } from './commands/version.ts';
 import { addWhois } from './commands/whois.ts';
@@ -42,6 +44,7 @@ export function createProgram(context: CliContext): Command {
     ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender, addGenerate]],
     ['Answers:', [addExplain, addWhois, addLedger, addTransfers, addStatus, addProxyStatus, addProxyConfig]],
     ['Identity:', [addToken, addCa, addCert]],
+    ['Cluster:', [addInstall, addUninstall]],
     ['Other:', [addCompletion, addVersion]],
   ];
   for (const [heading, adders] of groups) {

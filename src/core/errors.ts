@@ -32,6 +32,8 @@ export const errorCodes = {
   'ca-not-initialized': { http: 503, grpc: 14, exit: 6, retriable: false },
   'ca-rotation-refused': { http: 409, grpc: 9, exit: 5, retriable: false },
   'certificate-invalid': { http: 422, grpc: 3, exit: 2, retriable: false },
+  'cluster-conflict': { http: 409, grpc: 10, exit: 5, retriable: false },
+  'cluster-forbidden': { http: 403, grpc: 7, exit: 4, retriable: false },
   'csr-invalid': { http: 422, grpc: 3, exit: 2, retriable: false },
   'csr-weak-key': { http: 422, grpc: 3, exit: 2, retriable: false },
   'file-unreadable': { http: 400, grpc: 3, exit: 2, retriable: false },

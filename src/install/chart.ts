@@ -83,6 +83,6 @@ export function withConditions(whole: string, without: readonly { readonly condi
 function valuesOf(schema: ReturnType<typeof installOptions>): string {
   const defaults = schema.parse({});
   return Object.entries(schema.shape)
-    .map(([name, option]) => `${comment(`${option.description ?? ''}.`)}\n${stringify({ [name]: defaults[name as keyof InstallOptions] })}`)
+    .map(([name, { description = '' }]) => `${comment(`${description.charAt(0).toUpperCase()}${description.slice(1)}.`)}\n${stringify({ [name]: defaults[name as keyof InstallOptions] })}`)
     .join('\n');
 }

@@ -1,9 +1,10 @@
 /** Embedded gateways. */
+import { podFiles } from '../core/pod-identity.ts';
 import type { ExplainedObject } from '../generate/index.ts';
 import { labelsOf, metadataOf } from './metadata.ts';
 import { controlAccount, controlPlaneName, gatewayLabel, gatewayNamespace, ports } from './names.ts';
 import type { InstallOptions } from './options.ts';
-import { containerSecurity, identityDirectory, identityMount, identityVolume, podSecurity, probes, stateClaim, stateMount, stateVariable } from './pod.ts';
+import { containerSecurity, identityMount, identityVolume, podSecurity, probes, stateClaim, stateMount, stateVariable } from './pod.ts';
 
 const component = 'gateway';
 /** Records that the control plane has not taken yet, and the last good plan. */
@@ -12,7 +13,7 @@ const stateSize = '2Gi';
 export function gatewaysNamespace(): ExplainedObject {
   return {
     object: { apiVersion: 'v1', kind: 'Namespace', metadata: metadataOf(component, gatewayNamespace, undefined, { kept: true, labels: { 'pod-security.kubernetes.io/enforce': 'privileged' } }) },
-    why: "Of gateways alone: SNAT addresses are their node's, so they use its network, which the standards \"restricted\" and \"baseline\" both refuse. But for that, their pods are as restricted as the control plane's. Whoever may make pods here may use the network of any node.",
+    why: "Of gateways alone: SNAT addresses are their node's, so they use its network and are probed on its loopback, which the standards \"restricted\" and \"baseline\" both refuse. But for that, their pods are as restricted as the control plane's. Whoever may make pods here may use the network of any node.",
   };
 }
 
@@ -51,8 +52,8 @@ export function gateway(options: InstallOptions, name: string): readonly Explain
                     `--control=${controlPlaneName}.${options.namespace}.svc.${options.clusterDomain}:${ports.mesh}`,
                     `--control-identity=spiffe://${options.trustDomain}/ns/${options.namespace}/sa/${controlAccount}`,
                     `--trust-domain=${options.trustDomain}`,
-                    `--trust-bundle=${identityDirectory}/trust/trust-bundle.pem`,
-                    `--pod-token-file=${identityDirectory}/token`,
+                    `--trust-bundle=${podFiles.trustBundle}`,
+                    `--pod-token-file=${podFiles.token}`,
                     `--probe-listen=127.0.0.1:${ports.probe}`,
                   ],
                   env: [stateVariable],

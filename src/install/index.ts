@@ -8,6 +8,7 @@
  * them all custom resources; the CA's keys; ledgers) is removed only where that is asked for by name.
  */
 export { chartFiles } from './chart.ts';
+export { connectCluster, isKept, isSame, type Cluster, type KubernetesObject } from './cluster.ts';
 export { installObjects } from './objects.ts';
 export { installOptions, type InstallOptions } from './options.ts';
 export { permissions, type Permission } from './permissions.ts';

@@ -12,7 +12,6 @@ export const componentLabel = 'sallyport.dev/component';
 
 export const leaseName = 'sallyport';
 export const caSecretName = 'sallyport-ca';
-export const trustBundleName = 'sallyport-trust-bundle';
 export const webhookConfigurations = { inject: 'sallyport-inject', validate: 'sallyport-validate' } as const;
 
 export const ports = { mesh: 15_012, webhook: 15_017, probe: 15_020 } as const;

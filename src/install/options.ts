@@ -13,16 +13,16 @@ const quantity = z.string().max(32).regex(/^[1-9][0-9]*([kMGTPE]i?)?$/, 'must be
 /** @param version of the package: the default image is of the same */
 export function installOptions(version: string) {
   return z.strictObject({
-    namespace: dnsLabel.default('sallyport-system').meta({ description: 'Namespace of the control plane' }),
-    image: imageName.default(`sallyport:${version}`).meta({ description: 'Container image of control plane and gateways' }),
-    replicas: z.int().min(1).max(9).default(2).meta({ description: 'Replicas of the control plane, of which one writes and all serve' }),
+    namespace: dnsLabel.default('sallyport-system').meta({ description: 'namespace of the control plane' }),
+    image: imageName.default(`sallyport:${version}`).meta({ description: 'container image of control plane and gateways' }),
+    replicas: z.int().min(1).max(9).default(2).meta({ description: 'replicas of the control plane, of which one writes and all serve' }),
     trustDomain: trustDomainName.default('cluster.local').meta({ description: 'SPIFFE trust domain' }),
-    clusterDomain: dnsSubdomain.default('cluster.local').meta({ description: 'Suffix of the names of Services' }),
-    ledgerStorage: quantity.default('10Gi').meta({ description: 'Size of the volume of each replica, which holds its ledger; Kubernetes lets nobody change it afterwards' }),
-    storageClass: z.union([z.literal(''), dnsSubdomain]).default('').meta({ description: "StorageClass of all volumes; empty: the cluster's default" }),
-    gateways: z.array(dnsLabel).max(64).default([]).meta({ description: 'Embedded gateways to run, by the names of their EgressGateway objects, each on the node that is labelled sallyport.dev/gateway=NAME' }),
-    webhooks: z.boolean().default(true).meta({ description: 'Agents are added to the pods that ask for it, and faults are told when objects are applied' }),
-    olderForm: z.boolean().default(false).meta({ description: 'The definition of externalservice.example.com/v1alpha1 too' }),
+    clusterDomain: dnsSubdomain.default('cluster.local').meta({ description: 'suffix of the names of Services' }),
+    ledgerStorage: quantity.default('10Gi').meta({ description: 'size of the volume of each replica, which holds its ledger; Kubernetes lets nobody change it afterwards' }),
+    storageClass: z.string().max(253).regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/, 'must be the name of a StorageClass').default('').meta({ description: "StorageClass of all volumes; empty: the cluster's default" }),
+    gateways: z.array(dnsLabel).max(64).default([]).meta({ description: 'embedded gateways to run, by the names of their EgressGateway objects: each on the node that is labelled sallyport.dev/gateway=NAME' }),
+    webhooks: z.boolean().default(true).meta({ description: 'agents are added to the pods that ask for it, and faults are told when objects are applied' }),
+    olderForm: z.boolean().default(false).meta({ description: 'the definition of externalservice.example.com/v1alpha1 too' }),
   });
 }
 export type InstallOptions = z.output<ReturnType<typeof installOptions>>;

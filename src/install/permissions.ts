@@ -3,7 +3,8 @@
  * gateways, and the agents beside workloads, may do nothing there.
  */
 import { apiGroup, olderApiVersion } from '../core/objects/index.ts';
-import { caSecretName, leaseName, trustBundleName, webhookConfigurations } from './names.ts';
+import { trustBundleConfigMap } from '../core/pod-identity.ts';
+import { caSecretName, leaseName, webhookConfigurations } from './names.ts';
 
 export interface Permission {
   /** In all namespaces and outside of them, or in the control plane's own alone. */
@@ -32,10 +33,10 @@ export const permissions: readonly Permission[] = [
   { where: 'cluster', group: '', resources: ['namespaces', 'services'], verbs: ['list', 'watch'], why: 'Namespaces by their labels, and the Services that policies and bindings name' },
   { where: 'cluster', group: '', resources: ['pods'], verbs: ['get', 'list', 'watch'], why: 'The service accounts of the pods behind a Service; and whether the pod of a token is there and alive' },
   { where: 'cluster', group: 'discovery.k8s.io', resources: ['endpointslices'], verbs: ['list', 'watch'], why: 'The pods behind a Service' },
-  { where: 'cluster', group: '', resources: ['services'], verbs: ['create', 'patch', 'delete'], why: 'External services are registered; by the admission policy only what is labelled as ours, and nothing in kube-system' },
-  { where: 'cluster', group: 'discovery.k8s.io', resources: ['endpointslices'], verbs: ['create', 'patch', 'delete'], why: 'The same' },
+  { where: 'cluster', group: '', resources: ['services'], verbs: ['get', 'create', 'patch', 'delete'], why: 'External services are registered; by the admission policy only what is labelled as ours, and nothing in kube-system' },
+  { where: 'cluster', group: 'discovery.k8s.io', resources: ['endpointslices'], verbs: ['get', 'create', 'patch', 'delete'], why: 'The same' },
   { where: 'cluster', group: '', resources: ['configmaps'], verbs: ['create'], why: 'The trust bundle, for the pods of every namespace; no role can say by which name, the admission policy does' },
-  { where: 'cluster', group: '', resources: ['configmaps'], verbs: ['list', 'watch', 'patch'], names: [trustBundleName], why: 'The same, kept true; no other ConfigMap is read' },
+  { where: 'cluster', group: '', resources: ['configmaps'], verbs: ['list', 'watch', 'patch'], names: [trustBundleConfigMap.name], why: 'The same, kept true; no other ConfigMap is read' },
   { where: 'cluster', group: 'authentication.k8s.io', resources: ['tokenreviews'], verbs: ['create'], why: 'Whose a token is that a pod comes with' },
   { where: 'cluster', group: 'events.k8s.io', resources: ['events'], verbs: ['create', 'patch'], why: 'What a person should know of an object' },
   { where: 'cluster', group: 'admissionregistration.k8s.io', resources: ['mutatingwebhookconfigurations'], verbs: ['get', 'patch'], names: [webhookConfigurations.inject], why: "The leader writes the CA by which the API server knows the webhook", forWebhooks: true },

@@ -1,10 +1,12 @@
 /** What all pods of an installation have in common: as little as a process can do with. */
-import { trustBundleName } from './names.ts';
+import { podFiles, podTokenAudience, trustBundleConfigMap } from '../core/pod-identity.ts';
 
 /** Of nobody: an image need not know it, and files of the node do not belong to it. */
 const userId = 65_532;
 const stateDirectory = '/var/lib/sallyport';
-export const identityDirectory = '/var/run/secrets/sallyport';
+/** Where the files of `podFiles` are. */
+const identityDirectory = '/var/run/secrets/sallyport';
+const within = (file: string): string => file.slice(`${identityDirectory}/`.length);
 
 /** What the Pod Security Standard `restricted` asks for. https://kubernetes.io/docs/concepts/security/pod-security-standards/ */
 export const podSecurity = { runAsNonRoot: true, runAsUser: userId, runAsGroup: userId, fsGroup: userId, fsGroupChangePolicy: 'OnRootMismatch', seccompProfile: { type: 'RuntimeDefault' } } as const;
@@ -27,8 +29,8 @@ export const identityVolume = {
   name: 'identity',
   projected: {
     sources: [
-      { serviceAccountToken: { audience: 'sallyport', expirationSeconds: 3600, path: 'token' } },
-      { configMap: { name: trustBundleName, items: [{ key: 'trust-bundle.pem', path: 'trust/trust-bundle.pem' }] } },
+      { serviceAccountToken: { audience: podTokenAudience, expirationSeconds: 3600, path: within(podFiles.token) } },
+      { configMap: { name: trustBundleConfigMap.name, items: [{ key: trustBundleConfigMap.key, path: within(podFiles.trustBundle) }] } },
     ],
   },
 } as const;

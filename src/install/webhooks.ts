@@ -7,11 +7,21 @@ import type { InstallOptions } from './options.ts';
 
 const component = 'webhooks';
 const injectLabel = 'sallyport.dev/inject';
-const namespaceName = 'kubernetes.io/metadata.name';
 
 export function webhooks({ namespace }: InstallOptions): readonly ExplainedObject[] {
   const clientConfig = (path: string): object => ({ service: { namespace, name: controlPlaneName, path, port: 443 } });
   const common = { admissionReviewVersions: ['v1'], sideEffects: 'None', timeoutSeconds: 5, matchPolicy: 'Equivalent' };
+  const notWhereWeComeFrom = { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: ['kube-node-lease', 'kube-public', 'kube-system', namespace, gatewayNamespace] };
+  const injectInto = (name: string, namespaceSelector: { readonly matchLabels?: object; readonly matchExpressions: readonly object[] }, ofPod: { readonly operator: string; readonly values: readonly string[] }): object => ({
+    name: `${name}.${apiGroup}`,
+    ...common,
+    clientConfig: clientConfig('/inject'),
+    rules: [rule('v1', ['pods'], ['CREATE'])],
+    namespaceSelector,
+    objectSelector: { matchExpressions: [{ key: injectLabel, ...ofPod }] },
+    reinvocationPolicy: 'IfNeeded',
+    failurePolicy: 'Fail',
+  });
   const rule = (groupAndVersion: string, resources: readonly string[], operations: readonly string[]): object => {
     const [group, version] = groupAndVersion.includes('/') ? groupAndVersion.split('/') : ['', groupAndVersion];
     return { apiGroups: [group], apiVersions: [version], resources, operations, scope: '*' };
@@ -23,21 +33,15 @@ export function webhooks({ namespace }: InstallOptions): readonly ExplainedObjec
         kind: 'MutatingWebhookConfiguration',
         metadata: metadataOf(component, webhookConfigurations.inject),
         webhooks: [
-          {
-            name: `inject.${apiGroup}`,
-            ...common,
-            clientConfig: clientConfig('/inject'),
-            rules: [rule('v1', ['pods'], ['CREATE'])],
-            namespaceSelector: { matchLabels: { [injectLabel]: 'enabled' }, matchExpressions: [{ key: namespaceName, operator: 'NotIn', values: ['kube-system', namespace, gatewayNamespace] }] },
-            objectSelector: { matchExpressions: [{ key: injectLabel, operator: 'NotIn', values: ['false'] }] },
-            reinvocationPolicy: 'IfNeeded',
-            failurePolicy: 'Fail',
-          },
+          injectInto('inject', { matchLabels: { [injectLabel]: 'enabled' }, matchExpressions: [notWhereWeComeFrom] }, { operator: 'NotIn', values: ['false'] }),
+          injectInto('inject-pod', { matchExpressions: [{ key: injectLabel, operator: 'NotIn', values: ['enabled'] }, notWhereWeComeFrom] }, { operator: 'In', values: ['true'] }),
         ],
       },
       reasons: [
-        { path: ['webhooks', 0, 'namespaceSelector'], why: "Where it is asked for, and never where the cluster's own pods and ours come from, which would wait for each other." },
+        { path: ['webhooks', 0], why: 'All pods of a namespace that is labelled so.' },
+        { path: ['webhooks', 0, 'namespaceSelector', 'matchExpressions'], why: "Never where the cluster's own pods and ours come from: they would wait for each other." },
         { path: ['webhooks', 0, 'failurePolicy'], why: 'A pod without its agent would start, and reach nothing: better it is tried again.' },
+        { path: ['webhooks', 1], why: 'Elsewhere, the pods that are labelled so themselves.' },
       ],
     },
     {

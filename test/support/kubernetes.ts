@@ -14,6 +14,19 @@ export interface Client {
   readonly address?: string;
 }
 
+/** A request that somebody made. */
+export interface ApiUse {
+  readonly user: string;
+  /** As roles have it: `list`, `patch` and so on. */
+  readonly verb: string;
+  readonly group: string;
+  /** With its subresource, as in `externalservices/status`. */
+  readonly resource: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly isAllowed: boolean;
+}
+
 export interface KubernetesServer {
   readonly url: string;
   readonly caPem: string;
@@ -31,17 +44,24 @@ export interface KubernetesServer {
   restart(): Promise<void>;
   /** Forgets all history up to now. */
   compact(): Promise<void>;
+  /** Requests for resources up to now, where the server was to record them; a watch from its beginning on. */
+  uses(): Promise<readonly ApiUse[]>;
   stop(): Promise<void>;
+}
+
+export interface KubernetesOptions {
+  /** Who asked for what, for `uses`. */
+  readonly record?: boolean;
 }
 
 const readyWithinMs = 60_000;
 
 /** A server for the tests of a `describe`, from before the first to after the last: what comes back gives it, once it is there. */
-export function useKubernetes(suite: Mocha.Suite): () => KubernetesServer {
+export function useKubernetes(suite: Mocha.Suite, options: KubernetesOptions = {}): () => KubernetesServer {
   suite.timeout(60_000);
   let server: KubernetesServer | undefined;
   before(async function () {
-    server = await startKubernetes(this);
+    server = await startKubernetes(this, options);
   });
   after(() => server?.stop());
   return () => {
@@ -51,7 +71,7 @@ export function useKubernetes(suite: Mocha.Suite): () => KubernetesServer {
 }
 
 /** Resolves when it is ready, some four seconds later. Skips the test where the programs are missing. */
-async function startKubernetes(test: Mocha.Context): Promise<KubernetesServer> {
+async function startKubernetes(test: Mocha.Context, { record = false }: KubernetesOptions): Promise<KubernetesServer> {
   const [etcdProgram, apiserverProgram] = [requirePeer(test, 'etcd'), requirePeer(test, 'kubeApiserver')];
   const base = await mkdtemp(join(tmpdir(), 'sallyport-kubernetes-'));
   const file = (name: string): string => join(base, name);
@@ -67,6 +87,7 @@ async function startKubernetes(test: Mocha.Context): Promise<KubernetesServer> {
     writeFile(file('ca.pem'), pki.rootPem),
     writeFile(file('accounts.pem'), accounts.publicKey),
     writeFile(file('accounts-key.pem'), accounts.privateKey, { mode: 0o600 }),
+    writeFile(file('audit-policy.json'), JSON.stringify({ apiVersion: 'audit.k8s.io/v1', kind: 'Policy', omitStages: ['RequestReceived'], rules: [{ level: 'Metadata' }] })),
     writeFile(file('tokens.csv'), `${adminToken},administrator,administrator,system:masters\n`, { mode: 0o600 }),
   ]);
   const processes = createProcesses(base, process.env);
@@ -89,6 +110,7 @@ async function startKubernetes(test: Mocha.Context): Promise<KubernetesServer> {
       '--service-cluster-ip-range=10.0.0.0/24',
       '--disable-admission-plugins=ServiceAccount',
       '--endpoint-reconciler-type=none',
+      ...(record ? [`--audit-policy-file=${file('audit-policy.json')}`, `--audit-log-path=${file('audit.log')}`] : []),
     ]);
     const health = new Health(kubeConfig());
     await waitFor('the API server', readyWithinMs, async () => ((await health.readyz({}).catch(() => false)) ? true : undefined)).catch(async (error: unknown) => {
@@ -142,8 +164,25 @@ async function startKubernetes(test: Mocha.Context): Promise<KubernetesServer> {
       const answer = await post('compaction', { revision: header.revision, physical: true });
       if (!answer.ok) throw new Error(`etcd says ${await answer.text()}`);
     },
+    uses: async () => (await readFile(file('audit.log'), 'utf8')).split('\n').slice(0, -1).flatMap((line) => useOf(JSON.parse(line) as AuditEvent)),
     stop,
   };
+}
+
+/** https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/ */
+interface AuditEvent {
+  readonly stage: string;
+  readonly verb: string;
+  readonly user: { readonly username: string };
+  readonly objectRef?: { readonly apiGroup?: string; readonly resource: string; readonly subresource?: string; readonly namespace?: string; readonly name?: string };
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+/** Once for each request: of a watch its beginning is told, and its end. */
+function useOf({ stage, verb, user, objectRef, annotations = {} }: AuditEvent): readonly ApiUse[] {
+  if (objectRef === undefined || stage !== (verb === 'watch' ? 'ResponseStarted' : 'ResponseComplete')) return [];
+  const { apiGroup = '', resource, subresource, namespace = '', name = '' } = objectRef;
+  return [{ user: user.username, verb, group: apiGroup, resource: subresource === undefined ? resource : `${resource}/${subresource}`, namespace, name, isAllowed: annotations['authorization.k8s.io/decision'] === 'allow' }];
 }
 
 /** As kube-apiserver names its keys: the SHA-256 of the public key in DER. */
