@@ -13,7 +13,7 @@ export interface UdpServer {
 }
 
 /** A port that nobody has, neither for TCP nor for UDP. */
-async function findFreePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   return await waitFor('a port that is free for TCP and UDP', 5_000, async () => {
     const [port] = (await findFreePorts(1)) as [number];
     const socket = createSocket('udp4');
@@ -29,12 +29,12 @@ async function startServer(program: string, args: readonly string[], port: numbe
   return { port, log: output, stop };
 }
 
-/** A name server by UDP and TCP. It knows `partner.example` as 192.0.2.80, and for `long.partner.example` more text than a datagram should have. */
-export async function startDnsmasq(program: string): Promise<UdpServer> {
+/** A name server by UDP and TCP. It knows `partner.example` as 192.0.2.80, for `long.partner.example` more text than a datagram should have, and `records`. */
+export async function startDnsmasq(program: string, records: readonly string[] = []): Promise<UdpServer> {
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-dnsmasq-'));
   const port = await findFreePort();
   const texts = Array.from({ length: 12 }, (_, index) => `--txt-record=long.partner.example,${'x'.repeat(200)}${index}`);
-  const args = ['--no-daemon', '--conf-file=/dev/null', `--port=${port}`, '--listen-address=127.0.0.1', '--bind-interfaces', '--no-resolv', '--no-hosts', '--user=root', `--pid-file=${join(directory, 'pid')}`, '--log-queries=extra', '--edns-packet-max=1232', '--address=/partner.example/192.0.2.80', ...texts];
+  const args = ['--no-daemon', '--conf-file=/dev/null', `--port=${port}`, '--listen-address=127.0.0.1', '--bind-interfaces', '--no-resolv', '--no-hosts', '--user=root', `--pid-file=${join(directory, 'pid')}`, '--log-queries=extra', '--edns-packet-max=1232', '--address=/partner.example/192.0.2.80', ...texts, ...records];
   return await startServer(program, args, port, /started, version/, directory);
 }
 

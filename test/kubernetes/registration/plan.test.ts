@@ -17,12 +17,9 @@ type Json = Readonly<Record<string, unknown>>;
 /** RFC 7396. */
 function merge(target: unknown, patch: unknown): unknown {
   if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
-  const merged: Record<string, unknown> = { ...(typeof target === 'object' ? (target as Json) : {}) };
-  for (const [name, value] of Object.entries(patch)) {
-    if (value === null) delete merged[name];
-    else merged[name] = merge(merged[name], value);
-  }
-  return merged;
+  const fields: Json = typeof target === 'object' ? { ...target } : {};
+  const merged = Object.entries(patch).map(([name, value]) => [name, value === null ? undefined : merge(fields[name], value)] as const);
+  return Object.fromEntries(Object.entries({ ...fields, ...Object.fromEntries(merged) }).filter(([, value]) => value !== undefined));
 }
 
 let versions = 0;

@@ -1,0 +1,280 @@
+import assert from 'node:assert/strict';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pino from 'pino';
+import type { ObjectKey } from '../../../src/core/desired-state.ts';
+import type { Fault } from '../../../src/core/errors.ts';
+import type { IpAddress } from '../../../src/core/ip-address.ts';
+import { schemas } from '../../../src/core/objects/index.ts';
+import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
+import { waitFor } from '../../../src/demo/processes.ts';
+import { ApiRefusal, createApiClient, mergeContentType, type ApiClient } from '../../../src/kubernetes/client.ts';
+import { customResourceDefinitions } from '../../../src/kubernetes/index.ts';
+import type { HostAnswer } from '../../../src/kubernetes/registration/host-addresses.ts';
+import type { StoredObject } from '../../../src/kubernetes/registration/plan.ts';
+import { createRegistrar, type Registrant, type Registrar } from '../../../src/kubernetes/registration/registrar.ts';
+import { useKubernetes } from '../../support/kubernetes.ts';
+import { requirePeer } from '../../support/peers.ts';
+import { startServerProcess } from '../../support/server-process.ts';
+
+describe('the registrar at a real API server', function () {
+  const server = useKubernetes(this);
+  let client: ApiClient;
+  /** What the registrar has asked for, in words; requests of the tests themselves are not in it. */
+  let asked: string[];
+  let findings: Map<ObjectKey, Fault | null>;
+  let says: Map<string, HostAnswer>;
+  const running: Registrar[] = [];
+
+  before(() => void (client = createApiClient(server().kubeConfig())));
+  beforeEach(() => {
+    asked = [];
+    findings = new Map();
+    says = new Map();
+  });
+  afterEach(async () => {
+    await Promise.all(running.splice(0).map((registrar) => registrar.close()));
+  });
+
+  /** One that is told what is wanted from the beginning. */
+  function start(wanted: ReadonlyMap<ObjectKey, Registrant>): Registrar {
+    const registrar = createRegistrar({
+      client: {
+        ...client,
+        request: (request) => {
+          asked.push(`${request.method} ${request.path}`);
+          return client.request(request);
+        },
+      },
+      trustDomain: 'cluster.local' as TrustDomain,
+      resolve: (host) => (says.has(host) ? Promise.resolve(says.get(host)!) : Promise.reject(Object.assign(new Error(host), { code: 'ENOTFOUND' }))),
+      onFinding: (key, fault) => void findings.set(key, fault),
+      random: Math.random,
+      log: pino({ level: 'silent' }),
+    });
+    running.push(registrar);
+    registrar.want(wanted);
+    return registrar;
+  }
+
+  const owner = (name: string) => ({ apiVersion: 'sallyport.dev/v1alpha1', name, uid: `6a4c0a7e-0000-4000-8000-${Buffer.from(name.padEnd(6, '-')).toString('hex').slice(0, 12)}` });
+  const registrant = (namespace: string, name: string, spec: object = {}, metadata: object = {}): readonly [ObjectKey, Registrant] => [
+    `${namespace}/${name}`,
+    { external: schemas.ExternalService.parse({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'ExternalService', metadata: { name, namespace, ...metadata }, spec: { ...('hosts' in spec ? {} : { addresses: ['192.0.2.7'] }), ports: [{ port: 3128 }], ...spec } }), owner: owner(name) },
+  ];
+  /** In one namespace, each test's own: what another has left over is taken back in passing. */
+  const writesIn = (namespace: string) => asked.filter((line) => !line.startsWith('GET') && line.includes(`/namespaces/${namespace}/`));
+
+  let namespaces = 0;
+  async function makeNamespace(): Promise<string> {
+    namespaces += 1;
+    const name = `test-${namespaces}`;
+    await client.request({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name } } });
+    return name;
+  }
+
+  const servicesIn = (namespace: string): string => `/api/v1/namespaces/${namespace}/services`;
+  const slicesIn = (namespace: string): string => `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices`;
+  const servicePath = (key: ObjectKey): string => `/api/v1/namespaces/${key.replace('/', '/services/')}`;
+  const slicePath = (namespace: string, name: string): string => `${slicesIn(namespace)}/${name}`;
+  const get = (path: string) =>
+    client.request<StoredObject & { readonly spec: { readonly type?: string; readonly selector?: object; readonly ports: readonly { readonly port: number }[] }; readonly endpoints: readonly { readonly addresses: readonly string[] }[] }>({ method: 'GET', path }).catch((error: unknown) => {
+      if (error instanceof ApiRefusal && error.status === 404) return undefined;
+      throw error;
+    });
+  const patch = (path: string, body: object) => client.request({ method: 'PATCH', path, contentType: mergeContentType, body });
+  const remove = (path: string) => client.request({ method: 'DELETE', path });
+  /** The addresses that a Service leads to; undefined: it is not there. */
+  async function addressesOf(key: ObjectKey): Promise<string | undefined> {
+    if ((await get(servicePath(key))) === undefined) return undefined;
+    const [namespace, name] = key.split('/') as [string, string];
+    const { items } = await client.request<{ readonly items: readonly { readonly endpoints: readonly { readonly addresses: readonly string[] }[] }[] }>({ method: 'GET', path: slicesIn(namespace), query: { labelSelector: `kubernetes.io/service-name=${name}` } });
+    return items.flatMap(({ endpoints }) => endpoints.flatMap(({ addresses }) => addresses)).sort().join();
+  }
+  const leadsTo = (key: ObjectKey, addresses: string | undefined) => waitFor(`${key} at ${addresses}`, 10_000, async () => ((await addressesOf(key)) === addresses ? true : undefined));
+  const finds = (key: ObjectKey, code: string | undefined) => waitFor(`finding ${code} of ${key}`, 10_000, () => (findings.has(key) && findings.get(key)?.code === code ? true : undefined));
+
+  it('makes a Service and slices of each service, follows what is wanted, and takes back what is not wanted any more', async () => {
+    const namespace = await makeNamespace();
+    const kept = registrant(namespace, 'kept');
+    const registrar = start(new Map([kept, registrant(namespace, 'proxy', { addresses: ['192.0.2.7', '2001:db8::1'] }, { labels: { apps: 'bigip', tier: 'edge' } })]));
+    await leadsTo(`${namespace}/proxy`, '192.0.2.7,2001:db8::1');
+    await leadsTo(`${namespace}/kept`, '192.0.2.7');
+    assert.equal(writesIn(namespace).length, 5, 'one request an object');
+    const service = await get(servicePath(`${namespace}/proxy`));
+    assert.equal(service?.spec.selector, undefined);
+    assert.equal(service?.metadata.ownerReferences?.[0]?.name, 'proxy');
+
+    registrar.want(new Map([kept, registrant(namespace, 'proxy', { addresses: ['192.0.2.8'], ports: [{ port: 21 }] }, { labels: { tier: 'edge' } })]));
+    await leadsTo(`${namespace}/proxy`, '192.0.2.8');
+    const { metadata, spec } = (await get(servicePath(`${namespace}/proxy`)))!;
+    assert.deepEqual(spec.ports.map(({ port }) => port), [21]);
+    assert.deepEqual(metadata.labels, { 'app.kubernetes.io/managed-by': 'sallyport.dev', 'tier': 'edge' });
+
+    registrar.want(new Map([kept]));
+    await leadsTo(`${namespace}/proxy`, undefined);
+    await waitFor('its slices to go', 5_000, async () => ((await get(slicePath(namespace, 'proxy-ipv4'))) === undefined ? true : undefined));
+    assert.equal(await addressesOf(`${namespace}/kept`), '192.0.2.7');
+  });
+
+  it('comes to what was wanted last, where that changes while requests are under way', async () => {
+    const namespace = await makeNamespace();
+    const registrar = start(new Map());
+    for (let last = 1; last <= 20; last += 1) {
+      registrar.want(new Map([registrant(namespace, 'proxy', { addresses: [`192.0.2.${last}`] })]));
+      await waitFor('a request', 5_000, () => (asked.length >= last ? true : undefined));
+    }
+    await leadsTo(`${namespace}/proxy`, '192.0.2.20');
+  });
+
+  it('asks nothing and writes nothing where all is as wanted, also as a new leader', async () => {
+    const namespace = await makeNamespace();
+    const many = new Map(Array.from({ length: 50 }, (_, index) => registrant(namespace, `s-${index}`)));
+    const registrar = start(many);
+    await waitFor('all of them', 20_000, () => (writesIn(namespace).length === 100 ? true : undefined));
+    await leadsTo(`${namespace}/s-49`, '192.0.2.7');
+    await registrar.close();
+    asked = [];
+    const next = start(many);
+    next.want(new Map([...many].map(([key, { external, owner: made }]) => [key, { external, owner: { ...made! } }])));
+    // what is looked at last is done last, so nothing else is done after it
+    next.want(new Map([...many, registrant(namespace, 'last')]));
+    await leadsTo(`${namespace}/last`, '192.0.2.7');
+    assert.deepEqual(writesIn(namespace), [`POST ${servicesIn(namespace)}`, `POST ${slicesIn(namespace)}`]);
+    assert.deepEqual(asked.filter((line) => line.startsWith('GET') && line.includes(namespace)), []);
+  });
+
+  it('puts back what somebody changes or deletes', async () => {
+    const namespace = await makeNamespace();
+    const key = `${namespace}/proxy`;
+    start(new Map([registrant(namespace, 'proxy')]));
+    await leadsTo(key, '192.0.2.7');
+    await remove(servicePath(key));
+    await leadsTo(key, '192.0.2.7');
+    await remove(slicePath(namespace, 'proxy-ipv4'));
+    await leadsTo(key, '192.0.2.7');
+    await patch(slicePath(namespace, 'proxy-ipv4'), { endpoints: [{ addresses: ['203.0.113.9'] }] });
+    await leadsTo(key, '192.0.2.7');
+    await patch(servicePath(key), { metadata: { labels: { theirs: 'x' } }, spec: { selector: { app: 'x' }, type: 'NodePort', ports: [{ name: 'other', port: 80 }] } });
+    await waitFor('the Service as it was', 10_000, async () => {
+      const { spec } = (await get(servicePath(key)))!;
+      return spec.selector === undefined && spec.type === 'ClusterIP' && spec.ports.length === 1 && spec.ports[0]!.port === 3128 ? true : undefined;
+    });
+    assert.equal((await get(servicePath(key)))?.metadata.labels?.['theirs'], 'x');
+  });
+
+  it('leaves a Service alone that somebody else has made, says so, and takes its place once it is gone', async () => {
+    const namespace = await makeNamespace();
+    const key = `${namespace}/proxy`;
+    const theirs = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'proxy' }, spec: { selector: { app: 'x' }, ports: [{ port: 80 }] } };
+    const made = await client.request<StoredObject>({ method: 'POST', path: servicesIn(namespace), body: theirs });
+    const registrar = start(new Map([registrant(namespace, 'proxy')]));
+    await finds(key, 'service-name-taken');
+    assert.match(findings.get(key)!.hint!, /kubectl delete service proxy -n test-/);
+    assert.equal((await get(servicePath(key)))!.metadata.resourceVersion, made.metadata.resourceVersion);
+    assert.equal(await addressesOf(key), '', 'nothing of ours leads to it');
+    registrar.want(new Map([registrant(namespace, 'proxy', { ports: [{ port: 21 }] })])); // which looks again at once
+    await remove(servicePath(key));
+    await leadsTo(key, '192.0.2.7');
+    await finds(key, undefined);
+  });
+
+  it("takes its slices off a Service that took another's place", async () => {
+    const namespace = await makeNamespace();
+    const key = `${namespace}/proxy`;
+    start(new Map([registrant(namespace, 'proxy')]));
+    await leadsTo(key, '192.0.2.7');
+    await patch(servicePath(key), { metadata: { labels: { 'app.kubernetes.io/managed-by': null } } }); // his from now on
+    await finds(key, 'service-name-taken');
+    await leadsTo(key, '');
+  });
+
+  it('says what to do where the namespace is missing, and what the API server refuses', async () => {
+    start(new Map([registrant('nowhere', 'proxy'), registrant(await makeNamespace(), 'proxy', { addresses: ['127.0.0.1'] })]));
+    await finds('nowhere/proxy', 'namespace-missing');
+    assert.equal(findings.get('nowhere/proxy')!.hint, 'kubectl create namespace nowhere');
+    const refused = await waitFor('the refusal', 10_000, () => findings.get(`test-${namespaces}/proxy`) ?? undefined);
+    assert.equal(refused.code, 'registration-refused');
+    assert.match(refused.message, /EndpointSlice test-[0-9]+\/proxy-ipv4: .*127\.0\.0\.1/);
+    await client.request({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name: 'nowhere' } } });
+    await leadsTo('nowhere/proxy', '192.0.2.7');
+    await finds('nowhere/proxy', undefined);
+  });
+
+  it('leaves nothing over of what went while nobody led, and all that is not its own', async () => {
+    const namespace = await makeNamespace();
+    const registrar = start(new Map([registrant(namespace, 'gone'), registrant(namespace, 'kept')]));
+    await leadsTo(`${namespace}/gone`, '192.0.2.7');
+    await leadsTo(`${namespace}/kept`, '192.0.2.7');
+    await registrar.close();
+    const labels = { 'app.kubernetes.io/managed-by': 'sallyport.dev' };
+    const post = (name: string, metadata: object, spec: object) => client.request({ method: 'POST', path: servicesIn(namespace), body: { metadata: { name, labels, ...metadata }, spec: { ports: [{ port: 80 }], ...spec } } });
+    await post('of-a-deployment', { ownerReferences: [{ apiVersion: 'apps/v1', kind: 'Deployment', name: 'x', uid: 'x', controller: true }] }, {});
+    await post('of-pods', {}, { selector: { app: 'sallyport' } });
+    asked = [];
+    start(new Map([registrant(namespace, 'kept')]));
+    await leadsTo(`${namespace}/gone`, undefined);
+    await waitFor('its slice to go', 5_000, async () => ((await get(slicePath(namespace, 'gone-ipv4'))) === undefined ? true : undefined));
+    assert.deepEqual(writesIn(namespace).sort(), [`DELETE ${servicePath(`${namespace}/gone`)}`, `DELETE ${slicePath(namespace, 'gone-ipv4')}`]);
+    for (const name of ['of-a-deployment', 'of-pods', 'kept']) assert.ok(await get(servicePath(`${namespace}/${name}`)), name);
+  });
+
+  it('registers what a host resolves to, keeps it while nobody answers, and says where nobody ever has', async () => {
+    const namespace = await makeNamespace();
+    const key = `${namespace}/proxy`;
+    const wanted = (hosts: readonly string[]) => new Map([registrant(namespace, 'proxy', { hosts })]);
+    const registrar = start(wanted(['ftp.partner.example']));
+    await finds(key, 'host-unresolved');
+    assert.equal(await addressesOf(key), '', 'the name is there already');
+    says.set('ftp.partner.example', { addresses: ['192.0.2.1', '2001:db8::1'] as IpAddress[], ttlSeconds: 5 });
+    await leadsTo(key, '192.0.2.1,2001:db8::1');
+    await finds(key, undefined);
+    says.set('ftp.partner.example', { addresses: ['192.0.2.2'] as IpAddress[], ttlSeconds: 5 });
+    await leadsTo(key, '192.0.2.2');
+    says.clear();
+    await registrar.close();
+    start(wanted(['ftp.partner.example']));
+    await finds(key, 'host-unresolved');
+    assert.equal(await addressesOf(key), '192.0.2.2', 'what is there of an earlier leader');
+  });
+
+  it('goes on where the API server was away', async () => {
+    const namespace = await makeNamespace();
+    const registrar = start(new Map([registrant(namespace, 'proxy')]));
+    await leadsTo(`${namespace}/proxy`, '192.0.2.7');
+    await server().kill();
+    registrar.want(new Map([registrant(namespace, 'proxy', { addresses: ['192.0.2.8'] })]));
+    await waitFor('a request in vain', 5_000, () => (writesIn(namespace).length > 2 ? true : undefined));
+    await server().restart();
+    await leadsTo(`${namespace}/proxy`, '192.0.2.8');
+  });
+
+  it('leaves what goes with its custom resource to Kubernetes, which takes it while nobody leads', async function () {
+    const definition = customResourceDefinitions.find(({ metadata }) => metadata.name === 'externalservices.sallyport.dev')!;
+    await client.request({ method: 'POST', path: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', body: definition });
+    const namespace = await makeNamespace();
+    const key = `${namespace}/proxy`;
+    const folder = `/apis/sallyport.dev/v1alpha1/namespaces/${namespace}/externalservices`;
+    await waitFor('the definition', 10_000, () => client.request({ method: 'GET', path: folder }).catch(() => undefined));
+    const [, { external }] = registrant(namespace, 'proxy');
+    const { apiVersion, metadata } = await client.request<StoredObject>({ method: 'POST', path: folder, body: external });
+    const collector = await startServerProcess(requirePeer(this, 'kubeControllerManager'), [`--kubeconfig=${await server().kubeConfigFile()}`, '--controllers=garbage-collector-controller', '--leader-elect=false', '--secure-port=0'], {
+      directory: await mkdtemp(join(tmpdir(), 'sallyport-collector-')),
+      ready: /all resource monitors have synced/,
+    });
+    try {
+      const orphan = registrant(namespace, 'orphan');
+      const registrar = start(new Map([[key, { external, owner: { apiVersion, name: 'proxy', uid: metadata.uid } }], orphan]));
+      await leadsTo(key, '192.0.2.7');
+      await waitFor('the collector to look', 10_000, () => (asked.filter((line) => line === `POST ${servicesIn(namespace)}`).length > 2 ? true : undefined)); // at the one whose owner never was
+      assert.equal(await addressesOf(key), '192.0.2.7');
+      await registrar.close();
+      await remove(`${folder}/proxy`);
+      await leadsTo(key, undefined);
+      await waitFor('its slice to go', 10_000, async () => ((await get(slicePath(namespace, 'proxy-ipv4'))) === undefined ? true : undefined));
+    } finally {
+      await collector.stop();
+    }
+  });
+});
