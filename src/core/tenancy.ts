@@ -50,7 +50,8 @@ export function needsGrant(from: string, to: string, { rootNamespace }: Reach): 
   return from !== to && !speaksForAll(from, rootNamespace);
 }
 
-type Referrer = Pick<ObjectRef, 'kind' | 'namespace'>;
+/** Of what kind and namespace an object is that refers to another. */
+export type Referrer = Pick<ObjectRef, 'kind' | 'namespace'>;
 
 /** Whether an object of this kind and namespace may refer to an ExternalService. Names that mean nothing are as good as others: what is there is not told to whom it is not granted. */
 export function mayRefer(from: Referrer, service: Pick<ObjectRef, 'namespace' | 'name'>, reach: Reach): boolean {
@@ -60,13 +61,13 @@ export function mayRefer(from: Referrer, service: Pick<ObjectRef, 'namespace' | 
   );
 }
 
-/** A grant of just this reference, as a manifest. */
-export function grantFor(from: Referrer, service: Pick<ObjectRef, 'namespace' | 'name'>, name: string) {
+/** A manifest that lets just these refer to just this service. */
+export function grantManifest(name: string, from: readonly Referrer[], service: Pick<ObjectRef, 'namespace' | 'name'>) {
   return {
     apiVersion,
     kind: 'ReferenceGrant',
     metadata: { name, namespace: service.namespace },
-    spec: { from: [{ group: apiGroup, kind: from.kind, namespace: from.namespace }], to: [{ group: apiGroup, kind: 'ExternalService', name: service.name }] },
+    spec: { from: from.map(({ kind, namespace }) => ({ group: apiGroup, kind, namespace })), to: [{ group: apiGroup, kind: 'ExternalService', name: service.name }] },
   };
 }
 
@@ -75,7 +76,7 @@ export function grantFor(from: Referrer, service: Pick<ObjectRef, 'namespace' | 
  * service is there was not asked.
  */
 export function notGranted(object: ObjectRef, path: FieldPath, service: Pick<ObjectRef, 'namespace' | 'name'>): PlanFault {
-  const grant = stringify(grantFor(object, service, `${object.namespace}-to-${service.name}`), { collectionStyle: 'flow', lineWidth: 0, compat: 'yaml-1.1' }).trim();
+  const grant = stringify(grantManifest(`${object.namespace}-to-${service.name}`, [object], service), { collectionStyle: 'flow', lineWidth: 0, compat: 'yaml-1.1' }).trim();
   return {
     code: 'reference-not-granted',
     message: `namespace "${service.namespace}" does not let ${describeRef(object)} refer to its ExternalService "${service.name}"`,

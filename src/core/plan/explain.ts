@@ -3,9 +3,10 @@ import { decide, decideConnect } from './decide.ts';
 import { describeDenial, quotePeerText } from './denial.ts';
 import { describeFtpAlternative } from '../ftp/rules-text.ts';
 import type { FtpConstraints } from '../ftp/rules.ts';
-import type { DesiredState } from '../desired-state.ts';
+import { keyOf, type DesiredState } from '../desired-state.ts';
 import { boundedList } from '../order.ts';
 import type { DenyReason, Plan, Revision, ServicePortId, SnatSource } from './plan.ts';
+import { describeNotInForce, type RefusedObject } from './not-in-force.ts';
 import { remedyFor } from './remedy.ts';
 import { findServicePorts } from './service-lookup.ts';
 import { sidesOf } from '../snat/snat-source.ts';
@@ -37,6 +38,8 @@ export interface Explanation {
   /** YAML that would allow it; null where it is allowed, where desired state was not given, or where `obstacle` says why. */
   readonly suggestion: string | null;
   readonly obstacle: string | null;
+  /** What would have a say here, and is not in force; a sentence each, with what it lacks. */
+  readonly notInForce: readonly string[];
 }
 
 export interface ExplainOptions {
@@ -44,12 +47,16 @@ export interface ExplainOptions {
   readonly desired?: DesiredState;
   /** What a CONNECT would name, `host:port`. */
   readonly authority?: string;
+  /** Of a cluster with tenants. */
+  readonly rootNamespace?: string | undefined;
+  /** What is not in force of what was written, as `accept` says it. */
+  readonly refused?: Iterable<RefusedObject>;
 }
 
 const candidatesMax = 16;
 
 /** Explains the decision on a subject and a target, which may be called anything that `findServicePorts` knows. Never fails: what is not there is the explanation. */
-export function explain(plan: Plan, subject: SpiffeId | WorkloadName, target: string, { desired, authority }: ExplainOptions = {}): Explanation {
+export function explain(plan: Plan, subject: SpiffeId | WorkloadName, target: string, { desired, authority, rootNamespace, refused = [] }: ExplainOptions = {}): Explanation {
   const identity = typeof subject === 'string' ? subject : workloadSpiffeId(plan.trustDomain, subject);
   const found = findServicePorts(plan, target);
   const servicePort = found.length === 1 ? found[0] : undefined;
@@ -60,7 +67,7 @@ export function explain(plan: Plan, subject: SpiffeId | WorkloadName, target: st
   const remedy =
     decision.allowed || desired === undefined || workload === undefined || found.length > 1 || decision.reason === 'trust-domain-mismatch'
       ? undefined
-      : remedyFor({ workload, servicePort: servicePort ?? null, target, authority: authority ?? null }, plan, desired);
+      : remedyFor({ workload, servicePort: servicePort ?? null, target, authority: authority ?? null }, plan, desired, rootNamespace);
   return {
     revision: plan.revision,
     identity,
@@ -78,6 +85,7 @@ export function explain(plan: Plan, subject: SpiffeId | WorkloadName, target: st
     candidates: servicePort === undefined ? candidatesOf(plan, target, found.map(({ id }) => id)) : [],
     suggestion: remedy?.ok === true ? remedy.manifests : null,
     obstacle: remedy?.ok === false ? remedy.obstacle : null,
+    notInForce: workload === undefined || desired === undefined ? [] : describeNotInForce(refused, workload, servicePort === undefined ? (target.split(':')[0] ?? '') : keyOf(servicePort.service), desired),
   };
 }
 
@@ -92,7 +100,7 @@ function candidatesOf(plan: Plan, target: string, found: readonly ServicePortId[
 
 /** The explanation in sentences, the answer first. */
 export function describeExplanation(explanation: Explanation): string[] {
-  const { identity, target, authority, allowed, reason, service, gateway, policies, connectAuthorities, ftp, binding, snat, candidates, obstacle } = explanation;
+  const { identity, target, authority, allowed, reason, service, gateway, policies, connectAuthorities, ftp, binding, snat, candidates, obstacle, notInForce } = explanation;
   const lines: string[] = [];
   if (allowed || reason === null) {
     const through = authority === null ? '' : ` to CONNECT to ${quotePeerText(authority)}`;
@@ -108,5 +116,6 @@ export function describeExplanation(explanation: Explanation): string[] {
   ftp?.forEach((alternative, index) => lines.push(`${index === 0 ? 'ftp' : '  or'}: ${describeFtpAlternative(alternative)}`));
   for (const { address, ports } of sidesOf(snat)) lines.push(`address: ${address}, source ports ${ports.first}-${ports.last} (SnatBinding ${binding ?? ''})`);
   if (obstacle !== null) lines.push(`no manifest alone would allow it: ${obstacle}`);
+  lines.push(...notInForce);
   return lines;
 }

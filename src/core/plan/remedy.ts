@@ -14,7 +14,7 @@ import type { Plan, ServedProtocol, ServicePort, ServicePortId } from './plan.ts
 import { proposeService } from './service-proposal.ts';
 import type { WorkloadName } from '../spiffe-id.ts';
 import { namedPortOf, servicePortId } from './targets.ts';
-import { unlimitedReach } from '../tenancy.ts';
+import { grantManifest, isOpenTo, mayRefer, unlimitedReach, type Referrer, type RootNamespace } from '../tenancy.ts';
 
 export type Remedy =
   | { readonly ok: true; /** YAML. */ readonly manifests: string }
@@ -51,7 +51,7 @@ const exampleSources = { ipv4: '192.0.2.10', ipv6: '2001:db8::10' } as const;
  * Manifests that, applied to `desired`, let the workload out. Placeholders, as for the address of a gateway or a pool that
  * is not there yet, are marked by a comment. Whether a pool still has a free address is for `allocate` to say.
  */
-export function remedyFor({ workload, servicePort, target, authority }: Denied, plan: Plan, desired: DesiredState): Remedy {
+export function remedyFor({ workload, servicePort, target, authority }: Denied, plan: Plan, desired: DesiredState, rootNamespace: RootNamespace): Remedy {
   const refuse = (obstacle: string): Remedy => ({ ok: false, obstacle });
   const documents: string[] = [];
   const add = (manifest: Readonly<Record<string, unknown>>, comment?: string) => documents.push(`${comment === undefined ? '' : `# ${comment}\n`}${stringify(manifest, { lineWidth: 0, compat: 'yaml-1.1' })}`);
@@ -62,7 +62,7 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
 
   let destination: Destination;
   if (servicePort === null) {
-    const proposal = proposeService(target, workload.namespace, plan, desired);
+    const proposal = proposeService(target, workload.namespace, plan, desired, rootNamespace);
     if (!proposal.ok) return proposal;
     const { namespace, name, portName, address, manifest, comment } = proposal;
     add(manifest, comment);
@@ -82,9 +82,11 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
   const to = [{ service: destination.name, ...(destination.namespace !== workload.namespace && { namespace: destination.namespace }), ...(destination.named !== null && { ports: [destination.named] }) }];
   const metadata = (kind: Kind) => ({ name: freeName(`${workload.serviceAccount}-to-${destination.name}`, workload.namespace, desired, kind), namespace: workload.namespace });
   const grant = servicePort === null ? undefined : grantFor(servicePort, workload);
+  const referrers: Referrer[] = [];
   const limit = asked === null || destination.protocol !== 'HTTPConnect' ? null : asked;
   if (grant === undefined || (limit !== null && grant.connectAuthorities !== null && !coversAuthority(grant.connectAuthorities, limit))) {
     const constraints = limit === null ? {} : { constraints: { connectAuthorities: [`${limit.host.includes(':') ? `[${limit.host}]` : limit.host}:${limit.port}`] } };
+    referrers.push({ kind: 'EgressPolicy', namespace: workload.namespace });
     add({ apiVersion, kind: 'EgressPolicy', metadata: metadata('EgressPolicy'), spec: { subjects: [{ ...workload }], to, ...constraints } }, destination.named === null ? 'the way back is for whoever may use the service' : undefined);
   }
 
@@ -92,14 +94,18 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
   if (need === 'change') return refuse(`its SnatBinding for this very port has no address of a family that ${destination.id} has: change that binding`);
   if (need === 'add') {
     const pools = [...desired.SnatPool.values()].sort((a, b) => byText(a.metadata.name, b.metadata.name));
-    const pool = pools.find((candidate) => destination.families.size === 0 || familiesOf(addressSpaceOf(candidate)).some((family) => destination.families.has(family)));
+    const pool = pools.filter(({ spec }) => isOpenTo(spec.namespaces, workload.namespace, rootNamespace, desired.Namespace)).find((candidate) => destination.families.size === 0 || familiesOf(addressSpaceOf(candidate)).some((family) => destination.families.has(family)));
     const poolName = pool?.metadata.name ?? freeName('pool', '', desired, 'SnatPool');
     if (pool === undefined) {
       const family = destination.families.has('ipv6') && !destination.families.has('ipv4') ? 'ipv6' : 'ipv4';
       add({ apiVersion, kind: 'SnatPool', metadata: { name: poolName }, spec: { addresses: [exampleSources[family]] } }, 'replace the address by those that the gateway may leave from');
     }
+    referrers.push({ kind: 'SnatBinding', namespace: workload.namespace });
     add({ apiVersion, kind: 'SnatBinding', metadata: metadata('SnatBinding'), spec: { subject: { ...workload }, pool: poolName, targets: to } });
   }
+  const reach = { rootNamespace, grants: Map.groupBy(desired.ReferenceGrant.values(), (each) => each.metadata.namespace) };
+  const barred = referrers.filter((from) => !mayRefer(from, destination, reach));
+  if (barred.length > 0) add(grantManifest(freeName(`${workload.namespace}-to-${destination.name}`, destination.namespace, desired, 'ReferenceGrant'), barred, destination), `by whoever may write in namespace "${destination.namespace}"`);
   return { ok: true, manifests: documents.join('---\n') };
 }
 

@@ -5,6 +5,7 @@ import { dnsLabel, dnsSubdomain } from '../objects/common.ts';
 import { apiVersion } from '../objects/index.ts';
 import { byText } from '../order.ts';
 import type { Plan } from './plan.ts';
+import { isOpenTo, type RootNamespace } from '../tenancy.ts';
 
 export interface ServiceProposal {
   readonly ok: true;
@@ -24,7 +25,7 @@ const portDefault = 443;
 /** RFC 5737: for documentation, and nobody's. */
 const exampleAddress = parseAddress('192.0.2.1')!;
 
-export function proposeService(target: string, ownNamespace: string, plan: Plan, desired: DesiredState): ServiceProposal | Refusal {
+export function proposeService(target: string, ownNamespace: string, plan: Plan, desired: DesiredState, rootNamespace: RootNamespace): ServiceProposal | Refusal {
   const read = readTarget(target.toLowerCase(), ownNamespace);
   if (read === undefined) return { ok: false, obstacle: 'this has no form that a service could have' };
   const { namespace, name, host, address, port, isRegistered } = read;
@@ -33,7 +34,8 @@ export function proposeService(target: string, ownNamespace: string, plan: Plan,
   const namesake = host === undefined ? undefined : plan.servicePorts.find(({ hosts }) => hosts.includes(host));
   if (namesake !== undefined) return { ok: false, obstacle: `ExternalService ${keyOf(namesake.service)} has this host: add the port there` };
 
-  const [gateway, ...more] = [...desired.EgressGateway.keys()].sort(byText);
+  const [gateway, ...more] = [...desired.EgressGateway.values()].filter(({ spec }) => isOpenTo(spec.namespaces, namespace, rootNamespace, desired.Namespace)).map(({ metadata }) => metadata.name).sort(byText);
+  if (gateway === undefined && desired.EgressGateway.size > 0) return { ok: false, obstacle: `no EgressGateway is for services of namespace "${namespace}"` };
   const agentAddress = freeAgentAddress(plan, port);
   const portName = read.portName ?? `tcp-${port}`;
   const whereabouts = host !== undefined && !isRegistered ? { hosts: [host] } : { addresses: [address ?? exampleAddress] };

@@ -134,7 +134,7 @@ describe('compilation, whatever is applied', () => {
     fc.assert(
       fc.property(fc.array(someTenantsObject, { maxLength: 14, size: 'max' }), (objects) => {
         const desired = state(...tenantsGround, ...objects);
-        const trespasses = build(desired, [], { rootNamespace }).faults.filter(({ code }) => /-foreign$|-not-(granted|allowed)$/.test(code)).map(({ code, object }) => `${code} ${describeRef(object!)}`);
+        const trespasses = build(desired, [], { rootNamespace }).faults.filter(({ code }) => /-foreign$|-not-(granted|allowed)$/.test(code)).map(({ code, object }) => `${code} ${describeRef(object)}`);
         assert.deepEqual(new Set(trespasses), naiveTrespasses(desired));
         for (const code of new Set(['', ...trespasses.map((each) => each.split(' ')[0]!)])) seen.set(code, (seen.get(code) ?? 0) + 1);
       }),

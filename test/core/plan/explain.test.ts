@@ -2,14 +2,15 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { Assignments } from '../../../src/core/snat/assignments.ts';
 import { describeDenial } from '../../../src/core/plan/denial.ts';
-import { applyChange, type DesiredState } from '../../../src/core/desired-state.ts';
+import { accept } from '../../../src/core/plan/acceptance.ts';
+import { applyChange, keyOf, type DesiredState } from '../../../src/core/desired-state.ts';
 import { describeExplanation, explain, type Explanation } from '../../../src/core/plan/explain.ts';
 import { parseManifests } from '../../../src/core/manifest/manifest.ts';
 import type { DesiredObject } from '../../../src/core/objects/index.ts';
 import { denyReasons, type Plan } from '../../../src/core/plan/plan.ts';
 import type { SpiffeId, WorkloadName } from '../../../src/core/spiffe-id.ts';
-import { everyone, ground, portsOf, someObjects } from './random-world.ts';
-import { binding, build, externalService, gateway, planOf, policy, pool, state } from '../world.ts';
+import { everyone, ground, portsOf, rootNamespace, someObjects, someTenantsObject } from './random-world.ts';
+import { binding, build, externalService, gateway, kubernetesService, planOf, policy, pool, referenceGrant, state, trustDomain } from '../world.ts';
 
 const gw = gateway('gw');
 const eu = pool('eu', ['10.0.0.0/24']);
@@ -237,6 +238,75 @@ describe('an explanation', () => {
       { numRuns: 100 },
     );
     assert.ok(suggested > 20, `only ${suggested} suggestions were tried`);
+  });
+});
+
+describe('an explanation in a cluster with tenants', () => {
+  const clerk: WorkloadName = { namespace: 'zoo', serviceAccount: 'clerk' };
+  const toBank = [{ service: 'bank', namespace: 'shop' }];
+  const zooToBank = policy('zoo/p', { subjects: [{ namespace: 'zoo' }], to: toBank });
+  const grant = referenceGrant('shop/zoo-to-bank', ['EgressPolicy zoo']);
+
+  function explained(objects: readonly DesiredObject[]): Explanation {
+    const all = state(...objects);
+    const { desired, plan, refused } = accept(all, [], { now: 0, trustDomain, rootNamespace }, () => ({ isAccepted: false, createdAt: 0, fallback: null }));
+    const wasRefused = Array.from(refused.values(), ({ ref, faults }) => ({ object: all[ref.kind as DesiredObject['kind']].get(keyOf(ref))!, faults }));
+    return explain(plan, clerk, 'shop/bank:443', { desired, rootNamespace, refused: wasRefused });
+  }
+
+  it('says which policy would let a workload out, were its reference granted, and with which grant', () => {
+    const [denial, reason] = describeExplanation(explained([gw, eu, bank, zooToBank]));
+    assert.match(denial!, /^denied \(no-policy\)/);
+    assert.match(reason!, /^EgressPolicy zoo\/p is not in force: namespace "shop" does not let .* ExternalService "bank" \(ask whoever may write there for \{ .*kind: ReferenceGrant/);
+  });
+
+  it('says which binding would give an address, were the pool for its namespace', () => {
+    const closed = pool('eu', ['10.0.0.0/24'], { namespaces: { from: 'None' } });
+    const sentences = describeExplanation(explained([gw, closed, bank, grant, zooToBank, binding('zoo/b', { subject: { service: { name: 'web' } }, pool: 'eu' }), kubernetesService('zoo/web', 'clerk')]));
+    assert.ok(sentences.some((each) => each.startsWith('SnatBinding zoo/b is not in force: ')), sentences.join('\n'));
+  });
+
+  it('says nothing of what is about others', () => {
+    const others = [policy('farm/p', { subjects: [{ namespace: 'farm' }], to: toBank }), policy('zoo/q', { subjects: [{ namespace: 'zoo', serviceAccount: 'keeper' }], to: toBank }), policy('zoo/r', { subjects: [{ namespace: 'zoo' }], to: [{ service: 'till', namespace: 'shop' }] })];
+    assert.deepEqual(explained([gw, eu, bank, ...others]).notInForce, []);
+  });
+
+  it('says that the service itself is not in force', () => {
+    const { reason, notInForce } = explained([gateway('gw', { namespaces: { from: 'None' } }), bank]);
+    assert.deepEqual([reason, notInForce.length], ['no-such-service', 1]);
+  });
+
+  it('suggests no service where no gateway is for its namespace, and else at the one that is', () => {
+    const closed = gateway('gw', { namespaces: { from: 'None' } });
+    assert.equal(explained([closed]).obstacle, 'no EgressGateway is for services of namespace "shop"');
+    assert.doesNotMatch(explained([closed, gateway('own', { listen: [{ address: '127.0.0.1', port: 2 }] })]).suggestion!, /gateway: /);
+  });
+
+  it('suggests the grants that are missing, and no other', () => {
+    const kindsIn = (objects: readonly DesiredObject[]) => [...(explained(objects).suggestion ?? '').matchAll(/^kind: (.*)|^    - group: .*\n      kind: (.*)/gm)].map(([, kind, granted]) => kind ?? granted);
+    assert.deepEqual(kindsIn([gw, eu, bank]), ['EgressPolicy', 'SnatBinding', 'ReferenceGrant', 'EgressPolicy', 'SnatBinding', 'ExternalService']);
+    assert.deepEqual(kindsIn([gw, eu, bank, grant]), ['EgressPolicy', 'SnatBinding', 'ReferenceGrant', 'SnatBinding', 'ExternalService']);
+    assert.deepEqual(kindsIn([gw, eu, bank, referenceGrant('shop/g', ['EgressPolicy zoo', 'SnatBinding zoo'])]), ['EgressPolicy', 'SnatBinding']);
+  });
+
+  it('suggests, for any denial, what may be said and allows it, or says what is in the way', () => {
+    let suggested = 0;
+    fc.assert(
+      fc.property(fc.array(someTenantsObject, { maxLength: 6 }), fc.constantFrom(...everyone), fc.constantFrom('a/s1:alpha', 'a/s2:9090', 'b/s3:beta', 'new.example:443'), (objects, who, target) => {
+        const desired = state(...ground, ...objects);
+        const before = build(desired, [], { rootNamespace });
+        if (!before.compiled.ok || before.faults.length > 0) return;
+        const explanation = explain(before.compiled.plan, who, target, { desired, rootNamespace });
+        assert.equal(explanation.suggestion === null && explanation.obstacle === null, explanation.allowed);
+        if (explanation.suggestion === null) return;
+        const after = build(applied(desired, explanation.suggestion), before.assignments, { rootNamespace });
+        assert.deepEqual(after.faults, []);
+        assert.ok(after.compiled.ok && explain(after.compiled.plan, who, target).allowed);
+        suggested += 1;
+      }),
+      { numRuns: 300 },
+    );
+    assert.ok(suggested > 40, `only ${suggested} suggestions were tried`);
   });
 });
 
