@@ -190,7 +190,7 @@ export interface PlanPublished extends RecordBase {
   readonly previous: Revision | null;
   /** `KIND NAMESPACE/NAME` of what changed. */
   readonly changed: readonly string[];
-  /** The admin's SPIFFE ID, or `unix:UID`. */
+  /** The admin's SPIFFE ID, or `unix:UID`; `kubernetes` where the API server knows who. */
   readonly actor: string;
 }
 
