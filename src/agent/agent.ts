@@ -22,7 +22,7 @@ export interface AgentOptions extends Omit<IdentityOptions, 'identityAddress' | 
   readonly svidDirectory?: string;
   /** Offers upstreams on this loopback address instead of the one that they name: for several agents on one host. */
   readonly listenAddress?: IpAddress;
-  /** Where to serve `/livez` and `/readyz`, if anywhere: a loopback address. */
+  /** Where to serve `/livez` and `/readyz`, if anywhere; beyond loopback it says no more than whether. */
   readonly health?: Endpoint;
   /** Of this program, as the control plane is told it. */
   readonly version: string;

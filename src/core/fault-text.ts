@@ -12,7 +12,7 @@ export function describeFault(fault: Fault): readonly string[] {
 /** The same in one line. */
 export function describeFaultInLine(fault: Fault): string {
   const { hint } = fault;
-  return `${headline(fault)}${hint === undefined ? '' : ` hint: ${printable(hint)}`}`;
+  return `${headline(fault)}${hint === undefined ? '' : `; hint: ${printable(hint)}`}`;
 }
 
 function headline({ position, object, path, message, code }: Fault): string {

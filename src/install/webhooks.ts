@@ -57,12 +57,16 @@ export function webhooks({ namespace }: InstallOptions): readonly ExplainedObjec
             rules: [
               rule(apiVersion, ['egressgateways', 'egresspolicies', 'externalservices', 'snatbindings', 'snatpools'], ['CREATE', 'UPDATE']),
               rule(olderApiVersion, ['externalservices'], ['CREATE', 'UPDATE']),
+              rule(apiVersion, ['egressgateways', 'snatpools'], ['DELETE']),
             ],
             failurePolicy: 'Ignore',
           },
         ],
       },
-      reasons: [{ path: ['webhooks', 0, 'failurePolicy'], why: 'What it would have said stands in the status of the object too, and a fault changes nothing that is in force.' }],
+      reasons: [
+        { path: ['webhooks', 0, 'rules', 2], why: 'A pool in use is not pulled away. What is in a namespace can always be deleted, and the namespace with it.' },
+        { path: ['webhooks', 0, 'failurePolicy'], why: 'What it would have said stands in the status of the object too, and a fault changes nothing that is in force.' },
+      ],
     },
   ];
 }

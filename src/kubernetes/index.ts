@@ -6,6 +6,14 @@
 export { customResourceDefinitions, type CustomResourceDefinition } from './crd/definitions.ts';
 export { createPodAttestor, type PodAttestor } from './identity/attest.ts';
 export { managedBy } from './registration/registration.ts';
+export { registrantsOf } from './registration/registrants.ts';
+export { createRegistrar, type Registrant, type Registrar, type RegistrarOptions } from './registration/registrar.ts';
+export { createHostResolver } from './registration/resolve-host.ts';
 export { assignmentFinalizer } from './assignments.ts';
 export { applyContentType, ApiRefusal, createApiClient, mergeContentType, type ApiClient, type ApiRequest } from './client.ts';
 export { loadKubeConfig, type KubeConfigChoice } from './kube-config.ts';
+export { injectKey } from './webhook/injection.ts';
+export type { AgentSettings } from './webhook/agent-sidecar.ts';
+export { createCaBundleKeeper, type CaBundleKeeper } from './webhook/ca-bundle-keeper.ts';
+export type { Findings, ValidateChange } from './webhook/validation.ts';
+export { startWebhooks, webhookPaths, type ServerIdentity, type Webhooks } from './webhook/webhooks.ts';
