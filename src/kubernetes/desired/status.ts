@@ -51,7 +51,7 @@ export interface Enforcement {
 
 /** Faults and warnings of a name that leads nowhere. */
 export const unresolvedCodes: ReadonlySet<string> = new Set([
-  'address-outside-pools', 'binding-port-unknown', 'binding-service-unknown', 'gateway-ambiguous', 'gateway-missing', 'gateway-unknown', 'hand-over-invalid', 'policy-port-unknown',
+  'address-outside-pools', 'binding-port-unknown', 'binding-service-unknown', 'gateway-ambiguous', 'gateway-missing', 'gateway-unknown', 'hand-over-invalid', 'host-unresolved', 'namespace-missing', 'policy-port-unknown',
   'policy-service-unknown', 'pool-unknown', 'reference-not-granted', 'subject-account-invalid', 'subject-selector-empty', 'subject-service-unknown', 'subject-service-without-accounts',
 ]);
 /** Faults beside another object, either of which could be in force alone. */

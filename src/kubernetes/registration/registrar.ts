@@ -201,7 +201,8 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
     return null;
   }
 
-  function report(key: ObjectKey, fault: Fault | null): void {
+  function report(key: ObjectKey, found: Fault | null): void {
+    const fault = found === null ? null : { ...found, object: refOfKey('ExternalService', key) };
     if (isDeepStrictEqual(findings.get(key) ?? null, fault)) return;
     if (fault === null) findings.delete(key);
     else findings.set(key, fault);
@@ -259,7 +260,7 @@ function faultOf(error: unknown, { type, object }: Action): Fault | null {
   const { namespace } = object.metadata;
   if (type === 'create' && error.status === 404) return { code: 'namespace-missing', message: `there is no namespace "${namespace}" for its Service`, hint: `kubectl create namespace ${namespace}` };
   if (!refusals.has(error.status)) return null;
-  return { code: 'registration-refused', message: `the API server refuses ${nameOf(object)}: ${error.message}`, hint: 'it is tried again all the while' };
+  return { code: 'registration-refused', message: `the API server refuses ${nameOf(object)}: ${error.message}`, hint: 'mend what it says; it is tried again all the while' };
 }
 
 function takenFaultOf(stranger: OwnedObject): Fault {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { numberToAddress, type IpAddress } from '../../../src/core/ip-address.ts';
 import { schemas, type ExternalService } from '../../../src/core/objects/index.ts';
 import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
@@ -44,4 +45,13 @@ describe('the registration of an external service', () => {
   });
 
   it('leaves its slices open while its addresses are not known', () => assert.equal(registrationOf(external({ addresses: undefined, hosts: ['ftp.partner.example'] }), owner, null, trustDomain).slices, null));
+});
+
+describe('the reference of faults', () => {
+  const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
+  it('explains every code of registration, and no other', () => {
+    const raised = [...read('src/kubernetes/registration/registrar.ts').matchAll(/code: (?:.* \? '([a-z-]+)' : )?'([a-z-]+)'/g)].flatMap(([, first, second]) => [first, second]).filter((code) => code !== undefined);
+    const explained = [...read('docs/reference/faults.md').split('\n## Registration\n')[1]!.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, code]) => code);
+    assert.deepEqual(explained, raised.sort());
+  });
 });
