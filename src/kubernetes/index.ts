@@ -9,6 +9,7 @@ export { managedBy } from './registration/registration.ts';
 export { registrantsOf } from './registration/registrants.ts';
 export { createRegistrar, type Registrant, type Registrar, type RegistrarOptions } from './registration/registrar.ts';
 export { createHostResolver } from './registration/resolve-host.ts';
+export { createTrustBundlePublisher, type TrustBundlePublisher, type TrustBundlePublisherOptions } from './trust-bundle/publisher.ts';
 export { assignmentFinalizer } from './assignments.ts';
 export { applyContentType, ApiRefusal, createApiClient, mergeContentType, type ApiClient, type ApiRequest } from './client.ts';
 export { loadKubeConfig, type KubeConfigChoice } from './kube-config.ts';
