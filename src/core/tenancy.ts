@@ -5,7 +5,7 @@
  * `namespaces`.
  */
 import { stringify } from 'yaml';
-import { describeRef, type DesiredState } from './desired-state.ts';
+import type { DesiredState } from './desired-state.ts';
 import type { FieldPath, ObjectRef } from './errors.ts';
 import { apiGroup, apiVersion, type AllowedNamespaces, type ReferenceGrant } from './objects/index.ts';
 import type { PlanFault } from './plan-fault.ts';
@@ -24,8 +24,8 @@ export function foreignSubject(object: ObjectRef, path: FieldPath, about: string
   return [
     {
       code: 'subject-foreign',
-      message: `${describeRef(object)} may speak about its own namespace only, not about ${about === null ? 'namespaces by their labels' : `"${about}"`}`,
-      hint: `name workloads of "${object.namespace}"; what is about others belongs into the root namespace "${rootNamespace}"`,
+      message: `namespace "${object.namespace}" may speak about itself only, not about ${about === null ? 'namespaces by their labels' : `"${about}"`}`,
+      hint: `name workloads of "${object.namespace}"; what is about others belongs in the root namespace "${rootNamespace}"`,
       object,
       path,
       restsOn: [],
@@ -79,7 +79,7 @@ export function notGranted(object: ObjectRef, path: FieldPath, service: Pick<Obj
   const grant = stringify(grantManifest(`${object.namespace}-to-${service.name}`, [object], service), { collectionStyle: 'flow', lineWidth: 0, compat: 'yaml-1.1' }).trim();
   return {
     code: 'reference-not-granted',
-    message: `namespace "${service.namespace}" does not let ${describeRef(object)} refer to its ExternalService "${service.name}"`,
+    message: `namespace "${service.namespace}" lets no ${object.kind} of "${object.namespace}" refer to its ExternalService "${service.name}"`,
     hint: `ask whoever may write there for ${grant}`,
     object,
     path,

@@ -21,12 +21,22 @@ describe('sallyport validate', () => {
   afterEach(() => rmSync(directory, { recursive: true }));
 
   /** Validates a file of this text; its messages with the file's name in place of its path. */
-  async function validate(text: string): Promise<{ status: number; out: string; err: string }> {
+  async function validate(text: string, ...options: readonly string[]): Promise<{ status: number; out: string; err: string }> {
     const path = join(directory, 'input.yaml');
     writeFileSync(path, text);
-    const { status, out, err } = await sallyport(['validate', '-f', path]);
+    const { status, out, err } = await sallyport(['validate', '-f', path, ...options]);
     return { status, out, err: err.replaceAll(path, 'input.yaml') };
   }
+
+  it('holds tenants to what is theirs only where it is told the root namespace, the older form being of that', async () => {
+    const foreign = documents(gateway, service, policy);
+    assert.equal((await validate(foreign)).status, 0);
+    const { status, err } = await validate(foreign, '--root-namespace', 'sallyport-system');
+    assert.equal(status, 2);
+    assert.match(err, /^input\.yaml:14:19 EgressPolicy default\/p spec\.subjects\[0\]: .*not about "ns1".* \[subject-foreign\]$/m);
+    assert.equal((await validate(foreign, '--root-namespace', 'default')).status, 0);
+    assert.match((await sallyport(['validate', '-f', 'manifests/examples/older-external-service.yaml', '--root-namespace', 'top'])).out, /^EgressPolicy top\/my-external-service1 valid$/m);
+  });
 
   it('finds nothing wrong with the examples, and needs no control plane for it', async () => {
     const { status, out, err } = await sallyport(['validate', '-f', 'manifests/examples']);

@@ -11,15 +11,15 @@ const folder = join(import.meta.dirname, '../../../manifests/examples');
 const sources = readdirSync(folder).filter((file) => file.endsWith('.yaml')).map((file) => ({ file, text: readFileSync(join(folder, file), 'utf8') }));
 const trustDomain = parseTrustDomain('cluster.local');
 
-/** Takes the files as the whole desired state. */
-function compiled(files: typeof sources) {
-  const parsed = parseManifests(files);
+/** Takes the files as the whole desired state; with a root namespace as in a cluster. */
+function compiled(files: typeof sources, rootNamespace?: string) {
+  const parsed = parseManifests(files, rootNamespace);
   assert.deepEqual(parsed.faults(), []);
   const desired = applyChange(emptyDesiredState, { put: parsed.objects.map(({ object }) => object), remove: [] });
-  const { assignments, faults } = allocate(desired, [], 0);
+  const { assignments, faults } = allocate(desired, [], 0, rootNamespace);
   assert.deepEqual(faults, []);
   assert.ok(trustDomain.ok);
-  const compilation = compile(desired, assignments, { trustDomain: trustDomain.trustDomain });
+  const compilation = compile(desired, assignments, { trustDomain: trustDomain.trustDomain, rootNamespace });
   assert.ok(compilation.ok, compilation.ok ? '' : JSON.stringify(compilation.faults, null, 2));
   return compilation;
 }
@@ -32,9 +32,13 @@ describe('the examples', () => {
     assert.deepEqual([...readme.matchAll(/\]\(([a-z-]+\.yaml)\)/g)].map(([, file]) => file), sources.map(({ file }) => file));
   });
 
-  for (const source of sources) it(`${source.file} applies as it stands`, () => void compiled([source]));
+  for (const source of sources) {
+    it(`${source.file} applies as it stands`, () => void compiled([source]));
+    it(`${source.file} applies as it stands in a cluster with tenants`, () => void compiled([source], 'sallyport-system'));
+  }
 
   it('apply together', () => void compiled(sources));
+  it('apply together in a cluster with tenants', () => void compiled(sources, 'sallyport-system'));
 
   it('let the namespace bookinfo, and nobody else, through the forward proxy from an address of its own', () => {
     const { plan, warnings } = compiled(named('bookinfo-forward-proxy.yaml'));
@@ -50,6 +54,16 @@ describe('the examples', () => {
     const grants = plan.servicePorts.find(({ id }) => id === 'payments/partner-ftp:control')!.grants;
     assert.deepEqual(grants.map(({ subject, snat }) => [subject.serviceAccount, snat?.ipv4?.address]), [['statement-archive', '203.0.113.20'], ['statement-upload', '203.0.113.20']]);
     assert.ok(grants[0]!.snat!.ipv4!.ports.last < grants[1]!.snat!.ipv4!.ports.first);
+  });
+
+  it('let each team say what is its own, and leave out what no other has granted it', () => {
+    const files = [...named('tenants.yaml'), ...named('bookinfo-forward-proxy.yaml')];
+    const { plan } = compiled(files, 'sallyport-system');
+    const grants = plan.servicePorts.flatMap(({ id, grants: those }) => those.map(({ subject, snat }) => `${subject.namespace}/${subject.serviceAccount ?? '*'} to ${id} from ${snat?.ipv4?.address}`));
+    assert.deepEqual(grants.filter((each) => each.startsWith('orders/')), ['orders/checkout to integration/partner-api:https from 203.0.113.40', 'orders/* to sallyport-system/package-mirror:tcp-443 from 203.0.113.40']);
+    const without = (text: RegExp) => files.map((file) => ({ ...file, text: file.text.replace(text, '') }));
+    assert.throws(() => compiled(without(/^kind: ReferenceGrant\n[^]*?(?=kind: EgressPolicy\n)/m), 'sallyport-system'), /reference-not-granted/);
+    assert.throws(() => compiled(without(/ {2}labels: \{egress: partners\}\n/), 'sallyport-system'), /pool-not-allowed/);
   });
 
   it('let the Services of the older form out from their addresses, once it is known who is behind them', () => {

@@ -257,7 +257,7 @@ describe('an explanation in a cluster with tenants', () => {
   it('says which policy would let a workload out, were its reference granted, and with which grant', () => {
     const [denial, reason] = describeExplanation(explained([gw, eu, bank, zooToBank]));
     assert.match(denial!, /^denied \(no-policy\)/);
-    assert.match(reason!, /^EgressPolicy zoo\/p is not in force: namespace "shop" does not let .* ExternalService "bank" \(ask whoever may write there for \{ .*kind: ReferenceGrant/);
+    assert.match(reason!, /^EgressPolicy zoo\/p is not in force: namespace "shop" lets no EgressPolicy of "zoo" refer to its ExternalService "bank" \(ask whoever may write there for \{ .*kind: ReferenceGrant/);
   });
 
   it('says which binding would give an address, were the pool for its namespace', () => {

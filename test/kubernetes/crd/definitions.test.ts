@@ -37,7 +37,7 @@ describe('custom resource definitions at an API server', function () {
     const kubeconfig = await server().kubeConfigFile();
     kubectl = async (...args) => (await promisify(execFile)(program, args, { env: { KUBECONFIG: kubeconfig, HOME: dirname(kubeconfig) } })).stdout;
     await kubectl('create', '-f', file('manifests/crds').pathname);
-    for (const name of ['bookinfo', 'monitoring', 'payments', 'treasury']) await kubectl('create', 'namespace', name);
+    for (const name of ['bookinfo', 'monitoring', 'payments', 'sallyport-system', 'treasury']) await kubectl('create', 'namespace', name);
   });
 
   /** Words of its refusal; undefined where it takes the object. */
@@ -120,7 +120,7 @@ describe('custom resource definitions at an API server', function () {
   });
 
   it('take every example as it stands, and fill in what it leaves out', async () => {
-    for (const name of ['bookinfo-forward-proxy', 'dns-syslog-snmp', 'ftp-partner', 'older-external-service', 'sftp-partner']) await kubectl('apply', '-f', file(`manifests/examples/${name}.yaml`).pathname);
+    for (const name of ['bookinfo-forward-proxy', 'dns-syslog-snmp', 'ftp-partner', 'older-external-service', 'sftp-partner', 'tenants']) await kubectl('apply', '-f', file(`manifests/examples/${name}.yaml`).pathname);
     const pool = JSON.parse(await kubectl('get', 'snatpools', '-o', 'json')) as { readonly items: readonly { readonly spec: object }[] };
     assert.ok(pool.items.length > 0 && pool.items.every(({ spec }) => 'quarantine' in spec && 'sharing' in spec));
   });
