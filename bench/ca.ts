@@ -41,7 +41,7 @@ const repeated = (operation: () => unknown) => (isOver: () => boolean): number =
 
 async function authorityWith(keyKind: CaKeyKind): Promise<Authority> {
   const pki = await createDemoPki({ trustDomain, nowMs: Date.now(), randomBytes, keyKind });
-  const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(), now: Date.now, randomBytes });
+  const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(undefined), now: Date.now, randomBytes });
   await authority.rotate({ type: 'initialize', issuer: pki.intermediate, nowMs: Date.now() });
   return authority;
 }

@@ -49,8 +49,11 @@ export interface AuthorityOptions {
   readonly trustDomain: TrustDomain;
   /** The slots as they were saved last. */
   readonly slots: RotationState;
-  /** Makes slots durable; they take effect when it has returned. Called one at a time. */
-  readonly save: (slots: RotationState) => Promise<void>;
+  /**
+   * Makes slots durable; they take effect when it has returned. Called one at a time. Gives the slots that another process has saved
+   * meanwhile, where one has: then nothing was saved.
+   */
+  readonly save: (slots: RotationState) => Promise<RotationState | undefined>;
   readonly now: () => number;
   readonly randomBytes: (size: number) => Buffer;
   readonly lifetimes?: Partial<Lifetimes>;
@@ -102,6 +105,8 @@ export interface Authority {
   readonly issueSvid: (request: SvidRequest) => Promise<IssuedCertificate>;
   /** Throws as `issueSvid`, and `request-invalid` for a name that no certificate can hold or that a CA's name constraints forbid. */
   readonly issueServerCertificate: (request: ServerCertificateRequest) => Promise<IssuedServerCertificate>;
+  /** Takes slots that another process has saved. */
+  readonly take: (slots: RotationState) => void;
   /** One step of rotation, saved before it takes effect. Throws `ca-rotation-refused` or `ca-already-initialized`. */
   readonly rotate: (event: RotationEvent) => Promise<readonly RotationEffect[]>;
 }
@@ -119,13 +124,19 @@ export function createAuthority(options: AuthorityOptions): Authority {
   let rotations: Promise<unknown> = Promise.resolve();
 
   const applyRotation = async (event: RotationEvent): Promise<readonly RotationEffect[]> => {
-    const step = rotate(slots, event, propagationMs === undefined ? {} : { waitMs: propagationMs });
-    if (!step.ok) throw new SallyportError(step.reason === 'already-initialized' ? 'ca-already-initialized' : 'ca-rotation-refused', step.message, { value: step.reason, hint: step.hint });
-    if (step.state === slots) return step.effects;
-    await save(step.state);
-    slots = step.state;
+    for (;;) {
+      const step = rotate(slots, event, propagationMs === undefined ? {} : { waitMs: propagationMs });
+      if (!step.ok) throw new SallyportError(step.reason === 'already-initialized' ? 'ca-already-initialized' : 'ca-rotation-refused', step.message, { value: step.reason, hint: step.hint });
+      if (step.state === slots) return step.effects;
+      const newer = await save(step.state);
+      take(newer ?? step.state);
+      if (newer === undefined) return step.effects;
+    }
+  };
+
+  const take = (next: RotationState): void => {
+    slots = next;
     bundle = trustBundle(slots);
-    return step.effects;
   };
 
   /** Steps follow each other: the next one sees what the last one saved. */
@@ -138,7 +149,7 @@ export function createAuthority(options: AuthorityOptions): Authority {
   const activeIssuer = (): PreparedIssuer => {
     const issuer = slots.active?.issuer;
     if (issuer === undefined) throw new SallyportError('ca-not-initialized', 'the CA has no certificate to sign with', { hint: 'run "sallyport ca init" or "sallyport ca import"' });
-    if (active?.issuer !== issuer) active = prepareIssuer(issuer);
+    if (active?.issuer.chain.fingerprint !== issuer.chain.fingerprint) active = prepareIssuer(issuer);
     return active;
   };
 
@@ -208,6 +219,7 @@ export function createAuthority(options: AuthorityOptions): Authority {
         const issued = await issue({ ...key, purpose: 'server', names: { spiffeId, dnsNames, ipAddresses }, subject, lifetimeMs: bounded(lifetimeMs, lifetimes.serverMaxMs) });
         return { ...issued, privateKey };
       }),
+    take,
     rotate: rotateInTurn,
   };
 }

@@ -12,6 +12,6 @@ export { createDemoPki, renewDemoIntermediate, type DemoPki } from './demo-pki.t
 export type { DistinguishedName } from './distinguished-name.ts';
 export { caKeyKinds, createCaRequest, importIssuer, type CaKeyKind, type CaMaterial, type CaRequest } from './import.ts';
 export { trustAnchorOf, type CaChain, type Issuer } from './issuer.ts';
-export { openCaDirectory, type CaDirectory } from './key-store.ts';
+export { openCaDirectory, openCaStore, type CaStorage, type CaStore } from './key-store.ts';
 export { exportPkcs12, type Pkcs12Content } from './pkcs12.ts';
 export { noSlots, propagationMs, trustBundle, type RotationEffect, type RotationEvent, type RotationState } from './rotation.ts';

@@ -1,5 +1,6 @@
 /**
- * The CA's directory: one file with all slots, replaced as a whole, mode 0600. Keys are encrypted with AES-256-GCM under a key
+ * Where the CA is kept: one text with all slots, replaced as a whole. In a directory it is a file of mode 0600; others may keep it elsewhere.
+ * Keys are encrypted with AES-256-GCM under a key
  * derived by scrypt where a passphrase is given, and PKCS#8 else; certificates stand in the clear.
  */
 import { constants } from 'node:fs';
@@ -23,7 +24,7 @@ export interface ScryptCost {
 
 const defaultCost: ScryptCost = { cost: 2 ** 17, blockSize: 8, parallelization: 1 }; // 128 MiB, about 0.3 s: OWASP's first choice
 const fileName = 'ca.json';
-const fileBytesMax = 4_194_304;
+const textBytesMax = 4_194_304;
 
 const base64 = z.base64();
 const storedKey = z.union([z.strictObject({ pkcs8: base64 }), z.strictObject({ iv: base64, ciphertext: base64, tag: base64 })]);
@@ -49,34 +50,70 @@ const storedFile = z.strictObject({
 type StoredFile = z.infer<typeof storedFile>;
 type StoredKey = z.infer<typeof storedKey>;
 
-export interface CaDirectory {
+export interface CaStore {
   /** What was saved last, or empty slots. Throws `ca-key-invalid` for a wrong or missing passphrase and for a file that others may read, `ca-certificate-invalid` for damage. */
   readonly load: () => Promise<RotationState>;
-  /** Returns when the slots are on disk. After a crash the file is the old or the new one. Calls must not overlap. */
-  readonly save: (state: RotationState) => Promise<void>;
+  /**
+   * Returns when the slots are kept. After a crash it is the old or the new ones. Calls must not overlap. Gives what another process has
+   * saved since the last `load` or `save`, where one has: then these are not kept.
+   */
+  readonly save: (state: RotationState) => Promise<RotationState | undefined>;
 }
 
-/** A directory for the CA's slots, mode 0700; made by the first save. */
-export function openCaDirectory(directory: string, { passphrase, scryptCost = defaultCost }: { readonly passphrase?: string; readonly scryptCost?: ScryptCost } = {}): CaDirectory {
+/** Where the text is kept. */
+export interface CaStorage {
+  /** As messages name it. */
+  readonly place: string;
+  /** Undefined: nothing was written yet. */
+  read(): Promise<string | undefined>;
+  /** Replaces what was read or written last; where it was replaced by another since, nothing is written. */
+  write(text: string): Promise<'written' | 'outdated'>;
+}
+
+export interface CaStoreOptions {
+  readonly passphrase?: string;
+  readonly scryptCost?: ScryptCost;
+}
+
+/** A directory for the CA's slots, mode 0700; made by the first save. It is one process's. */
+export function openCaDirectory(directory: string, options: CaStoreOptions = {}): CaStore {
   const file = join(directory, fileName);
+  return openCaStore(
+    {
+      place: file,
+      read: () => readText(file),
+      write: async (text) => {
+        await replaceFile(directory, fileName, text);
+        return 'written';
+      },
+    },
+    options,
+  );
+}
+
+export function openCaStore(storage: CaStorage, { passphrase, scryptCost = defaultCost }: CaStoreOptions = {}): CaStore {
+  const { place } = storage;
   let vault: KeyVault | undefined; // the derived key is kept: scrypt is dear, and the passphrase's use is to make it
 
+  async function load(): Promise<RotationState> {
+    const text = await storage.read();
+    if (text === undefined) return noSlots;
+    const stored = parseStored(text, place);
+    if (stored.encryption === null) return restore(stored, undefined, place);
+    if (passphrase === undefined) throw new SallyportError('ca-key-invalid', `the CA keys in "${place}" are encrypted, and no passphrase was given`, { place, hint: 'give the passphrase that the CA was made with' });
+    const isKnown = vault?.encryption.salt === stored.encryption.salt;
+    const candidate = isKnown ? vault! : await createVault(passphrase, stored.encryption);
+    const state = restore(stored, candidate, place);
+    vault = candidate; // only a passphrase that opened it may encrypt its successor
+    return state;
+  }
+
   return {
-    load: async () => {
-      const stored = await readStored(file);
-      if (stored === undefined) return noSlots;
-      if (stored.encryption !== null) {
-        if (passphrase === undefined) throw new SallyportError('ca-key-invalid', `the CA keys in "${file}" are encrypted, and no passphrase was given`, { place: file, hint: 'give the passphrase that the CA was made with' });
-        const candidate = await createVault(passphrase, stored.encryption);
-        const state = restore(stored, candidate, file);
-        vault = candidate; // only a passphrase that opened the file may encrypt its successor
-        return state;
-      }
-      return restore(stored, undefined, file);
-    },
+    load,
     save: async (state) => {
       if (passphrase !== undefined) vault ??= await createVault(passphrase, { ...scryptCost, salt: randomBytes(16).toString('base64') });
-      await replaceFile(directory, fileName, `${JSON.stringify(store(state, vault), undefined, 2)}\n`);
+      const outcome = await storage.write(`${JSON.stringify(store(state, vault), undefined, 2)}\n`);
+      return outcome === 'written' ? undefined : await load();
     },
   };
 }
@@ -174,20 +211,22 @@ function restore(stored: StoredFile, vault: KeyVault | undefined, file: string):
 const damaged = (file: string, what: string, cause?: unknown): SallyportError =>
   new SallyportError('ca-certificate-invalid', `the CA's file "${file}" is damaged: ${what}`, { place: file, hint: 'restore it from a backup', cause });
 
-async function readStored(file: string): Promise<StoredFile | undefined> {
-  let text: string;
+async function readText(file: string): Promise<string | undefined> {
   try {
     const { mode, size } = await stat(file);
     if ((mode & (constants.S_IRWXG | constants.S_IRWXO)) !== 0) throw new SallyportError('ca-key-invalid', `others may read the CA keys in "${file}" (mode ${(mode & 0o777).toString(8)})`, { place: file, hint: `chmod 600 ${file}` });
-    if (size > fileBytesMax) throw damaged(file, `${size} bytes are more than ${fileBytesMax}`);
-    text = await readFile(file, 'utf8');
+    if (size > textBytesMax) throw damaged(file, `${size} bytes are more than ${textBytesMax}`);
+    return await readFile(file, 'utf8');
   } catch (error) {
     if (error instanceof SallyportError) throw error;
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw new SallyportError('file-unreadable', `the CA's file "${file}" cannot be read`, { place: file, cause: error });
   }
+}
+
+function parseStored(text: string, place: string): StoredFile {
   const parsed = storedFile.safeParse(parseJson(text));
-  if (!parsed.success) throw damaged(file, 'it is not what was written');
+  if (!parsed.success) throw damaged(place, 'it is not what was written');
   return parsed.data;
 }
 

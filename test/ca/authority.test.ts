@@ -123,7 +123,7 @@ describe('the certificate authority', () => {
   });
 
   it('without a CA certificate says so', async () => {
-    const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(), now: Date.now, randomBytes });
+    const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(undefined), now: Date.now, randomBytes });
     await assert.rejects(authority.issueSvid({ spiffeId: productpage, csr }), refusedWith('ca-not-initialized'));
     assert.deepEqual(authority.trustBundle, []);
   });
@@ -193,7 +193,7 @@ describe('the certificate authority', () => {
   it('saves how long it must stay trusted before it signs, and about once an hour', async () => {
     const saved: RotationState[] = [];
     let failing = false;
-    const { authority, clock } = await demoAuthority({ save: (slots) => (failing ? Promise.reject(new Error('disk full')) : Promise.resolve(void saved.push(slots))) });
+    const { authority, clock } = await demoAuthority({ save: (slots) => (failing ? Promise.reject(new Error('disk full')) : Promise.resolve(void saved.push(slots) as undefined)) });
     saved.length = 0;
     for (let minute = 0; minute < 120; minute++) {
       clock.nowMs += 60_000;

@@ -49,7 +49,7 @@ describe('importing a CA', () => {
       const check = await take({ pem: pemOf('root.pem', 'converted.key', 'inter.pem'), passphrase: 'geheim' });
       assert.ok(check.ok, codes(check).join());
       assert.deepEqual(check.issuer.chain.certificates.map(({ der }) => der), [derOf(files.read('inter.pem')), derOf(files.read('root.pem'))]);
-      const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(), now: Date.now, randomBytes });
+      const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(undefined), now: Date.now, randomBytes });
       await authority.rotate({ type: 'initialize', issuer: check.issuer, nowMs: Date.now() });
       const { chainDer } = await authority.issueSvid({ spiffeId: productpage, csr: createCsr(keyOf('P-256')) });
       files.write('leaf.pem', certificatesToPem(chainDer));
@@ -135,7 +135,7 @@ describe('importing a CA', () => {
     sign('x', { ...intermediate, nameConstraints: 'permitted;URI:cluster.local,permitted;DNS:bank.example,excluded;DNS:secret.bank.example,permitted;IP:10.0.0.0/255.0.0.0' });
     const check = await take({ pem: pemOf('x.key', 'x.pem', 'root.pem') });
     assert.ok(check.ok, codes(check).join());
-    const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(), now: Date.now, randomBytes });
+    const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(undefined), now: Date.now, randomBytes });
     await authority.rotate({ type: 'initialize', issuer: check.issuer, nowMs: Date.now() });
     const issued = await authority.issueServerCertificate({ spiffeId: productpage, dnsNames: ['ftp.bank.example'], ipAddresses: ['10.4.0.201' as IpAddress] });
     files.write('server.pem', certificatesToPem(issued.chainDer));

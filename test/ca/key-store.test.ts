@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { createCaRequest, createDemoPki, noSlots, openCaDirectory, type CaDirectory, type RotationState } from '../../src/ca/index.ts';
+import { createCaRequest, createDemoPki, noSlots, openCaDirectory, type CaStore, type RotationState } from '../../src/ca/index.ts';
 import { SallyportError, type ErrorCode } from '../../src/core/errors.ts';
 import { rotate, type RotationEvent } from '../../src/ca/rotation.ts';
 import { pkcs8Pem, trustDomain, workspace, type Workspace } from './openssl.ts';
@@ -42,7 +42,7 @@ describe('the CA directory', () => {
   beforeEach(() => { files = workspace(); });
   afterEach(() => files.dispose());
 
-  const open = (passphrase?: string): CaDirectory => openCaDirectory(files.path('ca'), passphrase === undefined ? {} : { passphrase, scryptCost });
+  const open = (passphrase?: string): CaStore => openCaDirectory(files.path('ca'), passphrase === undefined ? {} : { passphrase, scryptCost });
   const file = (): string => files.path('ca/ca.json');
   const stored = (): string => readFileSync(file(), 'utf8');
   const assertSame = (loaded: RotationState): void => {

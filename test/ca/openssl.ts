@@ -46,7 +46,7 @@ export async function demoAuthority(options: Partial<AuthorityOptions> & { reado
   const clock = { nowMs: Date.now() };
   const { keyKind = 'ec-p256', ...rest } = options;
   const pki = await createDemoPki({ trustDomain, nowMs: clock.nowMs, randomBytes, keyKind });
-  const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(), now: () => clock.nowMs, randomBytes, ...rest });
+  const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(undefined), now: () => clock.nowMs, randomBytes, ...rest });
   await authority.rotate({ type: 'initialize', issuer: pki.intermediate, nowMs: clock.nowMs });
   return { authority, pki, clock };
 }

@@ -7,10 +7,11 @@
  */
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { applyChangeInSteps, describeRef, emptyDesiredState, keyOf, refOf, type DesiredState } from '../../core/desired-state.ts';
+import { applyChangeInSteps, describeRef, emptyDesiredState, keyOf, refOf, type DesiredChange, type DesiredState } from '../../core/desired-state.ts';
 import type { Fault, ObjectRef } from '../../core/errors.ts';
 import type { DesiredObject, Kind } from '../../core/objects/index.ts';
 import { acceptInSteps, type Acceptance, type Refusal } from '../../core/plan/acceptance.ts';
+import { buildInSteps, type Build } from '../../core/plan/build.ts';
 import { compileInSteps, type CompileState } from '../../core/plan/compile.ts';
 import type { Plan, Revision } from '../../core/plan/plan.ts';
 import type { Assignment, Assignments } from '../../core/snat/assignments.ts';
@@ -82,6 +83,8 @@ export interface Operator {
   readonly leader: string;
   /** Whether the API server answers. */
   readonly isConnected: boolean;
+  /** What a change would make of what is in force, or every fault of it. Nothing is changed. */
+  preview(change: DesiredChange): Promise<Build>;
   close(): Promise<void>;
 }
 
@@ -347,6 +350,10 @@ export function startOperator(options: OperatorOptions): Operator {
     },
     get isConnected() {
       return watches.isConnected;
+    },
+    async preview(change) {
+      const changed = await runSteps(applyChangeInSteps(accepted?.desired ?? emptyDesiredState, change));
+      return await runSteps(buildInSteps(changed, book.assignments, { now: now(), trustDomain, clusterDomain, rootNamespace: namespace, ...(state === undefined ? {} : { previous: state }) }));
     },
     async close() {
       closed = true;
