@@ -47,7 +47,7 @@ export function chartFiles(version: string): ReadonlyMap<string, string> {
     ['values.schema.json', `${JSON.stringify(z.toJSONSchema(schema, { io: 'input', target: 'draft-7' }), null, 2)}\n`],
     ['templates/namespace.yaml', only('ne $.Release.Namespace $.Values.namespace', template(({ namespace }) => [namespace]))],
     ['templates/definitions.yaml', template(({ definitions }) => definitions)],
-    ['templates/definitions-of-the-older-form.yaml', only('$.Values.olderForm', template(({ olderDefinitions }) => olderDefinitions))],
+    ['templates/older-form.yaml', only('$.Values.olderForm', template(({ olderForm }) => olderForm))],
     ['templates/access.yaml', template(({ access }) => access)],
     ['templates/network-policies.yaml', template(({ networkPolicies }) => networkPolicies)],
     ['templates/control-plane.yaml', template(({ controlPlane }) => controlPlane)],

@@ -1,7 +1,7 @@
 /** All objects of an installation, in the order in which they are applied. */
 import type { ExplainedObject } from '../generate/index.ts';
 import { customResourceDefinitions } from '../kubernetes/index.ts';
-import { olderApiVersion } from '../core/objects/index.ts';
+import { olderApiVersion, olderNamespace } from '../core/objects/index.ts';
 import { access } from './access.ts';
 import { controlPlane } from './control-plane.ts';
 import { gateway, gatewaysNamespace } from './gateways.ts';
@@ -15,7 +15,7 @@ export interface InstallParts {
   /** Of the control plane; a chart that is installed into it does not make it. */
   readonly namespace: ExplainedObject;
   readonly definitions: readonly ExplainedObject[];
-  readonly olderDefinitions: readonly ExplainedObject[];
+  readonly olderForm: readonly ExplainedObject[];
   readonly access: readonly ExplainedObject[];
   readonly networkPolicies: readonly ExplainedObject[];
   readonly controlPlane: readonly ExplainedObject[];
@@ -30,7 +30,7 @@ export function installParts(options: InstallOptions): InstallParts {
   return {
     namespace: namespaceOf(options),
     definitions: definitionsOf(false),
-    olderDefinitions: definitionsOf(true),
+    olderForm: [...definitionsOf(true), olderNamespaceObject],
     access: access(options),
     networkPolicies: networkPolicies(options),
     controlPlane: controlPlane(options),
@@ -45,7 +45,7 @@ export function installObjects(options: InstallOptions): readonly ExplainedObjec
   return [
     parts.namespace,
     ...parts.definitions,
-    ...(options.olderForm ? parts.olderDefinitions : []),
+    ...(options.olderForm ? parts.olderForm : []),
     ...parts.access,
     ...parts.networkPolicies,
     ...parts.controlPlane,
@@ -58,3 +58,8 @@ function namespaceOf({ namespace }: InstallOptions): ExplainedObject {
   const labels = { 'pod-security.kubernetes.io/enforce': 'restricted', 'pod-security.kubernetes.io/warn': 'restricted' };
   return { object: { apiVersion: 'v1', kind: 'Namespace', metadata: metadataOf('control-plane', namespace, undefined, { kept: true, labels }) } };
 }
+
+const olderNamespaceObject: ExplainedObject = {
+  object: { apiVersion: 'v1', kind: 'Namespace', metadata: { name: olderNamespace, annotations: keep } },
+  why: 'Where services of the older form are registered, by a control plane that may make no namespaces. Not labelled as ours: others may have Services in it, so no uninstall removes it.',
+};

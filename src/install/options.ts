@@ -22,7 +22,7 @@ export function installOptions(version: string) {
     storageClass: z.string().max(253).regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/, 'must be the name of a StorageClass').default('').meta({ description: "StorageClass of all volumes; empty: the cluster's default" }),
     gateways: z.array(dnsLabel).max(64).default([]).meta({ description: 'embedded gateways to run, by the names of their EgressGateway objects: each on the node that is labelled sallyport.dev/gateway=NAME' }),
     webhooks: z.boolean().default(true).meta({ description: 'agents are added to the pods that ask for it, and faults are told when objects are applied' }),
-    olderForm: z.boolean().default(false).meta({ description: 'the definition of externalservice.example.com/v1alpha1 too' }),
+    olderForm: z.boolean().default(false).meta({ description: 'the definition of externalservice.example.com/v1alpha1 too, and the namespace of its Services' }),
   });
 }
 export type InstallOptions = z.output<ReturnType<typeof installOptions>>;

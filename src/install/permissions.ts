@@ -2,7 +2,8 @@
  * What the control plane may do at the API server, and why: the one table that its roles and docs/reference/permissions.md come from. Its
  * gateways, and the agents beside workloads, may do nothing there.
  */
-import { apiGroup, olderApiVersion } from '../core/objects/index.ts';
+import { apiVersion, olderApiVersion } from '../core/objects/index.ts';
+import { customResourceDefinitions } from '../kubernetes/index.ts';
 import { trustBundleConfigMap } from '../core/pod-identity.ts';
 import { caSecretName, leaseName, webhookConfigurations } from './names.ts';
 
@@ -20,16 +21,22 @@ export interface Permission {
   readonly forWebhooks?: true;
 }
 
-const [olderGroup] = olderApiVersion.split('/') as [string, string];
-const written = ['egressgateways', 'egresspolicies', 'externalservices', 'snatbindings', 'snatpools'];
+const [ownGroup, olderGroup] = [apiVersion, olderApiVersion].map((text) => text.split('/')[0]!) as [string, string];
+
+/** Of all kinds of a group, or of those that have a status. */
+function resourcesOf(group: string, { withStatus = false } = {}): readonly string[] {
+  const ofGroup = customResourceDefinitions.filter(({ spec }) => spec.group === group);
+  return ofGroup.flatMap(({ spec: { names, versions } }) => (withStatus ? (versions[0].subresources === undefined ? [] : [`${names.plural}/status`]) : [names.plural]));
+}
 
 export const permissions: readonly Permission[] = [
-  { where: 'cluster', group: apiGroup, resources: [...written, 'referencegrants', 'snatassignments'], verbs: ['list', 'watch'], why: 'Desired state, and the addresses that were given' },
-  { where: 'cluster', group: olderGroup, resources: ['externalservices'], verbs: ['list', 'watch'], why: 'Desired state in the older form; asked for also where its definition is not installed, to see when it is' },
-  { where: 'cluster', group: apiGroup, resources: written.map((resource) => `${resource}/status`), verbs: ['patch'], why: 'What became of each object' },
-  { where: 'cluster', group: olderGroup, resources: ['externalservices/status'], verbs: ['patch'], why: 'The same' },
-  { where: 'cluster', group: apiGroup, resources: ['snatassignments'], verbs: ['create', 'patch', 'delete'], why: 'An address is promised before it is used, and given back after its quarantine; deleting ends with the finalizer, which is a patch' },
-  { where: 'cluster', group: apiGroup, resources: ['externalservices/finalizers'], verbs: ['update'], why: 'To be named as the owner of what is registered for it, where the admission plugin OwnerReferencesPermissionEnforcement asks for that' },
+  { where: 'cluster', group: ownGroup, resources: resourcesOf(ownGroup), verbs: ['list', 'watch'], why: 'Desired state, and the addresses that were given' },
+  { where: 'cluster', group: olderGroup, resources: resourcesOf(olderGroup), verbs: ['list', 'watch'], why: 'Desired state in the older form; asked for also where its definition is not installed, to see when it is' },
+  { where: 'cluster', group: ownGroup, resources: resourcesOf(ownGroup, { withStatus: true }), verbs: ['patch'], why: 'What became of each object' },
+  { where: 'cluster', group: olderGroup, resources: resourcesOf(olderGroup, { withStatus: true }), verbs: ['patch'], why: 'The same' },
+  { where: 'cluster', group: ownGroup, resources: ['snatassignments'], verbs: ['create', 'update', 'patch', 'delete'], why: 'An address is promised before it is used, and given back after its quarantine' },
+  { where: 'cluster', group: ownGroup, resources: ['externalservices/finalizers'], verbs: ['update'], why: 'To name an object as the owner of what is registered for it, where the admission plugin OwnerReferencesPermissionEnforcement asks for that' },
+  { where: 'cluster', group: olderGroup, resources: ['externalservices/finalizers'], verbs: ['update'], why: 'The same' },
   { where: 'cluster', group: '', resources: ['namespaces', 'services'], verbs: ['list', 'watch'], why: 'Namespaces by their labels, and the Services that policies and bindings name' },
   { where: 'cluster', group: '', resources: ['pods'], verbs: ['get', 'list', 'watch'], why: 'The service accounts of the pods behind a Service; and whether the pod of a token is there and alive' },
   { where: 'cluster', group: 'discovery.k8s.io', resources: ['endpointslices'], verbs: ['list', 'watch'], why: 'The pods behind a Service' },
@@ -38,7 +45,7 @@ export const permissions: readonly Permission[] = [
   { where: 'cluster', group: '', resources: ['configmaps'], verbs: ['create'], why: 'The trust bundle, for the pods of every namespace; no role can say by which name, the admission policy does' },
   { where: 'cluster', group: '', resources: ['configmaps'], verbs: ['list', 'watch', 'patch'], names: [trustBundleConfigMap.name], why: 'The same, kept true; no other ConfigMap is read' },
   { where: 'cluster', group: 'authentication.k8s.io', resources: ['tokenreviews'], verbs: ['create'], why: 'Whose a token is that a pod comes with' },
-  { where: 'cluster', group: 'events.k8s.io', resources: ['events'], verbs: ['create', 'patch'], why: 'What a person should know of an object' },
+  { where: 'cluster', group: 'events.k8s.io', resources: ['events'], verbs: ['create'], why: 'What a person should know of an object' },
   { where: 'cluster', group: 'admissionregistration.k8s.io', resources: ['mutatingwebhookconfigurations'], verbs: ['get', 'patch'], names: [webhookConfigurations.inject], why: "The leader writes the CA by which the API server knows the webhook", forWebhooks: true },
   { where: 'cluster', group: 'admissionregistration.k8s.io', resources: ['validatingwebhookconfigurations'], verbs: ['get', 'patch'], names: [webhookConfigurations.validate], why: 'The same', forWebhooks: true },
   { where: 'own namespace', group: 'coordination.k8s.io', resources: ['leases'], verbs: ['create'], why: 'Which replica leads; no role can say by which name' },

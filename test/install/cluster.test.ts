@@ -279,7 +279,7 @@ describe('an installation in a cluster', function () {
     it('leaves nothing where it is purged', async () => {
       linesOf(await uninstall('', '--purge', '--yes'));
       await waitFor('the definitions to go', 10_000, async () => ((await isThere(paths.assignment)) || (await get<unknown>(paths.definition).catch(() => undefined)) !== undefined ? undefined : true));
-      assert.deepEqual([await isThere(paths.olderDefinition), await isThere(paths.secret), await isThere(`/api/v1/namespaces/${system}`), await isThere(`/api/v1/namespaces/${gateways}`), await isThere(`${services}/theirs`)], [false, false, false, false, true]);
+      assert.deepEqual([await isThere(paths.olderDefinition), await isThere(paths.secret), await isThere(`/api/v1/namespaces/${system}`), await isThere(`/api/v1/namespaces/${gateways}`), await isThere('/api/v1/namespaces/external-services'), await isThere(`${services}/theirs`)], [false, false, false, false, true, true]);
       assert.deepEqual(linesOf(await uninstall('', '--yes')), ['']);
     });
   });

@@ -42,7 +42,7 @@ export function addInstall(program: Command, context: CliContext): void {
     .option('--ledger-storage <quantity>', 'size of the volume of each replica, which holds its ledger; Kubernetes lets nobody change it afterwards', '10Gi')
     .option('--storage-class <name>', "of all volumes (default: the cluster's)")
     .option('--no-webhooks', 'no agents are added to pods, and faults are told in the status of objects only')
-    .option('--older-form', 'the definition of externalservice.example.com/v1alpha1 too')
+    .option('--older-form', 'the definition of externalservice.example.com/v1alpha1 too, and the namespace of its Services')
     .option('--dry-run', 'print the objects, and ask no cluster')
     .addOption(new Option('-o, --output <format>', 'of --dry-run').choices(['yaml', 'json']).default('yaml'))
     .option('--prune', 'remove what an earlier installation had and this one has not')
