@@ -1,12 +1,9 @@
 /** What all pods of an installation have in common: as little as a process can do with. */
-import { podFiles, podTokenAudience, trustBundleConfigMap } from '../core/pod-identity.ts';
+import { podFiles, podIdentitySource } from '../core/pod-identity.ts';
 
 /** Of nobody: an image need not know it, and files of the node do not belong to it. */
 const userId = 65_532;
 const stateDirectory = '/var/lib/sallyport';
-/** Where the files of `podFiles` are. */
-const identityDirectory = '/var/run/secrets/sallyport';
-const within = (file: string): string => file.slice(`${identityDirectory}/`.length);
 
 /** What the Pod Security Standard `restricted` asks for. https://kubernetes.io/docs/concepts/security/pod-security-standards/ */
 export const podSecurity = { runAsNonRoot: true, runAsUser: userId, runAsGroup: userId, fsGroup: userId, fsGroupChangePolicy: 'OnRootMismatch', seccompProfile: { type: 'RuntimeDefault' } } as const;
@@ -25,16 +22,8 @@ export const stateMount = { name: 'state', mountPath: stateDirectory } as const;
 export const stateVariable = { name: 'SALLYPORT_STATE', value: stateDirectory } as const;
 
 /** By what a pod proves who it is, and knows the control plane. */
-export const identityVolume = {
-  name: 'identity',
-  projected: {
-    sources: [
-      { serviceAccountToken: { audience: podTokenAudience, expirationSeconds: 3600, path: within(podFiles.token) } },
-      { configMap: { name: trustBundleConfigMap.name, items: [{ key: trustBundleConfigMap.key, path: within(podFiles.trustBundle) }] } },
-    ],
-  },
-} as const;
-export const identityMount = { name: 'identity', mountPath: identityDirectory, readOnly: true } as const;
+export const identityVolume = { name: 'identity', ...podIdentitySource };
+export const identityMount = { name: 'identity', mountPath: podFiles.directory, readOnly: true } as const;
 
 /** @param host where the kubelet asks; default: the pod's address */
 export function probes(port: number, host?: string): object {

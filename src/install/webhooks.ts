@@ -1,12 +1,12 @@
 /** What the API server asks the control plane before it stores an object. By whose CA it knows the webhook, the leader writes. */
 import { apiGroup, apiVersion, olderApiVersion } from '../core/objects/index.ts';
 import type { ExplainedObject } from '../generate/index.ts';
+import { injectKey, webhookPaths } from '../kubernetes/index.ts';
 import { metadataOf } from './metadata.ts';
 import { controlPlaneName, gatewayNamespace, webhookConfigurations } from './names.ts';
 import type { InstallOptions } from './options.ts';
 
 const component = 'webhooks';
-const injectLabel = 'sallyport.dev/inject';
 
 export function webhooks({ namespace }: InstallOptions): readonly ExplainedObject[] {
   const clientConfig = (path: string): object => ({ service: { namespace, name: controlPlaneName, path, port: 443 } });
@@ -15,10 +15,10 @@ export function webhooks({ namespace }: InstallOptions): readonly ExplainedObjec
   const injectInto = (name: string, namespaceSelector: { readonly matchLabels?: object; readonly matchExpressions: readonly object[] }, ofPod: { readonly operator: string; readonly values: readonly string[] }): object => ({
     name: `${name}.${apiGroup}`,
     ...common,
-    clientConfig: clientConfig('/inject'),
+    clientConfig: clientConfig(webhookPaths.inject),
     rules: [rule('v1', ['pods'], ['CREATE'])],
     namespaceSelector,
-    objectSelector: { matchExpressions: [{ key: injectLabel, ...ofPod }] },
+    objectSelector: { matchExpressions: [{ key: injectKey, ...ofPod }] },
     reinvocationPolicy: 'IfNeeded',
     failurePolicy: 'Fail',
   });
@@ -33,8 +33,8 @@ export function webhooks({ namespace }: InstallOptions): readonly ExplainedObjec
         kind: 'MutatingWebhookConfiguration',
         metadata: metadataOf(component, webhookConfigurations.inject),
         webhooks: [
-          injectInto('inject', { matchLabels: { [injectLabel]: 'enabled' }, matchExpressions: [notWhereWeComeFrom] }, { operator: 'NotIn', values: ['false'] }),
-          injectInto('inject-pod', { matchExpressions: [{ key: injectLabel, operator: 'NotIn', values: ['enabled'] }, notWhereWeComeFrom] }, { operator: 'In', values: ['true'] }),
+          injectInto('inject', { matchLabels: { [injectKey]: 'enabled' }, matchExpressions: [notWhereWeComeFrom] }, { operator: 'NotIn', values: ['false'] }),
+          injectInto('inject-pod', { matchExpressions: [{ key: injectKey, operator: 'NotIn', values: ['enabled'] }, notWhereWeComeFrom] }, { operator: 'In', values: ['true'] }),
         ],
       },
       reasons: [
@@ -53,7 +53,7 @@ export function webhooks({ namespace }: InstallOptions): readonly ExplainedObjec
           {
             name: `validate.${apiGroup}`,
             ...common,
-            clientConfig: clientConfig('/validate'),
+            clientConfig: clientConfig(webhookPaths.validate),
             rules: [
               rule(apiVersion, ['egressgateways', 'egresspolicies', 'externalservices', 'snatbindings', 'snatpools'], ['CREATE', 'UPDATE']),
               rule(olderApiVersion, ['externalservices'], ['CREATE', 'UPDATE']),

@@ -5,9 +5,8 @@
  * https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/
  * https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
  */
-import { dirname, relative } from 'node:path/posix';
 import type { V1Container, V1Sysctl, V1Volume } from '@kubernetes/client-node';
-import { podFiles, podTokenAudience, trustBundleConfigMap } from '../../core/pod-identity.ts';
+import { podFiles, podIdentitySource } from '../../core/pod-identity.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
 
 /** What an agent has to know that its pod does not say. */
@@ -29,9 +28,6 @@ const probePort = 15022;
 const userId = 65532;
 
 const identityVolume = 'sallyport-identity';
-const identityPath = dirname(podFiles.token);
-/** Of the token, not of the certificate that it buys. The kubelet renews it in time. */
-const tokenSeconds = 3_600;
 const stateVolume = 'sallyport-state';
 const statePath = '/var/lib/sallyport';
 
@@ -66,22 +62,14 @@ export function agentContainer({ image, control, trustDomain, systemNamespace }:
       seccompProfile: { type: 'RuntimeDefault' },
     },
     volumeMounts: [
-      { name: identityVolume, mountPath: identityPath, readOnly: true },
+      { name: identityVolume, mountPath: podFiles.directory, readOnly: true },
       { name: stateVolume, mountPath: statePath },
     ],
   };
 }
 
 export const agentVolumes: readonly V1Volume[] = [
-  {
-    name: identityVolume,
-    projected: {
-      sources: [
-        { serviceAccountToken: { audience: podTokenAudience, expirationSeconds: tokenSeconds, path: relative(identityPath, podFiles.token) } },
-        { configMap: { name: trustBundleConfigMap.name, items: [{ key: trustBundleConfigMap.key, path: relative(identityPath, podFiles.trustBundle) }] } },
-      ],
-    },
-  },
+  { name: identityVolume, ...podIdentitySource },
   // In memory, since it has the private key: it survives the container, and is gone with the pod.
   { name: stateVolume, emptyDir: { medium: 'Memory', sizeLimit: '16Mi' } },
 ];
