@@ -1,7 +1,8 @@
 /**
- * Sallyport on Kubernetes: desired state as custom resources. So far what they look like to an API server.
+ * Sallyport on Kubernetes: desired state as custom resources, watched by every replica, written about by the leader alone.
  *
- * Invariants: every field and rule of a kind comes from its schema in core; what an API server refuses core refuses too.
+ * Invariants: every field and rule of a kind comes from its schema in core, and what an API server refuses core refuses too; an address is in a
+ * plan only after its assignment is at the API server; what somebody else has made is not taken over; where nothing changes, nothing is written.
  */
 export { customResourceDefinitions, type CustomResourceDefinition } from './crd/definitions.ts';
 export { createPodAttestor, type PodAttestor } from './identity/attest.ts';
@@ -18,3 +19,5 @@ export type { AgentSettings } from './webhook/agent-sidecar.ts';
 export { createCaBundleKeeper, type CaBundleKeeper } from './webhook/ca-bundle-keeper.ts';
 export type { Findings, ValidateChange } from './webhook/validation.ts';
 export { startWebhooks, webhookPaths, type ServerIdentity, type Webhooks } from './webhook/webhooks.ts';
+export { startOperator, type GatewayReport, type Operator, type OperatorOptions } from './operator/operator.ts';
+export { openSecretText, type SecretText } from './secret-text.ts';

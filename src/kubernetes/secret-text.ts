@@ -69,7 +69,7 @@ export function openSecretText({ client, namespace, name, key, random, log }: Se
         onChange: (changes) => {
           if (changes.some(({ after }) => after !== null && after.metadata.resourceVersion !== seen?.metadata.resourceVersion)) onChange();
         },
-        keep: ({ metadata }) => ({ metadata }) as SecretObject,
+        keep: ({ metadata }) => ({ metadata }),
         random,
         log,
       });

@@ -8,7 +8,7 @@
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { applyChangeInSteps, describeRef, emptyDesiredState, keyOf, refOf, type DesiredChange, type DesiredState } from '../../core/desired-state.ts';
-import type { Fault, ObjectRef } from '../../core/errors.ts';
+import { SallyportError, type Fault, type ObjectRef } from '../../core/errors.ts';
 import type { DesiredObject, Kind } from '../../core/objects/index.ts';
 import { acceptInSteps, type Acceptance, type Refusal } from '../../core/plan/acceptance.ts';
 import { buildInSteps, type Build } from '../../core/plan/build.ts';
@@ -20,12 +20,14 @@ import type { Steps } from '../../core/steps.ts';
 import { createAssignmentBook, type AssignmentObject } from '../assignment-book.ts';
 import type { ApiClient } from '../client.ts';
 import { collect, emptyCollection, isAccepted, nameOfSource, readEarlier, standingsOf, type Collection, type SourceName } from '../desired/collection.ts';
+import type { ResolveHost } from '../registration/host-addresses.ts';
 import { electLeader, type LeaderElection } from '../leader/elect.ts';
 import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
+import type { Findings } from '../webhook/validation.ts';
 import { createAssigner } from './assigner.ts';
 import { concernedBy, type Concerned } from './enforcement.ts';
-import { createEvents } from './events.ts';
-import { createReporter, type Reporter, type Situation } from './reporter.ts';
+import { startLeaderWork, type LeaderWork } from './leader-work.ts';
+import type { Situation } from './reporter.ts';
 import { sharedAccountWarnings } from './shared-accounts.ts';
 import { watchAll } from './watches.ts';
 
@@ -60,8 +62,8 @@ export interface OperatorOptions {
   readonly gateways: () => ReadonlyMap<string, GatewayReport>;
   /** An address was given or taken back, by this replica. */
   readonly onAssigned: (record: Assignment) => void;
-  readonly onElected?: () => void;
-  readonly onDeposed?: () => void;
+  /** Of hosts that external services name. */
+  readonly resolve: ResolveHost;
   /** Seen by the other replicas at the Lease. */
   readonly leaseAnnotations?: Readonly<Record<string, string>>;
   readonly now: () => number;
@@ -85,6 +87,10 @@ export interface Operator {
   readonly isConnected: boolean;
   /** What a change would make of what is in force, or every fault of it. Nothing is changed. */
   preview(change: DesiredChange): Promise<Build>;
+  /** What a change of an object would bring that is not so now. Throws `unavailable` while nothing is known. */
+  validate(change: ObjectChange<ApiObject>): Promise<Findings>;
+  /** In every namespace, and in the webhooks' configurations, from now on. */
+  publishTrustBundle(pem: string): void;
   close(): Promise<void>;
 }
 
@@ -96,10 +102,9 @@ const lookEveryMs = 100;
 const quarantineCheckMs = 5_000;
 
 export function startOperator(options: OperatorOptions): Operator {
-  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, gateways, onAssigned, onElected, onDeposed, leaseAnnotations, now, monotonicNow, random, log } = options;
+  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, gateways, onAssigned, resolve, leaseAnnotations, now, monotonicNow, random, log } = options;
   const book = createAssignmentBook();
   const { promise: ready, resolve: setReady } = Promise.withResolvers<undefined>();
-  const tell = createEvents({ client, instance: replica, now, log });
 
   let pending: ObjectChange<ApiObject>[] = [];
   let collection: Collection = emptyCollection(namespace);
@@ -121,7 +126,9 @@ export function startOperator(options: OperatorOptions): Operator {
   let isWoken = false;
   let closed = false;
   let assigning: Promise<void> | undefined;
-  let reporter: Reporter | undefined;
+  let leading: LeaderWork | undefined;
+  let trustBundlePem: string | undefined;
+  let isReportDue = false;
 
   const watches = watchAll({
     client,
@@ -141,16 +148,27 @@ export function startOperator(options: OperatorOptions): Operator {
     self: replica,
     ...(leaseAnnotations === undefined ? {} : { annotations: leaseAnnotations }),
     onElected: () => {
-      reporter = createReporter({ client, tell, now, random, log });
+      leading = startLeaderWork({
+        client,
+        replica,
+        trustDomain,
+        resolve,
+        now,
+        random,
+        log,
+        onFinding: () => {
+          isReportDue = true;
+          wake();
+        },
+      });
+      if (trustBundlePem !== undefined) leading.publishTrustBundle(trustBundlePem);
       mustWrite = true; // what the last one could not, or has not any more
       rebuild = true;
-      onElected?.();
       wake();
     },
     onDeposed: () => {
-      void reporter?.close();
-      reporter = undefined;
-      onDeposed?.();
+      void leading?.close();
+      leading = undefined;
     },
     now,
     monotonicNow,
@@ -206,9 +224,11 @@ export function startOperator(options: OperatorOptions): Operator {
       rebuild = false;
       await build(touched);
     }
-    if (reporter === undefined || accepted === undefined || plan === null) return;
-    const shared = sharedAccountWarnings(accepted.desired, watches.accounts.sharedAccounts);
-    await runSteps(reporter.report(situation(shared), isRebuilt ? undefined : touched));
+    if (leading === undefined || accepted === undefined || plan === null) return;
+    if (isRebuilt) leading.register(accepted.desired, collection);
+    const isWhole = isRebuilt || isReportDue;
+    isReportDue = false;
+    await runSteps(leading.report(situation(leading), isWhole ? undefined : touched));
   }
 
   async function build(touched: ReadonlySet<SourceName>): Promise<void> {
@@ -258,6 +278,11 @@ export function startOperator(options: OperatorOptions): Operator {
     });
   }
 
+  async function preview(change: DesiredChange): Promise<Build> {
+    const changed = await runSteps(applyChangeInSteps(accepted?.desired ?? emptyDesiredState, change));
+    return await runSteps(buildInSteps(changed, book.assignments, { now: now(), trustDomain, clusterDomain, rootNamespace: namespace, ...(state === undefined ? {} : { previous: state }) }));
+  }
+
   /** What was in force of an object that says something else now. */
   function fallbackOf(ref: ObjectRef): DesiredObject | null {
     const kind = ref.kind as Kind;
@@ -282,9 +307,10 @@ export function startOperator(options: OperatorOptions): Operator {
     }
   }
 
-  function situation(shared: readonly Fault[]): Situation {
+  function situation({ findings }: LeaderWork): Situation {
     const reports = gateways();
-    const byObject = Map.groupBy([...warnings, ...shared].filter(({ object }) => object !== undefined), ({ object }) => describeRef(object!));
+    const shared = sharedAccountWarnings(accepted!.desired, watches.accounts.sharedAccounts);
+    const byObject = Map.groupBy([...warnings, ...shared, ...findings.values()].filter(({ object }) => object !== undefined), ({ object }) => describeRef(object!));
     concerned ??= concernedBy(plan!);
     return {
       collection,
@@ -301,7 +327,7 @@ export function startOperator(options: OperatorOptions): Operator {
   let lastReports = '';
   let checkedAt = monotonicNow();
   const looking = setInterval(() => {
-    if (reporter === undefined || plan === null || running !== undefined) return;
+    if (leading === undefined || plan === null || running !== undefined) return;
     const quarantineDue = monotonicNow() - checkedAt >= quarantineCheckMs;
     if (quarantineDue) checkedAt = monotonicNow();
     if (quarantineDue && book.assignments.some(({ releasedAt }) => releasedAt !== null)) {
@@ -312,9 +338,8 @@ export function startOperator(options: OperatorOptions): Operator {
     const reports = JSON.stringify([...gateways()]);
     if (reports === lastReports) return;
     lastReports = reports;
-    const names = new Set([...reporter.waiting, ...[...collection.sources.values()].filter(({ apiObject }) => apiObject.kind === 'EgressGateway').map(({ name }) => name)]);
-    const shared = sharedAccountWarnings(accepted!.desired, watches.accounts.sharedAccounts);
-    running = runSteps(reporter.report(situation(shared), names)).finally(() => {
+    const names = new Set([...leading.waiting, ...[...collection.sources.values()].filter(({ apiObject }) => apiObject.kind === 'EgressGateway').map(({ name }) => name)]);
+    running = runSteps(leading.report(situation(leading), names)).finally(() => {
       running = undefined;
       if (isWoken) wake();
     });
@@ -351,9 +376,17 @@ export function startOperator(options: OperatorOptions): Operator {
     get isConnected() {
       return watches.isConnected;
     },
-    async preview(change) {
-      const changed = await runSteps(applyChangeInSteps(accepted?.desired ?? emptyDesiredState, change));
-      return await runSteps(buildInSteps(changed, book.assignments, { now: now(), trustDomain, clusterDomain, rootNamespace: namespace, ...(state === undefined ? {} : { previous: state }) }));
+    preview,
+    async validate({ name, after, before }) {
+      if (accepted === undefined) throw new SallyportError('unavailable', 'the objects that there are have not been read yet', { hint: 'try again' });
+      const source = collection.sources.get(nameOfSource((after ?? before)!));
+      const { change } = collect(collection, [{ name, before: source?.apiObject ?? null, after }]);
+      const next = await preview(change);
+      return next.ok ? { faults: [], warnings: next.warnings.filter((warning) => !warnings.some(({ message }) => message === warning.message)) } : { faults: next.faults, warnings: [] };
+    },
+    publishTrustBundle(pem) {
+      trustBundlePem = pem;
+      leading?.publishTrustBundle(pem);
     },
     async close() {
       closed = true;
@@ -361,7 +394,7 @@ export function startOperator(options: OperatorOptions): Operator {
       watches.close();
       await running;
       await assigning;
-      await reporter?.close();
+      await leading?.close();
       await election.close();
     },
   };

@@ -59,6 +59,7 @@ describe('the operator at a real API server', function () {
         return Promise.resolve();
       },
       gateways: () => self.gateways(),
+      resolve: () => Promise.reject(new Error('no names in this test')),
       onAssigned: (record) => void assigned.push(record),
       now: Date.now,
       monotonicNow: () => performance.now(),
