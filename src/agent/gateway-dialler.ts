@@ -23,7 +23,7 @@ export function createGatewayDialler(source: IdentitySource, { now, dialTimeoutM
   function secureContext(): SecureContext {
     const identity = source.current;
     if (identity === undefined) throw new SallyportError('unavailable', 'there is no identity yet');
-    if (identity.expiresAtMs <= now()) throw new SallyportError('unavailable', `identity "${identity.spiffeId}" has expired`, { hint: 'see why it is not renewed in the agent\'s log, or give it a new join token' });
+    if (identity.expiresAtMs <= now()) throw new SallyportError('unavailable', `identity "${identity.spiffeId}" has expired`, { hint: 'see why it is not renewed in the agent\'s log, or give it a new token' });
     if (prepared?.identity !== identity) prepared = { identity, context: meshSecureContext(identity.trustBundlePem, identity) };
     return prepared.context;
   }

@@ -96,7 +96,7 @@ export interface MeshAdmission {
 export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, { trustDomain, isRevoked, now }: MeshAdmission): MeshPeer {
   // There is none where TLS did not accept it.
   const certificate = call.getAuthContext().sslPeerCertificate;
-  if (certificate === undefined) throw new SallyportError('attestation-failed', 'no client certificate that the trust bundle verifies', { hint: 'enrol first, with a join token' });
+  if (certificate === undefined) throw new SallyportError('attestation-failed', 'no client certificate that the trust bundle verifies', { hint: 'enrol first, with a token' });
   const parsed = peers.get(certificate) ?? parseMeshCertificate(certificate.raw);
   peers.set(certificate, parsed);
   if (!parsed.ok) throw new SallyportError('attestation-failed', `the client certificate is not an X509-SVID: ${parsed.detail}`);
@@ -106,8 +106,9 @@ export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthCon
   const isExpired = notAfterMs <= now();
   if (!isExpired && !isRevoked(serialNumber)) return { spiffeId, serialNumber, purpose: parsed.purpose };
   connections.get(certificate)?.close();
-  const hint = 'enrol again, with a new join token';
-  throw isExpired ? new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint }) : new SallyportError('identity-revoked', `certificate ${serialNumber} of ${spiffeId} is revoked`, { hint });
+  throw isExpired
+    ? new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint: 'enrol again, with a token' })
+    : new SallyportError('identity-revoked', `certificate ${serialNumber} of ${spiffeId} is revoked`, { hint: 'enrol again, with a new join token or, on Kubernetes, in a new pod' });
 }
 
 /** Whether a caller is one of `administrators`, by an SVID: a proxy certificate opens what proxies need, and nothing else. */

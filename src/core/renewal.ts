@@ -5,7 +5,7 @@
  */
 import { backOffMs } from './back-off.ts';
 
-/** Where the life of an identity stands. Without a valid certificate only a join token helps, with one it renews itself. */
+/** Where the life of an identity stands. Without a valid certificate only a token helps, with one it renews itself. */
 export type Renewal =
   | { readonly phase: 'enrolling' | 'expired'; readonly failures: number; readonly attemptAtMs: number }
   | { readonly phase: 'valid' | 'renewing'; readonly failures: number; readonly attemptAtMs: number; readonly expiresAtMs: number };

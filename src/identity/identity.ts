@@ -6,12 +6,13 @@ import { defaultControlIdentity, meshChannelCredentials, meshChannelOptions } fr
 import { createCsr } from '../core/x509/csr.ts';
 import { SallyportError, type ErrorCode } from '../core/errors.ts';
 import { podTokenAudience } from '../core/pod-identity.ts';
-import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import { workloadSpiffeId, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import type { SvidResponse } from '../proto/sallyport/v1alpha1/identity_pb.ts';
 import type { DeltaEndpoint } from '../xds/index.ts';
 import type { IdentitySource, WorkloadIdentity } from './identity-source.ts';
 import { attemptIsDue, startEnrolling, stepRenewal, wakeAtMs, type Renewal, type RenewalEvent } from '../core/renewal.ts';
 import { createIdentityStore, type IdentityStore } from './identity-store.ts';
+import { subjectOf } from './pod-token.ts';
 import { acceptSvid, acceptTrustBundle, type AcceptedSvid } from './svid.ts';
 
 export interface IdentityOptions {
@@ -235,12 +236,18 @@ export function createIdentity(options: IdentityOptions): Identity {
     }
   }
 
+  /** A volume may outlive its pod, whose successor may run as somebody else: he is then whom his own token names. */
+  async function expectedOnDisk(): Promise<{ readonly spiffeId?: SpiffeId }> {
+    const workload = subjectOf((await podToken?.()) ?? '');
+    return workload === undefined ? {} : { spiffeId: workloadSpiffeId(trustDomain, workload) };
+  }
+
   async function restore(): Promise<void> {
     try {
       const material = await store?.load();
       if (material === undefined) return;
       if (enrolmentKey?.equals(material.privateKey) === true) enrolmentKey = undefined; // it was about to be forgotten
-      const accepted = acceptSvid(material, { trustDomain, nowMs: now() });
+      const accepted = acceptSvid(material, { trustDomain, nowMs: now(), ...(await expectedOnDisk()) });
       adopt(accepted, accepted.notBeforeMs); // how long ago it came is not known: at the longest, its whole life
       log.info({ spiffeId: accepted.identity.spiffeId, expiresAt: new Date(accepted.identity.expiresAtMs).toISOString() }, 'identity restored from disk');
     } catch (error) {

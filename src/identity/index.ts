@@ -2,7 +2,7 @@
  * Identity: how a gateway or an agent comes to an X509-SVID and keeps it valid.
  *
  * Lives here: `identity.ts` (the shell that enrols, renews and tells; when is `core/renewal.ts`), `svid.ts` (whether an answer
- * is believed), `identity-store.ts` and `file-set.ts` (on disk), `token-file.ts`, `trust-bundle-secret.ts` (new trust anchors by SDS),
+ * is believed), `identity-store.ts` and `file-set.ts` (on disk), `token-file.ts`, `pod-token.ts` (what a pod's token says of itself), `trust-bundle-secret.ts` (new trust anchors by SDS),
  * `proxy-certificate.ts` (once a call, for proxies that cannot enrol themselves).
  *
  * Invariants:

@@ -295,6 +295,22 @@ describe('identity', () => {
     assert.deepEqual(shown(), ['refused', 'refused', 'rotated']);
   });
 
+  it('is on disk for the service account that the token of its pod names, and for no other', async () => {
+    const tokenOf = (account: string) => ['', Buffer.from(JSON.stringify({ sub: `system:serviceaccount:bookinfo:${account}` })).toString('base64url'), ''].join('.');
+    const reviewsId = 'spiffe://cluster.local/ns/bookinfo/sa/reviews';
+    const server = await control({ tokens: new Map([[tokenOf('productpage'), workloadId], [tokenOf('reviews'), reviewsId]]) });
+    const inPodOf = (account: string) => identity(server, { podToken: () => Promise.resolve(tokenOf(account)), stateDirectory: directory });
+    const first = await inPodOf('productpage');
+    await held(first);
+    await first.stop();
+    const second = await inPodOf('productpage');
+    assert.equal(second.current?.spiffeId, workloadId);
+    await second.stop();
+    const third = await inPodOf('reviews');
+    assert.equal((await held(third)).spiffeId, reviewsId);
+    assert.deepEqual(server.calls.map(({ method }) => method), ['enrol', 'enrol']);
+  });
+
   it('says what is missing where its pod has no token', async () => {
     const source = await identity(await control(), { podToken: () => Promise.resolve(undefined) });
     const failure = await failing(source);

@@ -115,10 +115,12 @@ describe('the trust bundle in every namespace of a real API server', function ()
     await makeNamespace('meddled');
     publisher.publish('anchors');
     await becomes('meddled', 'anchors');
+    await settled(); // from here on it is looked at only because of what is done to it
     await change('meddled', { metadata: { annotations: { note: 'mine' } }, data: { [key]: 'his own', more: 'a' } });
     await becomes('meddled', 'anchors');
     const after = (await read('meddled'))!;
     assert.deepEqual([after.data, after.metadata?.annotations], [{ [key]: 'anchors' }, { note: 'mine' }]);
+    await settled();
     await core.deleteNamespacedConfigMap({ name, namespace: 'meddled' });
     await becomes('meddled', 'anchors');
     assert.deepEqual(findings, []);
