@@ -88,13 +88,20 @@ const gateways: readonly Case[] = [
   { what: 'a gateway for others by label', objects: [gateway('gw', { namespaces: { from: 'Selector', selector: { matchLabels: { team: 'a' } } } }), namespace('shop', { team: 'b' }), bank], faults: ['gateway-not-allowed ExternalService shop/bank spec.gateway'] },
 ];
 
+const hosts: readonly Case[] = [
+  { what: 'a service that goes by names of its own namespace, and of the world', objects: [gw, externalService('shop/bank', { hosts: ['bank.example', 'svc.example.com', 'db.shop.svc.cluster.local'], serverNames: ['old.shop.svc', 'svc'] })] },
+  { what: 'a service that goes by a name of another namespace', objects: [gw, externalService('shop/bank', { serverNames: ['bank.shop.svc', 'bank.zoo.svc'] })], faults: ['service-name-foreign ExternalService shop/bank spec.serverNames.1'], says: /"bank\.zoo\.svc" is a name of namespace "zoo"/ },
+  { what: 'a service that leads to one of another namespace', objects: [gw, externalService('shop/bank', { hosts: ['0.db.zoo.svc.cluster.local'] })], faults: ['service-name-foreign ExternalService shop/bank spec.hosts.0'] },
+  { what: 'a service of the root namespace that does', objects: [gw, externalService(`${rootNamespace}/bank`, { hosts: ['db.zoo.svc.cluster.local'] })] },
+];
+
 describe('a cluster with tenants', () => {
-  for (const { what, objects, faults = [], says } of [...subjects, ...references, ...pools, ...gateways]) {
+  for (const { what, objects, faults = [], says } of [...subjects, ...references, ...pools, ...gateways, ...hosts]) {
     it(`${faults.length === 0 ? 'takes' : 'refuses'} ${what}`, () => {
       const found = faultsOf(objects);
       assert.deepEqual(placesOf(found), faults);
       if (says !== undefined) assert.match(`${found[0]!.message} ${found[0]!.hint ?? ''}`, says);
-      const elsewhere = placesOf(faultsOf(objects, {})).filter((fault) => /subject-foreign|not-granted|not-allowed/.test(fault));
+      const elsewhere = placesOf(faultsOf(objects, {})).filter((fault) => /(subject|name)-foreign|not-granted|not-allowed/.test(fault));
       assert.deepEqual(elsewhere, [], 'no fault where there are no tenants');
     });
   }

@@ -115,7 +115,7 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
   };
   const audienceOf = (key: string) => audiences.memos.get(key)?.value;
   const services = yield* runStage(last?.services, ExternalService, [EgressGateway, labelsAskedFor(EgressGateway.values(), rootNamespace, Namespace), audiences.memos], {
-    make: (service, key, before) => keepServicePorts(compileService(service, { trustDomain, clusterDomain, gateway: gatewayOf(service), handOver: handOverOf(service), gatewayNames: EgressGateway.keys(), audience: audienceOf(key) }), before),
+    make: (service, key, before) => keepServicePorts(compileService(service, { trustDomain, clusterDomain, rootNamespace, gateway: gatewayOf(service), handOver: handOverOf(service), gatewayNames: EgressGateway.keys(), audience: audienceOf(key) }), before),
     find: (found, _, service, key) => void found.push(gatewayOf(service), handOverOf(service), audienceOf(key)),
   });
 

@@ -13,6 +13,7 @@ import type { Endpoint, FtpOptions, Grant, PlannedGateway, ServedProtocol, Servi
 import type { ResolvedPolicy } from './policies.ts';
 import { sidesOf, sidesWithPort } from '../snat/snat-source.ts';
 import { trustDomainOf, type TrustDomain } from '../spiffe-id.ts';
+import { speaksForAll, type RootNamespace } from '../tenancy.ts';
 import { nameOfSubject } from './subjects.ts';
 import { servicePortId } from './targets.ts';
 
@@ -21,6 +22,7 @@ const agentAddressDefault = parseAddress('127.0.0.1')!;
 export interface ServiceContext {
   readonly trustDomain: TrustDomain;
   readonly clusterDomain: string;
+  readonly rootNamespace: RootNamespace;
   readonly gateway: GatewayChoice;
   /** The one that `gateway` hands over to. */
   readonly handOver: PlannedGateway | null;
@@ -67,7 +69,7 @@ export function compileService(service: ExternalService, context: ServiceContext
   const reversePorts = (service.spec.reverse ?? []).map((port) => reversePortOf(service, port, context));
   return {
     servicePorts: [...servicePorts, ...dataPorts, ...reversePorts],
-    faults: [...gatewayFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts, audience), ...reverseFaults(service, reversePorts)],
+    faults: [...gatewayFaults(service, context), ...nameFaults(service, context), ...identityFaults(service, context.trustDomain), ...agentAddressFaults(service), ...familyFaults(service, servicePorts, audience), ...reverseFaults(service, reversePorts)],
     warnings: [...servedWarnings(service, context, servicePorts, reversePorts), ...reverseWarnings(service, reversePorts)],
   };
 }
@@ -221,6 +223,20 @@ function servedWarnings(service: ExternalService, { gateway, handOver }: Service
     .filter(({ identity }) => accepted?.includes(identity) === false)
     .map(({ name, identity }): Fault => ({ code: 'gateway-identity-unaccepted', message: `workloads will refuse gateway "${name}": its identity "${identity}" is not among the "subjectAltNames"`, hint: 'add it, or leave "subjectAltNames" out', object, path: ['spec', 'subjectAltNames'] }));
   return [...unserved, ...unaccepted];
+}
+
+/** Names of the cluster are their namespace's: whoever took another's could keep a service of that name from coming to be, or lead the gateway to what is behind it. */
+function nameFaults(service: ExternalService, { clusterDomain, rootNamespace }: ServiceContext): PlanFault[] {
+  const { metadata, spec } = service;
+  if (speaksForAll(metadata.namespace, rootNamespace)) return [];
+  const ownerOf = (host: string) => (host.endsWith(`.svc.${clusterDomain}`) ? host.slice(0, -clusterDomain.length - 1) : host).match(/^.+\.([^.]+)\.svc$/)?.[1];
+  return (['hosts', 'serverNames'] as const).flatMap((field) =>
+    (spec[field] ?? []).flatMap((host, index): PlanFault[] => {
+      const owner = ownerOf(host);
+      if (owner === undefined || owner === metadata.namespace) return [];
+      return [{ code: 'service-name-foreign', message: `host "${host}" is a name of namespace "${owner}"`, hint: 'name hosts outside of the cluster, or of its own namespace', object: refOf(service), path: ['spec', field, index], restsOn: [] }];
+    }),
+  );
 }
 
 /** Workloads verify a server against the bundle of their own trust domain; there is no federation. */
