@@ -63,7 +63,7 @@ export function connectCluster(choice: KubeConfigChoice): Cluster {
     try {
       return await client.request<Answer>(request);
     } catch (cause) {
-      throw cause instanceof ApiRefusal ? new SallyportError(codeOf(cause), cause.message.replaceAll('\n', ' '), { place: request.path, cause }) : new SallyportError('unavailable', `the Kubernetes API server gives no answer (${cause instanceof Error ? cause.message : String(cause)})`, { cause });
+      throw cause instanceof ApiRefusal ? errorOf(cause, request.path) : new SallyportError('unavailable', `the Kubernetes API server gives no answer (${cause instanceof Error ? cause.message : String(cause)})`, { cause });
     }
   }
 
@@ -149,7 +149,12 @@ function pathOf(object: KubernetesObject): string {
   return `${pathOfKind(object, object.metadata.namespace)}/${object.metadata.name}`;
 }
 
-function codeOf({ status }: ApiRefusal): ErrorCode {
+function errorOf(refusal: ApiRefusal, place: string): SallyportError {
+  const code = codeOf(refusal.status);
+  return new SallyportError(code, refusal.message.replaceAll('\n', ' '), { place, ...(code === 'cluster-conflict' ? { hint: 'add --force-conflicts to take the fields over' } : {}), cause: refusal });
+}
+
+function codeOf(status: number): ErrorCode {
   switch (status) {
     case 401:
     case 403:

@@ -19,9 +19,9 @@ export interface InstallParts {
   readonly access: readonly ExplainedObject[];
   readonly networkPolicies: readonly ExplainedObject[];
   readonly controlPlane: readonly ExplainedObject[];
+  readonly webhooks: readonly ExplainedObject[];
   readonly gatewaysNamespace: ExplainedObject;
   readonly gateway: (name: string) => readonly ExplainedObject[];
-  readonly webhooks: readonly ExplainedObject[];
 }
 
 export function installParts(options: InstallOptions): InstallParts {
@@ -34,9 +34,9 @@ export function installParts(options: InstallOptions): InstallParts {
     access: access(options),
     networkPolicies: networkPolicies(options),
     controlPlane: controlPlane(options),
+    webhooks: webhooks(options),
     gatewaysNamespace: gatewaysNamespace(),
     gateway: (name) => gateway(options, name),
-    webhooks: webhooks(options),
   };
 }
 
@@ -49,8 +49,8 @@ export function installObjects(options: InstallOptions): readonly ExplainedObjec
     ...parts.access,
     ...parts.networkPolicies,
     ...parts.controlPlane,
-    ...(options.gateways.length > 0 ? [parts.gatewaysNamespace, ...options.gateways.flatMap(parts.gateway)] : []),
     ...(options.webhooks ? parts.webhooks : []),
+    ...(options.gateways.length > 0 ? [parts.gatewaysNamespace, ...options.gateways.flatMap(parts.gateway)] : []),
   ];
 }
 

@@ -7,6 +7,8 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
 import { version } from '../../src/cli/commands/version.ts';
+import { parseManifests } from '../../src/core/manifest/manifest.ts';
+import { workloadSpiffeId, type TrustDomain } from '../../src/core/spiffe-id.ts';
 import { formatExplained } from '../../src/generate/index.ts';
 import { withConditions } from '../../src/install/chart.ts';
 import { chartFiles, installObjects, installOptions, type InstallOptions } from '../../src/install/index.ts';
@@ -51,6 +53,17 @@ describe('what is installed', () => {
     }
     assert.deepEqual(globSync('**/*.*', { cwd: chart }).sort(), [...files.keys()].sort());
     for (const [name, content] of files) assert.equal(readFileSync(join(chart, name), 'utf8'), content, `${name}: UPDATE_GOLDEN=1 writes it again`);
+  });
+
+  it('is explained by a guide whose gateway is the one that is installed', () => {
+    const guide = readFileSync(join(root, 'docs/guides/kubernetes.md'), 'utf8');
+    const [, text] = /```yaml\n([^]*?)```/.exec(guide)!;
+    const parsed = parseManifests([{ file: 'kubernetes.md', text: text! }]);
+    assert.deepEqual(parsed.faults(), []);
+    const [gateway] = parsed.objects.map(({ object }) => object);
+    assert.ok(gateway?.kind === 'EgressGateway');
+    const account = installObjects(schema.parse({ gateways: [gateway.metadata.name] })).find(({ object }) => object['kind'] === 'ServiceAccount' && nameOf(object as unknown as Named).endsWith(`/${gateway.metadata.name}`));
+    assert.equal(gateway.spec.identity, workloadSpiffeId('cluster.local' as TrustDomain, { namespace: (account?.object as unknown as Named).metadata.namespace!, serviceAccount: gateway.metadata.name }));
   });
 
   it('has no two objects of one name', () => {

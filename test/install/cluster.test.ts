@@ -111,19 +111,24 @@ describe('an installation in a cluster', function () {
       await client.request({ method: 'PATCH', path: paths.control, query: { fieldManager: 'alice' }, contentType: mergeContentType, body: { spec: { replicas: 5 } } });
       const { status, err } = await install();
       assert.equal(status, 5);
-      assert.match(err, /conflict with "alice".*\.spec\.replicas.*StatefulSet sallyport-system\/sallyport[^]*--force-conflicts/);
+      assert.match(err, /conflict with "alice".*\.spec\.replicas.*sallyport-system\/statefulsets\/sallyport[^]*--force-conflicts/);
       assert.ok(linesOf(await install('--force-conflicts')).includes('StatefulSet sallyport-system/sallyport changed'));
     });
 
-    it('is waited for until all pods are ready', async () => {
-      const { status, err } = await install('--wait', '--timeout', '100ms');
-      assert.equal(status, 6);
-      assert.match(err, /StatefulSet "sallyport" is not ready after 0.1 s/);
-      for (const [path, replicas] of [[paths.control, 2], [paths.gateway, 1]] as const) {
+    it('is waited for until all pods are ready, one gateway after another', async () => {
+      const waits = async (...args: readonly string[]): Promise<CommandResult> => await install('--wait', '--timeout', '100ms', ...args);
+      const makeReady = async (path: string, replicas: number): Promise<void> => {
         const { metadata } = await get(path);
         await client.request({ method: 'PATCH', path: `${path}/status`, contentType: mergeContentType, body: { status: { observedGeneration: metadata.generation, replicas, readyReplicas: replicas, updatedReplicas: replicas } } });
-      }
-      linesOf(await install('--wait', '--timeout', '100ms'));
+      };
+      const first = await waits();
+      assert.equal(first.status, 6);
+      assert.match(first.err, /StatefulSet "sallyport" is not ready after 0.1 s/);
+      await makeReady(paths.control, 2);
+      assert.match((await waits('--gateway', 'egress-2')).err, /StatefulSet "egress-1" is not ready/);
+      assert.equal(await isThere(paths.gateway.replace('egress-1', 'egress-2')), false);
+      await makeReady(paths.gateway, 1);
+      linesOf(await waits());
     });
 
     it('asks before it takes back what an earlier one had', async () => {

@@ -47,8 +47,8 @@ export function addInstall(program: Command, context: CliContext): void {
     .addOption(new Option('-o, --output <format>', 'of --dry-run').choices(['yaml', 'json']).default('yaml'))
     .option('--prune', 'remove what an earlier installation had and this one has not')
     .option('--force-conflicts', 'take over fields that somebody else has set')
-    .option('--wait', 'until all pods are ready')
-    .option('--timeout <span>', 'how long at most', '5m')
+    .option('--wait', 'until all pods are ready, and with each gateway until the one before is')
+    .option('--timeout <span>', 'how long at most, for each', '5m')
     .addHelpText(
       'after',
       '\nEXAMPLES\n  sallyport install --dry-run -o yaml | kubectl apply -f -\n  sallyport install --wait\n  sallyport install --gateway egress-1 egress-2 --image images.example/sallyport:0.1.0\n\nEXIT CODES\n  0 installed   2 bad options   4 not allowed   5 others have set what is to be changed, or parts of an earlier installation would be left   6 cluster away, or not ready in time',
@@ -69,17 +69,15 @@ export function addInstall(program: Command, context: CliContext): void {
         throw new SallyportError('cluster-conflict', `an earlier installation had what this one has not: ${left.map(nameOf).join(', ')}`, { hint: 'install with the same options again, or add --prune to remove that' });
       }
       for (const object of objects) {
-        const outcome = await cluster.apply(object, { takeOver: options.forceConflicts === true }).catch((error: unknown) => {
-          throw error instanceof SallyportError && error.code === 'cluster-conflict' ? new SallyportError(error.code, error.message, { place: nameOf(object), hint: 'add --force-conflicts to take the fields over', cause: error }) : error;
-        });
-        context.out(`${nameOf(object)} ${outcome}`);
+        context.out(`${nameOf(object)} ${await cluster.apply(object, { takeOver: options.forceConflicts === true })}`);
+        // One gateway after another: while it starts, nothing leaves by it.
+        if (options.wait === true && object.kind === 'StatefulSet') await cluster.waitFor(object, timeoutMs);
       }
       for (const object of left) {
         await cluster.remove(object);
         context.out(`${nameOf(object)} removed`);
       }
       for (const object of objects.filter(({ kind }) => kind === 'CustomResourceDefinition')) await cluster.waitFor(object, establishedWithinMs);
-      if (options.wait === true) for (const object of objects.filter(({ kind }) => kind === 'StatefulSet')) await cluster.waitFor(object, timeoutMs);
     });
 }
 
