@@ -22,6 +22,8 @@ describe('the trust bundle in every namespace of a real API server', function ()
   let writes: string[];
   let lists: string[];
   let mostAtOnce: number;
+  /** Comes before each of them. */
+  let beforeWrite: (namespace: string) => unknown;
   let markers = 0;
 
   before(() => {
@@ -34,6 +36,7 @@ describe('the trust bundle in every namespace of a real API server', function ()
     writes = [];
     lists = [];
     mostAtOnce = 0;
+    beforeWrite = () => undefined;
     publisher = start();
   });
   afterEach(() => publisher.close());
@@ -53,7 +56,9 @@ describe('the trust bundle in every namespace of a real API server', function ()
       ...client,
       async request<Answer>(request: ApiRequest) {
         if (request.method === 'GET') return await client.request<Answer>(request).finally(() => lists.push(request.path));
-        writes.push(`${request.method} ${request.path.split('/')[4]!}`);
+        const namespace = request.path.split('/')[4]!;
+        await beforeWrite(namespace);
+        writes.push(`${request.method} ${namespace}`);
         underWay += 1;
         mostAtOnce = Math.max(mostAtOnce, underWay);
         return await client.request<Answer>(request).finally(() => (underWay -= 1));
@@ -154,6 +159,17 @@ describe('the trust bundle in every namespace of a real API server', function ()
     assert.equal(await bundleOf('going'), undefined);
     assert.equal(logged, '');
     await removeNamespace('going');
+  });
+
+  it('is no matter of complaint where another leader has just written it', async () => {
+    beforeWrite = async (namespace) => {
+      if (namespace === 'contested') await core.createNamespacedConfigMap({ namespace, body: { metadata: { name, labels: { 'app.kubernetes.io/managed-by': 'sallyport.dev' } }, data: { [key]: 'anchors' } } });
+    };
+    publisher.publish('anchors');
+    await makeNamespace('contested');
+    await becomes('contested', 'anchors');
+    await settled();
+    assert.deepEqual([writes.filter((write) => write.endsWith(' contested')), logged, findings], [['POST contested'], '', []]);
   });
 
   it('waits for what is to be published, and for an API server that is away', async () => {
