@@ -17,8 +17,6 @@ const admissionReview = z.object({
   request: z.object({
     uid: z.string().min(1).max(256),
     kind: z.object({ group: z.string(), version: z.string(), kind: z.string() }),
-    /** `status` and the like; empty for the object itself. */
-    subResource: z.string().default(''),
     /** Empty where the API server is yet to make one up. */
     name: z.string().default(''),
     /** Empty for what is in no namespace. */

@@ -39,11 +39,11 @@ export async function reviewChange(request: AdmissionRequest, rootNamespace: str
 }
 
 /**
- * Null for what desired state does not hear of: another kind, a subresource, and an object that says what it said before, as when a finalizer
- * is taken from one that was never valid.
+ * Null for what desired state does not hear of: another kind, and an object that says what it said before, as when its status is written, or
+ * a finalizer is taken from one that was never valid.
  */
-function changeOf({ kind, subResource, operation, object, oldObject }: AdmissionRequest): ObjectChange<ApiObject> | null {
-  if (!ourGroups.has(kind.group) || !isKind(kind.kind) || subResource !== '' || operation === 'CONNECT') return null;
+function changeOf({ kind, operation, object, oldObject }: AdmissionRequest): ObjectChange<ApiObject> | null {
+  if (!ourGroups.has(kind.group) || !isKind(kind.kind) || operation === 'CONNECT') return null;
   const before = (oldObject ?? null) as ApiObject | null;
   const after = (operation === 'DELETE' ? null : (object ?? null)) as ApiObject | null;
   const named = after ?? before;

@@ -137,8 +137,8 @@ export async function startWebhooks({ host, port, identity, inject, validate, lo
 }
 
 function reviewPod(request: AdmissionRequest, settings: AgentSettings, log: Logger): AdmissionAnswer {
-  const { kind, subResource, operation, object, namespace } = request;
-  if (kind.kind !== 'Pod' || kind.group !== '' || subResource !== '' || operation !== 'CREATE') return { allowed: true, warnings: [] };
+  const { kind, operation, object, namespace } = request;
+  if (kind.kind !== 'Pod' || kind.group !== '' || operation !== 'CREATE') return { allowed: true, warnings: [] };
   const { outcome, patch, warnings } = injectAgent(object as V1Pod, namespace, settings);
   log.info({ ...subjectOf(request), outcome }, 'pod looked at for injection');
   return { allowed: true, ...(patch === null ? {} : { patch }), warnings };

@@ -1,7 +1,7 @@
-import type { V1Pod } from '@kubernetes/client-node';
+import type { V1Deployment, V1Pod } from '@kubernetes/client-node';
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import pino from 'pino';
@@ -134,6 +134,15 @@ describe('webhooks that a real API server asks', function () {
     const { stderr } = await kubectl('apiVersion: v1\nkind: Pod\nmetadata: {name: x, namespace: bookinfo}\nspec: {hostNetwork: true, containers: [{name: app, image: app}]}\n', 'create', '-f', '-', '--dry-run=server');
     assert.match(stderr, /^Warning: no agent of Sallyport is added: with hostNetwork /m);
     await api.request({ method: 'PATCH', path: '/api/v1/namespaces/bookinfo', body: { metadata: { labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } } }, contentType: 'application/merge-patch+json' });
+  });
+
+  it('add no second agent to the example that has it written out', async () => {
+    const example = readFileSync(new URL('../../../manifests/kubernetes/agent-without-webhook.yaml', import.meta.url), 'utf8');
+    await kubectl(example, 'apply', '-f', '-');
+    const deployment = JSON.parse((await kubectl('', 'get', 'deployment', 'productpage', '-n', 'bookinfo', '-o', 'json')).stdout) as V1Deployment;
+    const { metadata, spec } = deployment.spec!.template;
+    const pod = await makePod('bookinfo', { labels: metadata!.labels }, spec);
+    assert.equal(agentsOf(pod), 1);
   });
 
   it('refuse through kubectl, in the words of "sallyport validate"', async () => {

@@ -31,8 +31,10 @@ describe('the keeper of CA bundles', () => {
   let asked: string[];
   let answers: (what: string) => WebhookConfiguration;
   let keeper: CaBundleKeeper;
+  let complaints: string[];
   beforeEach(() => {
     asked = [];
+    complaints = [];
     const client: Pick<ApiClient, 'request'> = {
       request: <Answer>({ method, path }: ApiRequest) => {
         const what = `${method} ${path.split('/').at(-1)!}`;
@@ -40,7 +42,7 @@ describe('the keeper of CA bundles', () => {
         return Promise.resolve().then(() => answers(what) as Answer);
       },
     };
-    keeper = createCaBundleKeeper({ client, random: () => 0, log: pino({ level: 'silent' }), lookEveryMs: 10 });
+    keeper = createCaBundleKeeper({ client, random: () => 0, log: pino({ level: 'warn' }, { write: (line: string) => void complaints.push(line) }), lookEveryMs: 10 });
   });
   afterEach(() => keeper.close());
 
@@ -58,7 +60,7 @@ describe('the keeper of CA bundles', () => {
     answers = () => refuse(404);
     keeper.publish('new');
     await looks(5);
-    assert.deepEqual(asked.filter((what) => !what.startsWith('GET ')), []);
+    assert.deepEqual([asked.filter((what) => !what.startsWith('GET ')), complaints], [[], []]);
   });
 
   it('asks for nothing before there is a trust bundle, nor after its end', async () => {

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
-import type { V1ObjectMeta, V1Pod, V1PodSpec } from '@kubernetes/client-node';
+import { readFileSync } from 'node:fs';
+import type { V1Deployment, V1ObjectMeta, V1Pod, V1PodSpec } from '@kubernetes/client-node';
 import fc from 'fast-check';
+import { parseAllDocuments } from 'yaml';
 import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
 import type { AgentSettings } from '../../../src/kubernetes/webhook/agent-sidecar.ts';
 import { injectAgent, injectKey, type InjectionOutcome, type JsonPatch } from '../../../src/kubernetes/webhook/injection.ts';
@@ -76,6 +78,16 @@ describe('injection of the agent', () => {
       assert.equal(outcome, 'injected');
       assert.match(warnings.join(), /"true" or "false", not "(no|disabled)"/);
     }
+  });
+
+  it('is written out in the example for those who do without it', () => {
+    const text = readFileSync(new URL('../../../manifests/kubernetes/agent-without-webhook.yaml', import.meta.url), 'utf8');
+    const deployment = parseAllDocuments(text).map((document) => document.toJS() as V1Deployment).find(({ kind }) => kind === 'Deployment')!;
+    const { initContainers: _initContainers, volumes: _volumes, securityContext: _securityContext, ...bare }: PodSpec = deployment.spec!.template.spec!;
+    const [agent] = deployment.spec!.template.spec!.initContainers!;
+    const pod = podOf(bare);
+    const { patch } = injectAgent(pod, 'bookinfo', { ...settings, image: agent!.image!, control: 'sallyport.sallyport-system.svc.cluster.local:15012' });
+    assert.deepEqual(injected(pod, patch).spec, deployment.spec!.template.spec);
   });
 
   const name = fc.stringMatching(/^[a-r][a-z]{0,5}$/); // none of ours

@@ -21,12 +21,12 @@ const documents = (...texts: readonly string[]) => texts.join('---\n');
 const world = apiObjects(documents(gateway(), pool(), service(), policy(), binding('b', 'addresses: [10.0.0.1]')));
 const one = (text: string): ApiObject => apiObjects(text)[0]!;
 
-type Parts = Partial<Pick<AdmissionRequest, 'operation' | 'subResource'>> & { readonly before?: ApiObject };
+type Parts = Partial<Pick<AdmissionRequest, 'operation'>> & { readonly before?: ApiObject };
 
-function requestOf(object: ApiObject, { operation = 'CREATE', subResource = '', before }: Parts = {}): AdmissionRequest {
+function requestOf(object: ApiObject, { operation = 'CREATE', before }: Parts = {}): AdmissionRequest {
   const [group, version] = object.apiVersion!.split('/') as [string, string];
   const isGone = operation === 'DELETE';
-  return { uid: 'u', kind: { group, version, kind: object.kind! }, subResource, operation, name: object.metadata.name, namespace: object.metadata.namespace ?? '', object: isGone ? null : { ...object }, oldObject: isGone ? { ...object } : before === undefined ? null : { ...before } };
+  return { uid: 'u', kind: { group, version, kind: object.kind! }, operation, name: object.metadata.name, namespace: object.metadata.namespace ?? '', object: isGone ? null : { ...object }, oldObject: isGone ? { ...object } : before === undefined ? null : { ...before } };
 }
 
 const nothingSaid: ValidateChange = () => Promise.reject(new Error('nobody is to be asked'));
@@ -91,6 +91,8 @@ describe('review of a change', () => {
     const answer = await review(requestOf(world[2]!, { operation: 'DELETE' }));
     assert.equal(answer.allowed, true);
     assert.match(answer.warnings.join('\n'), /EgressPolicy a\/p .*\[policy-service-unknown\]/);
+    const clash = { code: 'binding-conflict', message: 'of others, once it is gone' };
+    assert.deepEqual(await reviewChange(requestOf(world[2]!, { operation: 'DELETE' }), rootNamespace, () => Promise.resolve({ faults: [clash], warnings: [] })), { allowed: true, warnings: ['of others, once it is gone [binding-conflict]'] });
   });
 
   it('has nothing against what is right, in the older form too', async () => {
@@ -104,7 +106,7 @@ describe('review of a change', () => {
 
   const unreadable = one(pool('us', '1.2.3'));
   const unasked: readonly [what: string, request: AdmissionRequest][] = [
-    ['a status', requestOf(unreadable, { operation: 'UPDATE', subResource: 'status', before: unreadable })],
+    ['a status', requestOf(one(`${pool('us', '1.2.3')}status: {assigned: 1}\n`), { operation: 'UPDATE', before: unreadable })],
     ['a finalizer that is taken from what was never valid', requestOf({ ...unreadable, metadata: { ...unreadable.metadata, resourceVersion: '2' } }, { operation: 'UPDATE', before: unreadable })],
     ['what is being deleted', requestOf({ ...unreadable, metadata: { ...unreadable.metadata, deletionTimestamp: '2026-11-21T00:00:00Z' } }, { operation: 'UPDATE', before: one(pool('us', '10.1.0.1')) })],
     ['a kind that users do not write', requestOf(one(`${header('SnatAssignment', 'x')}spec: {}\n`))],

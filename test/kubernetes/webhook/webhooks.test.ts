@@ -66,7 +66,7 @@ describe('webhooks over HTTPS', () => {
     const { response } = JSON.parse((await asked({})).text) as { readonly response: { readonly patchType: string; readonly patch: string } };
     assert.equal(response.patchType, 'JSONPatch');
     assert.match(Buffer.from(response.patch, 'base64').toString(), /^\[\{"op":"add","path":"\/spec\/initContainers"/);
-    for (const more of [{ operation: 'UPDATE' }, { subResource: 'exec', operation: 'CONNECT' }, { kind: { group: 'apps', version: 'v1', kind: 'Deployment' } }]) assert.equal((await asked(more)).text.includes('patch'), false);
+    for (const more of [{ operation: 'UPDATE' }, { operation: 'CONNECT' }, { kind: { group: 'apps', version: 'v1', kind: 'Deployment' } }]) assert.equal((await asked(more)).text.includes('patch'), false);
   });
 
   const notAnswered: readonly [what: string, status: number, asked: () => Promise<Answer>][] = [
@@ -152,5 +152,5 @@ describe('webhooks over HTTPS', () => {
     resolve(undefined);
     assert.equal((await answer).status, 200);
     await closed;
-  });
+  }).timeout(4_000); // sooner than the impatience with those who do not let go
 });
