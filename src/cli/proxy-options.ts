@@ -36,7 +36,7 @@ export function addProxyOptions(command: Command, part: string): Command {
     .option('--join-token-file <file>', 'a token to enrol with; needed once, and again only when the identity has expired')
     .addOption(new Option('--pod-token-file <file>', `on Kubernetes, in its place: the service account token of the pod, for our audience, read anew at each enrolment (default: ${podFiles.token} where that is)`).conflicts('joinTokenFile'))
     .option('--state <directory>', `where the identity survives (default: $SALLYPORT_STATE/${part}, /var/lib/sallyport/${part} for root)`)
-    .option('--probe-listen <address:port>', 'loopback address for /livez and /readyz')
+    .option('--probe-listen <address:port>', part === 'agent' ? 'where to answer /livez and /readyz; beyond loopback it says no more than whether' : 'loopback address for /livez, /readyz and /metrics')
     .addOption(logLevelOption());
 }
 
