@@ -105,8 +105,8 @@ export interface Authority {
   readonly issueSvid: (request: SvidRequest) => Promise<IssuedCertificate>;
   /** Throws as `issueSvid`, and `request-invalid` for a name that no certificate can hold or that a CA's name constraints forbid. */
   readonly issueServerCertificate: (request: ServerCertificateRequest) => Promise<IssuedServerCertificate>;
-  /** Takes slots that another process has saved. */
-  readonly take: (slots: RotationState) => void;
+  /** Takes the slots that `load` gives, which another process may have saved; between steps. */
+  readonly refresh: (load: () => Promise<RotationState>) => Promise<void>;
   /** One step of rotation, saved before it takes effect. Throws `ca-rotation-refused` or `ca-already-initialized`. */
   readonly rotate: (event: RotationEvent) => Promise<readonly RotationEffect[]>;
 }
@@ -140,11 +140,12 @@ export function createAuthority(options: AuthorityOptions): Authority {
   };
 
   /** Steps follow each other: the next one sees what the last one saved. */
-  const rotateInTurn = (event: RotationEvent): Promise<readonly RotationEffect[]> => {
-    const turn = rotations.then(() => applyRotation(event));
+  const inTurn = <Result>(step: () => Promise<Result>): Promise<Result> => {
+    const turn = rotations.then(step);
     rotations = turn.catch(() => undefined); // the caller of that step has its error
     return turn;
   };
+  const rotateInTurn = (event: RotationEvent): Promise<readonly RotationEffect[]> => inTurn(() => applyRotation(event));
 
   const activeIssuer = (): PreparedIssuer => {
     const issuer = slots.active?.issuer;
@@ -219,7 +220,7 @@ export function createAuthority(options: AuthorityOptions): Authority {
         const issued = await issue({ ...key, purpose: 'server', names: { spiffeId, dnsNames, ipAddresses }, subject, lifetimeMs: bounded(lifetimeMs, lifetimes.serverMaxMs) });
         return { ...issued, privateKey };
       }),
-    take,
+    refresh: (load) => inTurn(async () => take(await load())),
     rotate: rotateInTurn,
   };
 }

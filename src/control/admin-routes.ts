@@ -88,12 +88,12 @@ export function createAdminRoutes(options: AdminRoutesOptions): Readonly<Record<
       const wanted = (object: DesiredObject) =>
         matches(query.get('name'), object.metadata.name) && matches(query.get('namespace'), 'namespace' in object.metadata ? object.metadata.namespace : '');
       const kinds = kind === null ? (Object.keys(schemas) as Kind[]) : [kind as Kind];
-      const items = kinds.flatMap((each) => [...store.desired[each].entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object)).filter(wanted);
+      const items = kinds.flatMap((each) => [...planner.desired[each].entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object)).filter(wanted);
       return json({ revision: planner.plan.revision, items: items.map((object) => encodeObject(object) as Record<string, unknown>) } satisfies ObjectList);
     },
-    [`GET ${adminPaths.assignments}`]: () => json({ items: store.assignments } satisfies AssignmentList),
+    [`GET ${adminPaths.assignments}`]: () => json({ items: planner.assignments } satisfies AssignmentList),
     [`POST ${adminPaths.explain}`]: post(explainBody, ({ subject, target, authority: authorityText }) => {
-      const explanation = explain(planner.plan, subjectOf(subject), target, { desired: store.desired, ...(authorityText === undefined ? {} : { authority: authorityText }) });
+      const explanation = explain(planner.plan, subjectOf(subject), target, { desired: planner.desired, ...(authorityText === undefined ? {} : { authority: authorityText }) });
       return json({ ...explanation, text: describeExplanation(explanation) } satisfies ExplainResult);
     }),
     [`GET ${adminPaths.whois}`]: async ({ query }) => {

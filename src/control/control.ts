@@ -6,11 +6,13 @@ import type { Logger } from 'pino';
 import { adminPaths, type StatusResult } from '../api/admin.ts';
 import { grpcStatusOf } from '../api/grpc-service.ts';
 import { defaultControlIdentity } from '../api/mesh-credentials.ts';
-import { createAuthority, defaultLifetimes, openCaDirectory } from '../ca/index.ts';
+import { createAuthority, defaultLifetimes, noSlots, openCaDirectory, openCaStore, type RotationState } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
+import type { LedgerRecord } from '../core/ledger-record.ts';
 import type { PodAttestor } from '../kubernetes/index.ts';
+import type { Plan } from '../core/plan/plan.ts';
 import { openLedger, openStateStore } from '../store/index.ts';
 import { createSnapshotCache, createXdsServer, debugNodes, type XdsStatus } from '../xds/index.ts';
 import { createAccessLogIntake } from './access-log-intake.ts';
@@ -24,7 +26,8 @@ import { createIssuance } from './issuance.ts';
 import { createLedgerIntake } from './ledger-intake.ts';
 import { isAdministrator, listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
 import { createControlMetrics } from './metrics.ts';
-import { createPlanner } from './planner.ts';
+import { createGatewayReports, openSharedCa, startKubernetes, type KubernetesOptions } from './kubernetes.ts';
+import { createPlanner, type Planner } from './planner.ts';
 import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
 import { proxyConfig } from './proxy-config.ts';
 import { proxyStatuses } from './proxy-status.ts';
@@ -32,6 +35,7 @@ import { createProxySvids } from './proxy-svids.ts';
 import { createPublisher, encodeAhead } from './publisher.ts';
 import { sectionExpiry, type ControlSections } from './sections.ts';
 import { runInSlices } from './slices.ts';
+import { createTurns } from './turns.ts';
 
 export interface ControlOptions {
   /** Holds everything that survives the process: state/, ledger/ and ca/. */
@@ -54,7 +58,9 @@ export interface ControlOptions {
   readonly caPropagationMs?: number;
   /** How long SVIDs live, the control plane's own too. Default: an hour. */
   readonly svidLifetimeMs?: number;
-  /** Says whose a pod's token is; without it pods enrol by join tokens, as everybody does. */
+  /** Where desired state is Kubernetes'; absent: it is kept here, and pods enrol by join tokens, as everybody does. */
+  readonly kubernetes?: KubernetesOptions;
+  /** Says whose a pod's token is; default: the API server of `kubernetes`. */
   readonly attestPod?: PodAttestor['attest'];
   readonly version: string;
   readonly log: Logger;
@@ -70,6 +76,7 @@ export interface Control {
 
 const bodyBytesMax = 64 * 1024 * 1024;
 const renewalCheckMaxMs = 30_000;
+const changesOfCaMax = 64;
 
 /** Starts the control plane. Without a CA it answers administrators only, until "ca init" or "ca import". */
 export async function startControl(options: ControlOptions): Promise<Control> {
@@ -84,8 +91,9 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 }
 
 async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
-  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
+  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, kubernetes, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
   const startedAt = new Date(now()).toISOString();
+  const random = (): number => randomInt(2 ** 32) / 2 ** 32;
   const store = await openStateStore<ControlSections>({
     directory: join(directory, 'state'),
     now,
@@ -98,11 +106,15 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   for (const { torn, name } of [{ torn: store.torn, name: 'state' }, { torn: ledger.torn, name: 'ledger' }]) {
     if (torn !== null) log.warn({ torn }, `the ${name} ended in what a crash had cut short; nothing acknowledged was lost`);
   }
-  const caDirectory = openCaDirectory(join(directory, 'ca'), caPassphrase === undefined ? {} : { passphrase: caPassphrase });
+  const caOptions = caPassphrase === undefined ? {} : { passphrase: caPassphrase };
+  const sharedCa = kubernetes === undefined ? undefined : openSharedCa(kubernetes, random, log);
+  if (sharedCa !== undefined) opened.defer(() => sharedCa.close());
+  const caStore = sharedCa === undefined ? openCaDirectory(join(directory, 'ca'), caOptions) : openCaStore(sharedCa, caOptions);
   const authority = createAuthority({
     trustDomain,
-    slots: await caDirectory.load(),
-    save: caDirectory.save,
+    // That of replicas comes with the word of the API server, for which nothing else waits.
+    slots: sharedCa === undefined ? await caStore.load() : noSlots,
+    save: caStore.save,
     now,
     randomBytes,
     lifetimes: { svidMs: svidLifetimeMs },
@@ -125,29 +137,30 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     metrics.certificatesIssued.inc({ attestation });
     return issued;
   };
-  const svids = createProxySvids({ authority, issue, now, random: () => randomInt(2 ** 32) / 2 ** 32, onAttempt: (spiffeId) => publisher.publishSvid(spiffeId), log });
+  const svids = createProxySvids({ authority, issue, now, random, onAttempt: (spiffeId) => publisher.publishSvid(spiffeId), log });
   opened.defer(() => svids.close());
   const publisher = createPublisher({ cache, svids });
   const isRevoked = (serialNumber: string) => issuance.isRevoked(serialNumber);
   const admission: MeshAdmission = { trustDomain, isRevoked, now };
-  const planner = await createPlanner({
-    store,
-    trustDomain,
-    clusterDomain,
-    now,
-    record: async (records) => {
-      await Promise.all(records.map((record) => ledger.append(record)));
-    },
-    publish: async (plan) => {
-      await runInSlices(encodeAhead(plan, issuance.revoked()));
-      metrics.plansPublished.inc();
-      publish();
-    },
-  });
+  const publishPlan = async (plan: Plan): Promise<void> => {
+    await runInSlices(encodeAhead(plan, issuance.revoked()));
+    metrics.plansPublished.inc();
+    publish();
+  };
+  const record = async (records: readonly LedgerRecord[]): Promise<void> => {
+    await Promise.all(records.map((each) => ledger.append(each)));
+  };
+  const cluster =
+    kubernetes === undefined
+      ? undefined
+      : startKubernetes({ ...kubernetes, trustDomain, clusterDomain, record, publish: publishPlan, gateways: createGatewayReports(cache, () => planner.plan.gateways, publisher.revisions), now, random, log });
+  if (cluster !== undefined) opened.defer(() => cluster.close());
+  const attestPod = options.attestPod ?? cluster?.attestPod;
+  const planner: Planner = cluster?.planner ?? (await createPlanner({ store, trustDomain, clusterDomain, now, record, publish: publishPlan }));
 
   function publish(): void {
     // The planner publishes once while it is made; there is nobody to hear it before the listener is there.
-    if (listener === undefined) return;
+    if (listener === undefined || cluster?.isReady === false) return;
     void runInSlices(publisher.publish({ plan: planner.plan, trustBundlePem: certificatesToPem(authority.trustBundle), revoked: issuance.revoked() }));
   }
 
@@ -165,6 +178,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     publish();
   }
 
+  const inCaTurn = createTurns('changes of the CA', changesOfCaMax);
+  const takeCa = (): Promise<void> => inCaTurn(takeCaNow);
   const caKeeper = createCaKeeper({ authority, trustDomain, keyStorage: caPassphrase === undefined ? 'plain' : 'encrypted', ledger, now, onChange: takeCa });
   const xds = createXdsServer({
     cache,
@@ -183,17 +198,19 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   });
   const services = [
     { definition: xds.service, handlers: xds.handlers },
-    ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, ...(options.attestPod === undefined ? {} : { attestPod: options.attestPod }), now, log }),
+    ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, ...(attestPod === undefined ? {} : { attestPod }), now, log }),
     createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked, onUnrecorded: (gateway) => metrics.denialsUnrecorded.inc({ gateway }), now }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];
 
   /** Takes what the CA has become: a certificate of our own, the listeners if they are not there yet, the bundle for everyone. */
-  async function takeCa(): Promise<void> {
+  async function takeCaNow(): Promise<void> {
     if (authority.slots.active === null) return;
     identity = await ownIdentity();
     if (identity !== undefined) await show(identity);
     publish();
+    cluster?.publishTrustBundle(certificatesToPem(authority.trustBundle));
+    await cluster?.serveWebhooks(authority, issue);
     await caKeeper.published();
   }
 
@@ -210,6 +227,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
 
   /** Answers as this from now on. */
   async function show(own: ControlIdentity): Promise<void> {
+    // Whoever came sooner would be sent a plan of nothing.
+    if (cluster?.isReady === false) return;
     if (listener === undefined) {
       const started = await listenForMesh({ ...mesh, identity: own, services, log });
       opened.defer(() => started.close());
@@ -227,14 +246,14 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   }
 
   function status(): StatusResult {
-    const conditions = [...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions()];
+    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions()];
     return {
       version,
       trustDomain,
       revision: planner.plan.revision,
-      ready: identity !== undefined,
+      ready: identity !== undefined && cluster?.isReady !== false,
       conditions,
-      objects: Object.fromEntries(Object.entries(store.desired).map(([kind, objects]) => [kind, objects.size])),
+      objects: Object.fromEntries(Object.entries(planner.desired).map(([kind, objects]) => [kind, objects.size])),
       proxies: proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions, withheld: publisher.withheld }),
       ca: caKeeper.status(),
       ledger: { records: ledger.head.sequence, lastSequence: ledger.head.sequence },
@@ -244,7 +263,10 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
 
   const probes: Readonly<Record<string, HttpRoute>> = {
     [`GET ${adminPaths.livez}`]: () => ({ text: 'ok\n', contentType: 'text/plain' }),
-    [`GET ${adminPaths.readyz}`]: () => (identity === undefined ? { text: 'no CA\n', contentType: 'text/plain', status: 503 } : { text: 'ok\n', contentType: 'text/plain' }),
+    [`GET ${adminPaths.readyz}`]: () => {
+      const missing = cluster?.isReady === false ? 'the API server has not been heard\n' : identity === undefined ? 'no CA\n' : undefined;
+      return { text: missing ?? 'ok\n', contentType: 'text/plain', ...(missing === undefined ? {} : { status: 503 }) };
+    },
     [`GET ${adminPaths.metrics}`]: async () => ({ text: await metrics.render(), contentType: metrics.contentType }),
   };
   const statusRoutes: Readonly<Record<string, HttpRoute>> = {
@@ -256,6 +278,18 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   if (probe !== null) opened.defer(closing(await listenOnPlainHttp(probe, createHttpRouter({ routes: probes, bodyBytesMax: 0, log, authorize: () => 'probe' }))));
   opened.defer(closing(await listenOnUnixSocket(socketPath, createHttpRouter({ routes, bodyBytesMax, log, authorize: () => `unix:${process.getuid?.() ?? 0}` }))));
   await takeCa();
+  const takeCaAgain = (): void => void takeCa().catch((error: unknown) => log.error({ err: error }, 'what the CA has become could not be taken'));
+  if (sharedCa !== undefined) {
+    sharedCa.watch(() => {
+      const isSameCa = sameCaAs(authority.slots);
+      authority.refresh(caStore.load).then(
+        // Most often another replica has only noted for how long it signs.
+        () => isSameCa(authority.slots) || takeCaAgain(),
+        (error: unknown) => log.error({ err: error }, 'the CA could not be read'),
+      );
+    });
+  }
+  void cluster?.ready.then(takeCaAgain);
 
   const renewal = setInterval(() => {
     void (async () => {
@@ -279,6 +313,13 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     },
     close: () => opened.disposeAsync(),
   };
+}
+
+/** Whether slots have the CAs of others: what is signed with, and what is trusted. */
+function sameCaAs(slots: RotationState): (others: RotationState) => boolean {
+  const casOf = ({ prepared, active, old }: RotationState): string => JSON.stringify([prepared?.issuer.chain.fingerprint, active?.issuer.chain.fingerprint, old.map(({ chain }) => chain.fingerprint)]);
+  const before = casOf(slots);
+  return (others) => casOf(others) === before;
 }
 
 function refusalOf(error: unknown): XdsStatus {

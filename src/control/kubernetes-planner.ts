@@ -26,8 +26,8 @@ export interface KubernetesPlannerOptions extends Omit<OperatorOptions, 'publish
 const actor = 'kubernetes';
 
 export function createKubernetesPlanner({ record, publish, ...options }: KubernetesPlannerOptions): KubernetesPlanner {
-  const { trustDomain, clusterDomain, now, log } = options;
-  const readManifests = createManifestReader();
+  const { trustDomain, clusterDomain, namespace, now, log } = options;
+  const readManifests = createManifestReader({ rootNamespace: namespace });
   const nothing = planOfNothing(trustDomain, clusterDomain);
   const time = (): string => new Date(now()).toISOString();
   const toLedger = (records: readonly LedgerRecord[]): void => void record(records).catch((error: unknown) => log.error({ err: error }, 'the ledger could not be written'));

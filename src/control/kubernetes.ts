@@ -1,0 +1,123 @@
+/** What the control plane does on Kubernetes beside what it does everywhere: desired state, the CA, pods' tokens and webhooks are the API server's. */
+import type { Logger } from 'pino';
+import { defaultControlIdentity } from '../api/mesh-credentials.ts';
+import type { Authority } from '../ca/index.ts';
+import { podTokenAudience } from '../core/pod-identity.ts';
+import type { PlannedGateway, Revision } from '../core/plan/plan.ts';
+import type { TrustDomain } from '../core/spiffe-id.ts';
+import { certificatesToPem } from '../core/x509/pem.ts';
+import { createHostResolver, createPodAttestor, openSecretText, startWebhooks, type ApiClient, type GatewayReport, type PodAttestor, type SecretText, type Webhooks } from '../kubernetes/index.ts';
+import type { SnapshotCache } from '../xds/index.ts';
+import type { IssuedToLedger } from './issuance.ts';
+import { createKubernetesPlanner, type KubernetesPlanner, type KubernetesPlannerOptions } from './kubernetes-planner.ts';
+import { nodeKeyOf } from './proxy.ts';
+
+export interface KubernetesOptions {
+  readonly client: ApiClient;
+  /** Where Sallyport is. */
+  readonly namespace: string;
+  /** The name of this replica. */
+  readonly replica: string;
+  /** Injection and validation; null for none. */
+  readonly webhooks: { readonly host: string; readonly port: number; readonly agentImage: string; /** The mesh port as pods reach it, `HOST:PORT`. */ readonly agentControl: string } | null;
+}
+
+export interface KubernetesSide {
+  readonly planner: KubernetesPlanner;
+  /** Whether the API server has been heard, so that there is a plan. */
+  readonly isReady: boolean;
+  readonly ready: Promise<void>;
+  readonly attestPod: PodAttestor['attest'];
+  /** What there is to say about it, a sentence each. */
+  conditions(): readonly string[];
+  publishTrustBundle(pem: string): void;
+  /** Serves the webhooks, with a new certificate from now on. */
+  serveWebhooks(authority: Authority, issue: IssuedToLedger): Promise<void>;
+  readonly webhookPort: number | undefined;
+  close(): Promise<void>;
+}
+
+export interface KubernetesSideOptions extends KubernetesOptions, Pick<KubernetesPlannerOptions, 'record' | 'publish' | 'gateways'> {
+  readonly trustDomain: TrustDomain;
+  readonly clusterDomain: string;
+  readonly now: () => number;
+  readonly random: () => number;
+  readonly log: Logger;
+}
+
+/** Of the webhooks' certificate, which is made anew with each of the control plane's own. */
+const webhookCertificateMs = 24 * 3_600_000;
+
+export function startKubernetes(options: KubernetesSideOptions): KubernetesSide {
+  const { client, namespace, trustDomain, webhooks: webhookOptions, log } = options;
+  const planner = createKubernetesPlanner({ ...options, monotonicNow: () => performance.now(), resolve: createHostResolver() });
+  const { operator } = planner;
+  const attestor = createPodAttestor(client, podTokenAudience);
+  let isReady = false;
+  let webhooks: Webhooks | undefined;
+  const ready = operator.ready.then(() => {
+    isReady = true;
+  });
+
+  return {
+    planner,
+    get isReady() {
+      return isReady;
+    },
+    ready,
+    attestPod: (token) => attestor.attest(token),
+    conditions: () => [
+      ...(isReady ? [] : ['the Kubernetes API server has not been heard yet']),
+      ...(isReady && !operator.isConnected ? ['the Kubernetes API server does not answer: the last plan stays in force, and nothing new is heard of'] : []),
+      ...(operator.refused.size === 0 ? [] : [`${operator.refused.size} objects are not in force as they are: kubectl get sallyport -A -o wide`]),
+    ],
+    publishTrustBundle: (pem) => operator.publishTrustBundle(pem),
+    async serveWebhooks(authority, issue) {
+      if (webhookOptions === null) return;
+      const { host, port, agentImage, agentControl } = webhookOptions;
+      const issued = await issue('operator', () =>
+        authority.issueServerCertificate({ spiffeId: defaultControlIdentity(trustDomain), dnsNames: [`sallyport.${namespace}.svc`, `sallyport.${namespace}.svc.${options.clusterDomain}`], lifetimeMs: webhookCertificateMs }),
+      );
+      const identity = { certificateChainPem: certificatesToPem(issued.chainDer), privateKeyPem: issued.privateKey!.export({ type: 'pkcs8', format: 'pem' }) as string };
+      if (webhooks === undefined) {
+        webhooks = await startWebhooks({ host, port, identity, inject: { image: agentImage, control: agentControl, trustDomain, systemNamespace: namespace }, validate: (change) => operator.validate(change), log });
+        log.info({ port: webhooks.port }, 'listening for the API server');
+      } else {
+        webhooks.setIdentity(identity);
+      }
+    },
+    get webhookPort() {
+      return webhooks?.port;
+    },
+    async close() {
+      await webhooks?.close();
+      await operator.close();
+    },
+  };
+}
+
+/** The CA, as all replicas share it. */
+export function openSharedCa({ client, namespace }: KubernetesOptions, random: () => number, log: Logger): SecretText {
+  return openSecretText({ client, namespace, name: 'sallyport-ca', key: 'ca.json', random, log });
+}
+
+/**
+ * What gateways are known to hold, by the streams that they have open here. One without a stream goes on enforcing what it held last.
+ *
+ * @param revisions the latest ones, the newest last
+ */
+export function createGatewayReports(cache: Pick<SnapshotCache, 'resourceStatus'>, gateways: () => readonly PlannedGateway[], revisions: readonly Revision[]): () => ReadonlyMap<string, GatewayReport> {
+  const last = new Map<string, Revision>();
+  return () =>
+    new Map(
+      gateways().map((gateway): [string, GatewayReport] => {
+        const { name, identity, class: form } = gateway;
+        const streams = cache.resourceStatus(nodeKeyOf({ identity, form }));
+        // Of the type and the process that is furthest behind. One that has just come and asked for nothing yet holds nothing.
+        const orders = streams.map(({ types }) => (types.length === 0 ? -1 : Math.min(...types.map(({ versionAcked }) => revisions.lastIndexOf(versionAcked as Revision)))));
+        const held = revisions[Math.min(...orders)];
+        if (held !== undefined) last.set(name, held);
+        return [name, { held: last.get(name) ?? null, connected: streams.length }];
+      }),
+    );
+}
