@@ -39,18 +39,25 @@ export const manifestReaderLimits = {
   waitingMax: 8,
 };
 
+/** What the thread is born with. */
+export interface ReadingTask {
+  readonly sources: readonly ManifestSource[];
+  readonly rootNamespace: string | undefined;
+}
+
 /** What the thread is asked, after its first answer, which is the number of objects. */
 export type ReadingQuestion =
   | { readonly type: 'objects'; readonly from: number }
   | { readonly type: 'faults'; readonly found: readonly PlanFault[] }
   | { readonly type: 'locate'; readonly warnings: readonly Fault[] };
 
-export function createManifestReader(replaced: Partial<typeof manifestReaderLimits> = {}): ManifestReader {
+/** `rootNamespace` as `parseManifests` has it. */
+export function createManifestReader({ rootNamespace, ...replaced }: Partial<typeof manifestReaderLimits> & { readonly rootNamespace?: string } = {}): ManifestReader {
   const limits = { ...manifestReaderLimits, ...replaced };
   const takeTurn = createTurns('large manifests', limits.waitingMax);
   return async (sources, use) => {
     const chars = sources.reduce((sum, { text }) => sum + text.length, 0);
-    return chars <= limits.inlineCharsMax ? await use(readHere(parseManifests(sources))) : await takeTurn(() => readInThread(sources, limits, use));
+    return chars <= limits.inlineCharsMax ? await use(readHere(parseManifests(sources, rootNamespace))) : await takeTurn(() => readInThread({ sources, rootNamespace }, limits, use));
   };
 }
 
@@ -65,10 +72,10 @@ function readHere(parsed: ParsedManifests): ReadManifests {
 /** For changes that come without manifests: there is no place to name. */
 export const nothingWritten = readHere(parseManifests([]));
 
-async function readInThread<Result>(sources: readonly ManifestSource[], { heapMib, answerTimeoutMs }: typeof manifestReaderLimits, use: (manifests: ReadManifests) => Promise<Result>): Promise<Result> {
+async function readInThread<Result>(workerData: ReadingTask, { heapMib, answerTimeoutMs }: typeof manifestReaderLimits, use: (manifests: ReadManifests) => Promise<Result>): Promise<Result> {
   await setImmediate(); // the turn before has parsed the request, and starting a thread takes milliseconds too
   const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './manifest-worker.ts' : './manifest-worker.js', import.meta.url), {
-    workerData: sources,
+    workerData,
     resourceLimits: { maxOldGenerationSizeMb: heapMib },
   });
   const ended = new Promise<never>((_, reject) => {

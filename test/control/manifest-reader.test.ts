@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { createManifestReader, manifestReaderLimits, type ReadManifests } from '../../src/control/manifest-reader.ts';
 import { refOf } from '../../src/core/desired-state.ts';
 import type { Fault } from '../../src/core/errors.ts';
@@ -22,6 +23,14 @@ describe('reading manifests in a thread', () => {
     const sources = many(250);
     assert.equal((await createManifestReader(inThread)(sources, objectsOf)).length, 251);
     assert.deepStrictEqual(await createManifestReader(inThread)(sources, objectsOf), await createManifestReader(inline)(sources, objectsOf));
+  });
+
+  it('reads the older form as of the root namespace, as reading it here does', async () => {
+    const sources = [{ file: 'older.yaml', text: readFileSync(new URL('../../manifests/examples/older-external-service.yaml', import.meta.url), 'utf8') }];
+    for (const where of [inThread, inline]) {
+      const objects = await createManifestReader({ ...where, rootNamespace: 'top' })(sources, objectsOf);
+      assert.deepEqual(objects.flatMap((object) => (object.kind === 'EgressPolicy' ? [object.metadata.namespace] : [])), ['top']);
+    }
   });
 
   it('gives the same faults as reading them here', async () => {

@@ -25,6 +25,8 @@ export interface Standing {
 
 export interface Refusal {
   readonly ref: ObjectRef;
+  /** As it is not in force. */
+  readonly object: DesiredObject;
   readonly faults: readonly PlanFault[];
   /** Whether its earlier form stays in force. */
   readonly fellBack: boolean;
@@ -64,7 +66,7 @@ export function* acceptInSteps(desired: DesiredState, before: Assignments, conte
       const fellBack = known === undefined && fallback !== null;
       if (fellBack) put.push(fallback);
       else remove.push(ref);
-      refused.set(name, { ref, faults: [...(known?.faults ?? []), ...faults], fellBack });
+      refused.set(name, { ref, object: desired[ref.kind as Kind].get(keyOf(ref))!, faults: [...(known?.faults ?? []), ...faults], fellBack });
     }
     invariant(put.length + remove.length > 0, 'a fault is some object’s');
     admitted = yield* applyChangeInSteps(admitted, { put, remove });

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { Assignments } from '../../../src/core/snat/assignments.ts';
 import { describeDenial } from '../../../src/core/plan/denial.ts';
 import { accept } from '../../../src/core/plan/acceptance.ts';
-import { applyChange, keyOf, type DesiredState } from '../../../src/core/desired-state.ts';
+import { applyChange, type DesiredState } from '../../../src/core/desired-state.ts';
 import { describeExplanation, explain, type Explanation } from '../../../src/core/plan/explain.ts';
 import { parseManifests } from '../../../src/core/manifest/manifest.ts';
 import type { DesiredObject } from '../../../src/core/objects/index.ts';
@@ -248,10 +248,8 @@ describe('an explanation in a cluster with tenants', () => {
   const grant = referenceGrant('shop/zoo-to-bank', ['EgressPolicy zoo']);
 
   function explained(objects: readonly DesiredObject[]): Explanation {
-    const all = state(...objects);
-    const { desired, plan, refused } = accept(all, [], { now: 0, trustDomain, rootNamespace }, () => ({ isAccepted: false, createdAt: 0, fallback: null }));
-    const wasRefused = Array.from(refused.values(), ({ ref, faults }) => ({ object: all[ref.kind as DesiredObject['kind']].get(keyOf(ref))!, faults }));
-    return explain(plan, clerk, 'shop/bank:443', { desired, rootNamespace, refused: wasRefused });
+    const { desired, plan, refused } = accept(state(...objects), [], { now: 0, trustDomain, rootNamespace }, () => ({ isAccepted: false, createdAt: 0, fallback: null }));
+    return explain(plan, clerk, 'shop/bank:443', { desired, rootNamespace, refused: refused.values() });
   }
 
   it('says which policy would let a workload out, were its reference granted, and with which grant', () => {
