@@ -16,7 +16,7 @@ const rooms = {
   kubernetes: ['core'],
   install: ['core', 'generate', 'kubernetes'],
   control: ['core', 'api', 'proto', 'grpc', 'xds', 'backends', 'ca', 'store', 'kubernetes'],
-  cli: ['core', 'api', 'backends', 'generate', 'install', 'control', 'gateway', 'agent', 'identity', 'ca'],
+  cli: ['core', 'api', 'backends', 'generate', 'kubernetes', 'install', 'control', 'gateway', 'agent', 'identity', 'ca'],
   demo: ['core', 'api'],
 };
 

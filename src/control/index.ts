@@ -5,3 +5,4 @@
  * nothing; a proxy is sent what its certificate entitles it to, and nothing else.
  */
 export { startControl, type Control, type ControlOptions } from './control.ts';
+export type { KubernetesOptions } from './kubernetes.ts';

@@ -66,7 +66,7 @@ function replicas(options: InstallOptions): ExplainedObject {
                   `--cluster-domain=${options.clusterDomain}`,
                   `--listen=${listen(ports.mesh)}`,
                   `--probe-listen=${listen(ports.probe)}`,
-                  ...(options.webhooks ? [`--webhook-listen=${listen(ports.webhook)}`] : []),
+                  ...(options.webhooks ? [`--webhook-listen=${listen(ports.webhook)}`, `--agent-image=${options.image}`, `--agent-control=${controlPlaneName}.${options.namespace}.svc:${ports.mesh}`] : []),
                 ],
                 env: [
                   { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },

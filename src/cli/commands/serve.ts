@@ -1,5 +1,7 @@
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import type { KubernetesOptions } from '../../control/index.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../core/spiffe-id.ts';
@@ -20,6 +22,13 @@ interface ServeOptions {
   readonly caPassphraseFile?: string;
   readonly caPropagation: string;
   readonly svidLifetime: string;
+  readonly kubernetes?: boolean;
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly namespace: string;
+  readonly webhookListen?: string;
+  readonly agentImage?: string;
+  readonly agentControl?: string;
   readonly logLevel: string;
 }
 
@@ -38,8 +47,17 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--ca-passphrase-file <file>', "encrypts the CA's keys on disk")
     .option('--ca-propagation <span>', 'how long a new CA is published before it may sign', '10m')
     .option('--svid-lifetime <span>', 'how long SVIDs live; they are renewed at half of it', '1h')
+    .optionsGroup('Kubernetes:')
+    .option('--kubernetes', 'desired state is custom resources, watched; the CA is in a Secret; pods enrol by their tokens')
+    .option('--kubeconfig <file>', 'the cluster and who asks it (default: $KUBECONFIG, ~/.kube/config, or the service account of the pod)')
+    .option('--context <name>', 'of the kubeconfig (default: its current one)')
+    .option('--namespace <name>', 'where Sallyport is: its Lease, its CA, and what may speak about everyone', 'sallyport-system')
+    .option('--webhook-listen <address:port>', 'answers the API server: injection of agents, validation')
+    .option('--agent-image <image>', 'of the agents that are injected')
+    .option('--agent-control <host:port>', 'where they reach this (default: sallyport.NAMESPACE.svc:15012)')
+    .optionsGroup('Options:')
     .addOption(logLevelOption())
-    .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n  sallyport serve --kubernetes --kubeconfig admin.conf\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
     .action(async (options: ServeOptions) => {
       const interrupted = context.interruption();
       const trustDomain = parseTrustDomain(options.trustDomain);
@@ -54,6 +72,7 @@ export function addServe(program: Command, context: CliContext): void {
       const directory = options.state ?? defaultStateDirectory(context.env, 'control');
       // Loaded only here: what a command does not need should not make it slow to start.
       const { startControl } = await import('../../control/index.ts');
+      const kubernetes = options.kubernetes === true ? await kubernetesOf(options, context) : undefined;
       const control = await startControl({
         directory,
         trustDomain: trustDomain.trustDomain,
@@ -64,6 +83,7 @@ export function addServe(program: Command, context: CliContext): void {
         probe: options.probeListen === undefined ? null : parseEndpoint(options.probeListen, '--probe-listen'),
         administrators: new Set(options.admin),
         ...(options.caPassphraseFile === undefined ? {} : { caPassphrase: readPassphrase(options.caPassphraseFile) }),
+        ...(kubernetes === undefined ? {} : { kubernetes }),
         caPropagationMs,
         svidLifetimeMs,
         version,
@@ -73,6 +93,18 @@ export function addServe(program: Command, context: CliContext): void {
       await untilAborted(interrupted);
       await control.close();
     });
+}
+
+async function kubernetesOf({ kubeconfig, context: contextName, namespace, webhookListen, agentImage, agentControl = `sallyport.${namespace}.svc:15012` }: ServeOptions, { env }: CliContext): Promise<KubernetesOptions> {
+  if ((webhookListen === undefined) !== (agentImage === undefined)) throw new SallyportError('usage', '--webhook-listen and --agent-image go together: what is injected is made of an image');
+  const { createApiClient, loadKubeConfig } = await import('../../kubernetes/index.ts');
+  const config = loadKubeConfig({ ...(kubeconfig === undefined ? {} : { file: kubeconfig }), ...(contextName === undefined ? {} : { context: contextName }) });
+  return {
+    client: createApiClient(config),
+    namespace,
+    replica: env['POD_NAME'] ?? hostname(),
+    webhooks: webhookListen === undefined ? null : { ...parseEndpoint(webhookListen, '--webhook-listen'), agentImage: agentImage!, agentControl },
+  };
 }
 
 function spanOf(text: string, place: string): number {
