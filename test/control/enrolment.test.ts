@@ -4,24 +4,18 @@ import { generateKeyPairSync, X509Certificate, type KeyObject } from 'node:crypt
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pino } from 'pino';
 import { enrol, type ControlPlane } from '../../src/api/enrolment-client.ts';
-import { defaultControlIdentity } from '../../src/api/mesh-credentials.ts';
 import type { Authority } from '../../src/ca/index.ts';
-import { issueControlIdentity } from '../../src/control/control-identity.ts';
-import { createEnrolment } from '../../src/control/enrolment.ts';
-import { createIssuance } from '../../src/control/issuance.ts';
 import { tokenKey } from '../../src/control/join-tokens.ts';
-import { listenForMesh } from '../../src/control/mesh-listener.ts';
 import type { ControlSections } from '../../src/control/sections.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
-import { openLedger, openStateStore, type StateStore } from '../../src/store/index.ts';
-import { demoAuthority, productpage, trustDomain } from '../ca/openssl.ts';
+import type { StateStore } from '../../src/store/index.ts';
+import { demoAuthority, productpage } from '../ca/openssl.ts';
 import { rejection } from '../support/rejection.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { startEnrolmentServer } from './support/enrolment-server.ts';
 
 const limits = { timeoutMs: 5_000 };
-const log = pino({ level: 'silent' });
 const token = `sallyport-join-${'A'.repeat(43)}`;
 
 describe('an enrolment whose answer is lost', () => {
@@ -45,13 +39,7 @@ describe('an enrolment whose answer is lost', () => {
     for (const close of closing.splice(0).reverse()) await close();
   }
 
-  /** The control plane's part of it, over the network, from what is in the directory. */
   async function start(): Promise<{ readonly store: StateStore<ControlSections>; readonly control: ControlPlane; readonly proxy: TcpProxy }> {
-    const store = await openStateStore<ControlSections>({ directory: join(directory, 'state'), now: Date.now });
-    closing.push(() => store.close());
-    const ledger = await openLedger({ directory: join(directory, 'ledger'), now: Date.now });
-    closing.push(() => ledger.close());
-    const issuance = createIssuance({ store, ledger, now: Date.now, onRevoked: () => undefined });
     const heldAuthority: Authority = {
       ...authority,
       async issueSvid(request) {
@@ -59,13 +47,11 @@ describe('an enrolment whose answer is lost', () => {
         return await authority.issueSvid(request);
       },
     };
-    const services = createEnrolment({ store, authority: heldAuthority, issuance, admission: { trustDomain, isRevoked: () => false, now: Date.now }, now: Date.now, log });
-    const identity = await issueControlIdentity(authority, issuance.issue, defaultControlIdentity(trustDomain));
-    const listener = await listenForMesh({ host: '127.0.0.1', port: 0, identity, services, log });
-    closing.push(() => listener.close());
-    const proxy = await startTcpProxy(listener.port);
+    const server = await startEnrolmentServer({ directory, authority: heldAuthority });
+    closing.push(() => server.close());
+    const proxy = await startTcpProxy(server.port);
     closing.push(() => proxy.close());
-    return { store, proxy, control: { address: proxy.address, identity: defaultControlIdentity(trustDomain), trustBundlePem: identity.trustBundlePem } };
+    return { store: server.store, proxy, control: { ...server.control, address: proxy.address } };
   }
 
   async function loseAnswer(privateKey: KeyObject): Promise<ControlPlane> {

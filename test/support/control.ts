@@ -42,7 +42,7 @@ export interface TestControl {
   close(): Promise<void>;
 }
 
-export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase' | 'attestPod' | 'log'>> {
+export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase'>> {
   readonly directory?: string;
   readonly port?: number;
 }
@@ -61,9 +61,8 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     administrators: options.administrators ?? new Set(),
     caPropagationMs: options.caPropagationMs ?? 0,
     ...(options.caPassphrase === undefined ? {} : { caPassphrase: options.caPassphrase }),
-    ...(options.attestPod === undefined ? {} : { attestPod: options.attestPod }),
     version: 'test',
-    log: options.log ?? pino({ level: 'silent' }),
+    log: pino({ level: 'silent' }),
     now: options.now ?? Date.now,
   });
   const admin = createAdminClient({ kind: 'unix', socketPath });

@@ -4,9 +4,8 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { adminPaths } from '../../../src/api/admin.ts';
 import { enrolPod, renew } from '../../../src/api/enrolment-client.ts';
-import type { LedgerRecord } from '../../../src/core/ledger-record.ts';
+import type { Authority } from '../../../src/ca/index.ts';
 import { createCsr } from '../../../src/core/x509/csr.ts';
 import { certificatesToPem } from '../../../src/core/x509/pem.ts';
 import { createProcesses, waitFor } from '../../../src/demo/processes.ts';
@@ -14,7 +13,8 @@ import { createIdentity, replaceFileSet, type Identity, type IdentityOptions } f
 import { createApiClient } from '../../../src/kubernetes/client.ts';
 import { createPodAttestor } from '../../../src/kubernetes/index.ts';
 import type { SvidResponse } from '../../../src/proto/sallyport/v1alpha1/identity_pb.ts';
-import { startTestControl, trustDomain, type TestControl, type TestControlOptions } from '../../support/control.ts';
+import { demoAuthority, trustDomain } from '../../ca/openssl.ts';
+import { startEnrolmentServer, type EnrolmentServer, type EnrolmentServerOptions } from '../../control/support/enrolment-server.ts';
 import { useKubernetes } from '../../support/kubernetes.ts';
 import { rejection } from '../../support/rejection.ts';
 import { createPods, resigned, type Pods } from './support/pods.ts';
@@ -27,7 +27,8 @@ describe('enrolment by the token of a pod, at a real API server', function () {
   const server = useKubernetes(this);
   let pods: Pods;
   let directory: string;
-  let control: TestControl;
+  let authority: Authority;
+  let control: EnrolmentServer;
   let offsetMs: number;
   let logged: string;
   const closing: (() => unknown)[] = [];
@@ -39,7 +40,8 @@ describe('enrolment by the token of a pod, at a real API server', function () {
     directory = await mkdtemp(join(tmpdir(), 'sallyport-pods-'));
     offsetMs = 0;
     logged = '';
-    control = await start();
+    ({ authority } = await demoAuthority({ now }));
+    control = await start({ attestPod });
   });
   afterEach(async () => {
     for (const close of closing.splice(0).reverse()) await close();
@@ -49,23 +51,23 @@ describe('enrolment by the token of a pod, at a real API server', function () {
 
   const log = pino({ level: 'debug' }, { write: (line: string) => void (logged += line) });
   const now = () => Date.now() + offsetMs;
-  const attestPod: NonNullable<TestControlOptions['attestPod']> = (token) => createPodAttestor(createApiClient(server().kubeConfig()), 'sallyport').attest(token);
+  const attestPod = (token: string) => createPodAttestor(createApiClient(server().kubeConfig()), 'sallyport').attest(token);
+  const start = (options: Pick<EnrolmentServerOptions, 'attestPod'>): Promise<EnrolmentServer> => startEnrolmentServer({ directory: join(directory, 'control'), authority, now, log, ...options });
 
-  async function start(options: TestControlOptions = { attestPod }): Promise<TestControl> {
-    const started = await startTestControl({ log, now, ...options });
-    await started.admin.post(adminPaths.caInit, {});
-    return started;
+  async function restart(options: Pick<EnrolmentServerOptions, 'attestPod'> = { attestPod }): Promise<void> {
+    await control.close();
+    control = await start(options);
   }
 
   const newKey = () => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 
   /** Shows the token once. */
   async function show(token: string): Promise<SvidResponse> {
-    return await enrolPod(await control.mesh(), token, createCsr(newKey()), { timeoutMs: 5_000 });
+    return await enrolPod(control.control, token, createCsr(newKey()), { timeoutMs: 5_000 });
   }
 
   async function identity(token: string, options: Partial<IdentityOptions> = {}): Promise<Identity> {
-    const { address, trustBundlePem } = await control.mesh();
+    const { address, trustBundlePem } = control.control;
     const made = createIdentity({ trustDomain, enrolmentAddress: address, identityAddress: address, trustBundle: () => trustBundlePem, podToken: () => Promise.resolve(token), now, random: () => 0, log, ...options });
     closing.push(() => made.stop());
     await made.start();
@@ -75,16 +77,11 @@ describe('enrolment by the token of a pod, at a real API server', function () {
   const held = (source: Identity) => waitFor('an identity', withinMs, () => source.current);
   const serialOf = (source: Identity): string => new X509Certificate(source.current!.certificateChainPem).serialNumber;
 
-  async function records(type: LedgerRecord['type']): Promise<LedgerRecord[]> {
-    const lines: LedgerRecord[] = [];
-    for await (const line of control.admin.lines(adminPaths.ledger, { last: '100', type }, new AbortController().signal)) lines.push(JSON.parse(line) as LedgerRecord);
-    return lines;
-  }
-  const refusals = async () => (await records('issuance-refused')).flatMap((record) => (record.type === 'issuance-refused' ? [record] : []));
-  const issuedTo = async (spiffeId: string) => (await records('certificate-issued')).flatMap((record) => (record.type === 'certificate-issued' && record.spiffeId === spiffeId ? [record] : []));
+  const refusals = () => control.records('issuance-refused');
+  const issuedTo = async (spiffeId: string) => (await control.records('certificate-issued')).filter((record) => record.spiffeId === spiffeId);
 
   async function assertNothingOf(...tokens: readonly string[]): Promise<void> {
-    const ledger = join(control.directory, 'ledger');
+    const ledger = join(directory, 'control/ledger');
     const written = (await Promise.all((await readdir(ledger)).map((name) => readFile(join(ledger, name), 'utf8')))).join('');
     for (const part of tokens.flatMap((token) => token.split('.').slice(1))) assert.ok(!logged.includes(part) && !written.includes(part), 'a part of a token was written');
   }
@@ -105,7 +102,7 @@ describe('enrolment by the token of a pod, at a real API server', function () {
   it('takes the token of `sallyport agent` as the kubelet has it in the file by now', async () => {
     const pod = await pods.start('rotated');
     const [wrong, good] = [await pods.tokenOf(pod, { audience: 'vault' }), await pods.tokenOf(pod)];
-    const { address, trustBundlePem } = await control.mesh();
+    const { address, trustBundlePem } = control.control;
     await replaceFileSet(join(directory, 'mount'), { token: wrong, 'trust-bundle.pem': trustBundlePem });
     const processes = createProcesses(directory, process.env);
     closing.push(() => processes.stop());
@@ -159,8 +156,7 @@ describe('enrolment by the token of a pod, at a real API server', function () {
 
   it('slows down whoever tries many, before the API server is asked', async () => {
     let asked = 0;
-    await control.close();
-    control = await start({ attestPod: (token) => ((asked += 1), attestPod(token)) });
+    await restart({ attestPod: (token) => ((asked += 1), attestPod(token)) });
     const wrong = await pods.tokenOf(await pods.start('many'), { audience: 'vault' });
     const codes = await Promise.all(Array.from({ length: 30 }, async () => (await rejection(show(wrong))).code));
     assert.deepEqual([asked, codes.filter((code) => code === 'token-invalid').length, codes.filter((code) => code === 'rate-limited').length], [10, 10, 20]);
@@ -184,8 +180,7 @@ describe('enrolment by the token of a pod, at a real API server', function () {
   });
 
   it('says so where the control plane knows no pods', async () => {
-    await control.close();
-    control = await start({});
+    await restart({});
     const { code, message, hint } = await rejection(show(await pods.tokenOf(await pods.start('elsewhere'))));
     assert.deepEqual([code, message], ['token-invalid', 'this control plane knows no pods']);
     assert.match(hint ?? '', /--kubernetes.*sallyport token create/);
@@ -219,16 +214,15 @@ describe('enrolment by the token of a pod, at a real API server', function () {
     const token = await pods.tokenOf(await pods.start('revoked'));
     const neighbour = await pods.tokenOf(await pods.start('neighbour'));
     const privateKey = newKey();
-    const mesh = await control.mesh();
-    const first = await enrolPod(mesh, token, createCsr(privateKey), { timeoutMs: 5_000 });
+    const first = await enrolPod(control.control, token, createCsr(privateKey), { timeoutMs: 5_000 });
     const certificate = { certificateChainPem: certificatesToPem(first.certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
-    const renewed = await renew(mesh, certificate, createCsr(newKey()), { timeoutMs: 5_000 });
-    await control.admin.post(adminPaths.revocations, { serialNumber: new X509Certificate(renewed.certificateChain[0]!).serialNumber.toLowerCase() });
+    const renewed = await renew(control.control, certificate, createCsr(newKey()), { timeoutMs: 5_000 });
+    await control.issuance.revoke({ serialNumber: new X509Certificate(renewed.certificateChain[0]!).serialNumber.toLowerCase() });
 
     const { code, hint } = await rejection(show(token));
     assert.deepEqual([code, hint], ['identity-revoked', 'delete the pod: the one in its place is let in']);
     assert.deepEqual((await refusals()).map(({ spiffeId, code: recorded }) => [spiffeId, recorded]), [[productpage, 'identity-revoked']]);
-    control = await control.restart();
+    await restart();
     assert.equal((await rejection(show(token))).code, 'identity-revoked');
     assert.equal((await show(neighbour)).spiffeId, productpage);
     await pods.remove('revoked');
