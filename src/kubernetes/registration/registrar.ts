@@ -43,7 +43,7 @@ export interface RegistrarOptions {
   readonly log: Logger;
 }
 
-const pause = { baseMs: 200, maxMs: 60_000 } as const;
+const pause = { baseMs: 500, maxMs: 60_000 } as const;
 
 const ours = { version: 'v1', labelSelector: `${managedByLabel}=${managedBy}` };
 const resources = {
@@ -59,7 +59,8 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
   const findings = new Map<ObjectKey, Fault>();
   const slicesOf = new Map<ObjectKey, Map<string, StoredObject>>();
 
-  /** Keys that were written a moment ago. */
+  /** Keys that are being written, and those that were a moment ago: the mirror has yet to hear of all that was done. */
+  const writing = new Set<ObjectKey>();
   const resting = new Map<ObjectKey, NodeJS.Timeout>();
   const writesInARow = new Map<ObjectKey, number>();
 
@@ -67,7 +68,7 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
     random,
     async work(key) {
       await setImmediate(); // many at once, of which most say already what is wanted, are no turn of the event loop
-      const hasWritten = await settle(key);
+      const hasWritten = await settle(key).finally(() => writing.delete(key));
       if (closed) return;
       if (hasWritten) rest(key);
       else writesInARow.delete(key);
@@ -109,26 +110,30 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
     for (const key of new Set([...(wanted?.keys() ?? []), ...services.objects.keys(), ...slicesOf.keys()])) look(key);
   }
 
+  /** For what the API server says, which may be what has just been written. */
   function look(key: ObjectKey): void {
-    if (synced && wanted !== null && !resting.has(key)) queue.add(key);
+    if (isBegun() && !writing.has(key) && !resting.has(key)) queue.add(key);
   }
 
-  /** The same for what is wanted otherwise from now on, which nobody is to wait for. */
+  /** For what is wanted otherwise from now on, which is not to wait. */
   function renew(key: ObjectKey): void {
     clearTimeout(resting.get(key));
     resting.delete(key);
-    look(key);
+    writesInARow.delete(key);
+    if (isBegun()) queue.add(key);
   }
+
+  const isBegun = (): boolean => synced && wanted !== null;
 
   /** Looks at what has just been written only after a pause, which grows while it is never as written: somebody else has his own idea of it. */
   function rest(key: ObjectKey): void {
     const before = writesInARow.get(key) ?? 0;
     writesInARow.set(key, before + 1);
-    clearTimeout(resting.get(key));
     const wake = (): void => {
       resting.delete(key);
       look(key);
     };
+    clearTimeout(resting.get(key));
     resting.set(key, setTimeout(wake, backOffMs(pause, before, random())));
   }
 
@@ -141,6 +146,7 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
     if (registration !== null && existing.service === null && findings.get(key)?.code === 'service-name-taken') existing = { ...existing, service: await read(registration.service) };
     for (let hasWritten = false; ; hasWritten = true) {
       const { actions, stranger } = planRegistration(name, existing, registration);
+      if (actions.length > 0) writing.add(key);
       const met = await performAll(actions);
       if (met !== null) existing = met.kind === 'Service' ? { ...existing, service: met } : { ...existing, slices: [...existing.slices, met] };
       else if (stranger !== null) throw obstacle(takenFaultOf(stranger));

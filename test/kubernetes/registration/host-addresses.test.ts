@@ -99,5 +99,12 @@ describe('the addresses of hosts', () => {
     await after(10);
     assert.deepEqual(asked, ['a']);
     assert.equal(hosts.addressesOf('a'), null);
+    hosts.want(new Set(['a']));
+    await after(0);
+    hosts.want(new Set());
+    hosts.want(new Set(['a']));
+    await after(0);
+    await after(5);
+    assert.equal(asked.length, 4, 'once a time, also of one that was wanted before');
   });
 });

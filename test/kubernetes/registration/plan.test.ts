@@ -100,6 +100,7 @@ describe('the plan of a registration', () => {
   it('waits for what is being deleted', () => {
     const [service, slice] = storedAll(registered()).map((object) => changed(object, { metadata: { deletionTimestamp: '2026-01-01T00:00:00Z' } })) as [StoredObject, StoredObject];
     assert.deepEqual(planFor([service, slice], registered(['192.0.2.8'])).actions, []);
+    assert.deepEqual(planFor([stored(registered().service), slice], registered(['192.0.2.8'])).actions, []);
     assert.deepEqual(planFor([service, slice], null).actions, []);
   });
 
