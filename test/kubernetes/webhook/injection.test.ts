@@ -6,6 +6,7 @@ import { parseAllDocuments } from 'yaml';
 import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
 import type { AgentSettings } from '../../../src/kubernetes/webhook/agent-sidecar.ts';
 import { injectAgent, injectKey, type InjectionOutcome, type JsonPatch } from '../../../src/kubernetes/webhook/injection.ts';
+import { commandLine } from '../../cli/support/command-line.ts';
 import { applyJsonPatch } from './support/json-patch.ts';
 
 const settings: AgentSettings = { image: 'sallyport:test', control: 'sallyport.sallyport-system.svc:15012', trustDomain: 'cluster.local' as TrustDomain, systemNamespace: 'sallyport-system' };
@@ -35,6 +36,14 @@ describe('injection of the agent', () => {
     const { args, image } = injected(pod, injectAgent(pod, 'bookinfo', { ...settings, control: 'sallyport.gate.svc:15012', trustDomain: 'example.org' as TrustDomain, systemNamespace: 'gate' }).patch).spec!.initContainers![0]!;
     assert.equal(image, 'sallyport:test');
     assert.ok(args!.includes('--control=sallyport.gate.svc:15012') && args!.includes('--control-identity=spiffe://example.org/ns/gate/sa/control') && args!.includes('--trust-domain=example.org'));
+  });
+
+  it('starts it with options that there are', async () => {
+    const pod = podOf();
+    const { args } = injected(pod, injectAgent(pod, 'bookinfo', settings).patch).spec!.initContainers![0]!;
+    const { status, err } = await commandLine('/nonexistent/socket')(args!);
+    assert.equal(status, 2);
+    assert.match(err, /^error: "\/var\/run\/secrets\/sallyport\/trust\/trust-bundle.pem" cannot be read/); // and no word of an option
   });
 
   const sysctl = 'net.ipv4.ip_unprivileged_port_start';
