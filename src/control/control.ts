@@ -11,7 +11,6 @@ import { SallyportError } from '../core/errors.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
 import type { LedgerRecord } from '../core/ledger-record.ts';
-import type { PodAttestor } from '../kubernetes/index.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import { openLedger, openStateStore } from '../store/index.ts';
 import { createSnapshotCache, createXdsServer, debugNodes, type XdsStatus } from '../xds/index.ts';
@@ -60,8 +59,6 @@ export interface ControlOptions {
   readonly svidLifetimeMs?: number;
   /** Where desired state is Kubernetes'; absent: it is kept here, and pods enrol by join tokens, as everybody does. */
   readonly kubernetes?: KubernetesOptions;
-  /** Says whose a pod's token is; default: the API server of `kubernetes`. */
-  readonly attestPod?: PodAttestor['attest'];
   readonly version: string;
   readonly log: Logger;
   readonly now: () => number;
@@ -155,7 +152,6 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ? undefined
       : startKubernetes({ ...kubernetes, trustDomain, clusterDomain, record, publish: publishPlan, gateways: createGatewayReports(cache, () => planner.plan.gateways, publisher.revisions), now, random, log });
   if (cluster !== undefined) opened.defer(() => cluster.close());
-  const attestPod = options.attestPod ?? cluster?.attestPod;
   const planner: Planner = cluster?.planner ?? (await createPlanner({ store, trustDomain, clusterDomain, now, record, publish: publishPlan }));
 
   function publish(): void {
@@ -198,7 +194,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   });
   const services = [
     { definition: xds.service, handlers: xds.handlers },
-    ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, ...(attestPod === undefined ? {} : { attestPod }), now, log }),
+    ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, ...(cluster === undefined ? {} : { attestPod: cluster.attestPod }), now, log }),
     createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked, onUnrecorded: (gateway) => metrics.denialsUnrecorded.inc({ gateway }), now }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];
