@@ -26,6 +26,7 @@ interface ServeOptions {
   readonly kubeconfig?: string;
   readonly context?: string;
   readonly namespace: string;
+  readonly replica?: string;
   readonly webhookListen?: string;
   readonly agentImage?: string;
   readonly agentControl?: string;
@@ -52,6 +53,7 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--kubeconfig <file>', 'the cluster and who asks it (default: $KUBECONFIG, ~/.kube/config, or the service account of the pod)')
     .option('--context <name>', 'of the kubeconfig (default: its current one)')
     .option('--namespace <name>', 'where Sallyport is: its Lease, its CA, and what may speak about everyone', 'sallyport-system')
+    .option('--replica <name>', 'of this one, unique among the control planes of the cluster (default: $POD_NAME, or the name of the host)')
     .option('--webhook-listen <address:port>', 'answers the API server: injection of agents, validation')
     .option('--agent-image <image>', 'of the agents that are injected')
     .option('--agent-control <host:port>', 'where they reach this (default: sallyport.NAMESPACE.svc:15012)')
@@ -95,14 +97,14 @@ export function addServe(program: Command, context: CliContext): void {
     });
 }
 
-async function kubernetesOf({ kubeconfig, context: contextName, namespace, webhookListen, agentImage, agentControl = `sallyport.${namespace}.svc:15012` }: ServeOptions, { env }: CliContext): Promise<KubernetesOptions> {
+async function kubernetesOf({ kubeconfig, context: contextName, namespace, replica, webhookListen, agentImage, agentControl = `sallyport.${namespace}.svc:15012` }: ServeOptions, { env }: CliContext): Promise<KubernetesOptions> {
   if ((webhookListen === undefined) !== (agentImage === undefined)) throw new SallyportError('usage', '--webhook-listen and --agent-image go together: what is injected is made of an image');
   const { createApiClient, loadKubeConfig } = await import('../../kubernetes/index.ts');
   const config = loadKubeConfig({ ...(kubeconfig === undefined ? {} : { file: kubeconfig }), ...(contextName === undefined ? {} : { context: contextName }) });
   return {
     client: createApiClient(config),
     namespace,
-    replica: env['POD_NAME'] ?? hostname(),
+    replica: replica ?? env['POD_NAME'] ?? hostname(),
     webhooks: webhookListen === undefined ? null : { ...parseEndpoint(webhookListen, '--webhook-listen'), agentImage: agentImage!, agentControl },
   };
 }
