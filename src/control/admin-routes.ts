@@ -93,7 +93,8 @@ export function createAdminRoutes(options: AdminRoutesOptions): Readonly<Record<
     },
     [`GET ${adminPaths.assignments}`]: () => json({ items: planner.assignments } satisfies AssignmentList),
     [`POST ${adminPaths.explain}`]: post(explainBody, ({ subject, target, authority: authorityText }) => {
-      const explanation = explain(planner.plan, subjectOf(subject), target, { desired: planner.desired, ...(authorityText === undefined ? {} : { authority: authorityText }) });
+      const { plan, desired, rootNamespace, refused } = planner;
+      const explanation = explain(plan, subjectOf(subject), target, { desired, rootNamespace, refused: refused.values(), ...(authorityText === undefined ? {} : { authority: authorityText }) });
       return json({ ...explanation, text: describeExplanation(explanation) } satisfies ExplainResult);
     }),
     [`GET ${adminPaths.whois}`]: async ({ query }) => {

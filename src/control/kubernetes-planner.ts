@@ -64,6 +64,10 @@ export function createKubernetesPlanner({ record, publish, ...options }: Kuberne
     get assignments() {
       return operator.assignments;
     },
+    get refused() {
+      return operator.refused;
+    },
+    rootNamespace: namespace,
     apply: ({ sources, dryRun = false }) =>
       readManifests(sources, async (written) => await tried({ put: written.objects, remove: [] }, await runInSlices(actionsFor(written.objects, operator.desired)), written, dryRun)),
     remove: async ({ refs, dryRun = false }) => await tried({ put: [], remove: refs }, removalsOf(refs, operator.desired), nothingWritten, dryRun),

@@ -9,8 +9,10 @@ import { compile, type Compilation } from '../core/plan/compile.ts';
 import { applyChangeInSteps, describeRef, type DesiredChange, type DesiredState } from '../core/desired-state.ts';
 import type { Fault } from '../core/errors.ts';
 import type { LedgerRecord } from '../core/ledger-record.ts';
+import type { RefusedObject } from '../core/plan/not-in-force.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
+import type { RootNamespace } from '../core/tenancy.ts';
 import type { StateStore } from '../store/index.ts';
 import { createManifestReader, nothingWritten, type ReadManifests } from './manifest-reader.ts';
 import { actionsFor, assignmentRecord, changedAssignments, invalidManifests, publicationRecords, removalsOf, resultOf } from './plan-change.ts';
@@ -25,6 +27,10 @@ export interface Planner {
   /** What is in force. */
   readonly desired: DesiredState;
   readonly assignments: Assignments;
+  /** What was written and is not in force as it is. */
+  readonly refused: ReadonlyMap<string, RefusedObject>;
+  /** Of a cluster with tenants. */
+  readonly rootNamespace: RootNamespace;
   apply(request: ApplyRequest, actor: string): Promise<ApplyResult>;
   remove(request: DeleteRequest, actor: string): Promise<ApplyResult>;
 }
@@ -95,6 +101,8 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
     get assignments() {
       return store.assignments;
     },
+    refused: new Map(), // a change is taken whole or not at all
+    rootNamespace: undefined,
     apply: ({ sources, dryRun = false }, actor) =>
       readManifests(sources, (written) =>
         inTurn(async () => {
