@@ -10,6 +10,15 @@ describe('rate limit', () => {
     assert.equal(limit.take('a', 1_500), false);
   });
 
+  it('has room again for what is given back, and for no more than the burst', () => {
+    const limit = createRateLimit({ burst: 2, perSecond: 0.001 });
+    assert.deepEqual([0, 0, 0].map((now) => limit.take('a', now)), [true, true, false]);
+    limit.giveBack('a', 0);
+    assert.deepEqual([0, 0].map((now) => limit.take('a', now)), [true, false]);
+    for (let times = 0; times < 5; times += 1) limit.giveBack('a', 0);
+    assert.deepEqual([0, 0, 0].map((now) => limit.take('a', now)), [true, true, false]);
+  });
+
   it('counts each key for itself', () => {
     const limit = createRateLimit({ burst: 1, perSecond: 1 });
     assert.equal(limit.take('a', 0), true);
