@@ -214,6 +214,14 @@ describe('sallyport: services and policy', () => {
       assert.equal((await sallyport(['describe', 'pool', 'nothing'])).status, 3);
     });
 
+    it('shows and deletes a grant by its short name', async () => {
+      await sallyport(['apply', '-f', example, 'manifests/examples/tenants.yaml']);
+      const { out } = await sallyport(['get', 'refg', '-n', 'integration', '-o', 'yaml']);
+      assert.equal((await sallyport(['apply', '-f', '-'], { stdin: out })).out, 'ReferenceGrant integration/orders-to-partner-api unchanged\n');
+      assert.match((await sallyport(['describe', 'refg', 'orders-to-partner-api', '-n', 'integration'])).out, /kind: ReferenceGrant\n[^]*namespace: orders\n/);
+      assert.match((await sallyport(['delete', 'refg', 'orders-to-partner-api', '-n', 'integration'])).out, /^ReferenceGrant integration\/orders-to-partner-api deleted$/m);
+    });
+
     it('delete takes kind and names, or manifests; all or nothing', async () => {
       await sallyport(['apply', '-f', example]);
       assert.equal((await sallyport(['delete', 'ep', 'bookinfo-to-proxy', 'nothing', '-n', 'bookinfo'])).status, 3);
