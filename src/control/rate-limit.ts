@@ -40,8 +40,7 @@ export function createRateLimit({ burst, perSecond }: { readonly burst: number; 
       return true;
     },
     giveBack(key, nowMs) {
-      const bucket = bucketOf(key, nowMs);
-      bucket.level = Math.min(burst, bucket.level + 1);
+      bucketOf(key, nowMs).level += 1; // what is above the burst is left out at the next look
     },
   };
 }
