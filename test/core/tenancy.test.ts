@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { applyChange, describeRef, refOf, type DesiredChange } from '../../src/core/desired-state.ts';
 import type { Fault } from '../../src/core/errors.ts';
 import { parseManifests } from '../../src/core/manifest/manifest.ts';
+import { renderObject } from '../../src/core/manifest/manifest-text.ts';
 import type { DesiredObject } from '../../src/core/objects/index.ts';
+import type { PlanFault } from '../../src/core/plan-fault.ts';
 import { accept, type Standing } from '../../src/core/plan/acceptance.ts';
 import { binding, build, externalService, gateway, kubernetesService, namespace, placesOf, policy, pool, referenceGrant, state, trustDomain } from './world.ts';
 
@@ -113,6 +115,28 @@ describe('a cluster with tenants', () => {
     assert.deepEqual(faultsOf([gw, ...objects]), []);
     assert.deepEqual(placesOf(faultsOf([gw, ...objects, bound('zoo', { pool: 'older-192.0.2.1' })])), ['pool-not-allowed SnatBinding zoo/b spec.pool']);
   });
+});
+
+describe('what tenants may not say, beside a document that cannot be read', () => {
+  const misspelt = (object: DesiredObject) => renderObject(object).replace(/^spec:/m, 'spce:').replace(/^metadata:\n/m, 'metadata:\n  lables: {}\n');
+  const byLabel = closed({ from: 'Selector', selector: { matchLabels: { team: 'a' } } });
+  const cases: readonly (readonly [what: string, objects: readonly DesiredObject[], unread: DesiredObject, told: boolean])[] = [
+    ['is not told where that may be the grant', [bank, zooToBank], referenceGrant('shop/g', ['EgressPolicy zoo']), false],
+    ['is told where that may be a grant of another namespace', [bank, zooToBank], referenceGrant('farm/g', ['EgressPolicy zoo']), true],
+    ['is not told where that may give the namespace its label', [byLabel, bound('shop')], namespace('shop', { team: 'a' }), false],
+    ['is told where that may be a label of another namespace', [byLabel, bound('shop')], namespace('farm', { team: 'a' }), true],
+    ['is not told where that may be a gateway for the namespace', [gateway('gw', { namespaces: { from: 'None' } }), bank], gateway('own'), false],
+    ['is told of a gateway that is named, whatever others there may be', [gateway('gw', { namespaces: { from: 'None' } }), externalService('shop/bank', { gateway: 'gw' })], gateway('own'), true],
+    ['is told of a subject, which rests on nothing', [bank, policy('shop/p', { subjects: [{ namespace: 'zoo' }], to: [{ service: 'bank' }] })], namespace('shop'), true],
+  ];
+  for (const [what, objects, unread, told] of cases) {
+    it(what, () => {
+      const parsed = parseManifests([...objects.map(renderObject), misspelt(unread)].map((text, index) => ({ file: `${index}.yaml`, text })), rootNamespace);
+      const found = build(state(...parsed.objects.map(({ object }) => object)), [], { rootNamespace }).faults as readonly PlanFault[];
+      assert.equal(found.length, 1);
+      assert.equal(parsed.faults(found).some(({ code }) => code === found[0]!.code), told);
+    });
+  }
 });
 
 describe('acceptance in a cluster with tenants', () => {

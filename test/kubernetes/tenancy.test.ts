@@ -116,7 +116,7 @@ describe('tenants of a cluster', function () {
 
   it('draw from a pool while their namespace has its label, and have their address back with it', async () => {
     await create(ada, bound);
-    await cluster.until(bound, 'refused', isRefused('PoolNotAllowed'));
+    await cluster.until(bound, 'refused', (live) => isRefused('PoolNotAllowed')(live) && conditionsOf(live, 'ResolvedRefs') === 'ResolvedRefs=False');
     await label('orders', { egress: 'partners' });
     await cluster.until(bound, 'accepted', isAccepted);
     await waitFor('the address in the plan', 5_000, () => (whoMay().join() === 'orders to integration/partner-api:tcp-443 from 203.0.113.40' ? true : undefined));

@@ -49,10 +49,10 @@ export interface Enforcement {
   readonly gateways: readonly { readonly name: string; readonly revision: string | null }[];
 }
 
-/** Faults and warnings of a name that leads nowhere. */
+/** Faults and warnings of a name that leads nowhere, or to what is not for whoever names it. */
 export const unresolvedCodes: ReadonlySet<string> = new Set([
-  'address-outside-pools', 'binding-port-unknown', 'binding-service-unknown', 'gateway-ambiguous', 'gateway-missing', 'gateway-unknown', 'hand-over-invalid', 'host-unresolved', 'namespace-missing', 'policy-port-unknown',
-  'policy-service-unknown', 'pool-unknown', 'reference-not-granted', 'subject-account-invalid', 'subject-selector-empty', 'subject-service-unknown', 'subject-service-without-accounts',
+  'address-outside-pools', 'binding-port-unknown', 'binding-service-unknown', 'gateway-ambiguous', 'gateway-missing', 'gateway-not-allowed', 'gateway-unknown', 'hand-over-invalid', 'host-unresolved', 'namespace-missing', 'policy-port-unknown',
+  'policy-service-unknown', 'pool-not-allowed', 'pool-unknown', 'reference-not-granted', 'subject-account-invalid', 'subject-selector-empty', 'subject-service-unknown', 'subject-service-without-accounts',
 ]);
 /** Faults beside another object, either of which could be in force alone. */
 const conflictCodes: ReadonlySet<string> = new Set([

@@ -70,6 +70,6 @@ describe('the status of a custom resource', () => {
     const known = [...source.matchAll(/'([a-z]+(?:-[a-z]+)+)'/g)].map(([, code]) => code!);
     const explained = new Set([...readFileSync(new URL('../../../docs/reference/faults.md', import.meta.url), 'utf8').matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, code]) => code!));
     assert.deepEqual(known.filter((code) => !explained.has(code)), []);
-    for (const code of explained) if (/-conflict$|-(unknown|missing)$/.test(code) && !/^(field|kind|value|api)-/.test(code)) assert.ok(known.includes(code), code);
+    for (const code of explained) if (/-conflict$|-(unknown|missing|not-allowed|not-granted)$/.test(code) && !/^(field|kind|value|api)-/.test(code)) assert.ok(known.includes(code), code);
   });
 });
