@@ -38,12 +38,14 @@ describe('the registrar at a real API server', function () {
   });
 
   /** One that is told what is wanted from the beginning. */
-  function start(wanted: ReadonlyMap<ObjectKey, Registrant>): Registrar {
+  function start(wanted: ReadonlyMap<ObjectKey, Registrant>, onAsked: (line: string) => void = () => undefined): Registrar {
     const registrar = createRegistrar({
       client: {
         ...client,
         request: (request) => {
-          asked.push(`${request.method} ${request.path}`);
+          const line = `${request.method} ${request.path}`;
+          asked.push(line);
+          onAsked(line);
           return client.request(request);
         },
       },
@@ -127,6 +129,19 @@ describe('the registrar at a real API server', function () {
       await waitFor('a request', 5_000, () => (asked.length >= last ? true : undefined));
     }
     await leadsTo(`${namespace}/proxy`, '192.0.2.20');
+    await patch(slicePath(namespace, 'proxy-ipv4'), { endpoints: [{ addresses: ['203.0.113.9'] }] }); // which is no reason to take our own changes for a quarrel
+    await leadsTo(`${namespace}/proxy`, '192.0.2.20');
+  });
+
+  it('begins no request any more once it is closed, as the one of a leader that was deposed is', async () => {
+    const namespace = await makeNamespace();
+    const { promise: closed, resolve: setClosed } = Promise.withResolvers<unknown>();
+    const registrar: Registrar = start(new Map([registrant(namespace, 'proxy')]), (line) => {
+      if (line.startsWith('POST')) setClosed(registrar.close());
+    });
+    await closed;
+    assert.deepEqual(writesIn(namespace), [`POST ${servicesIn(namespace)}`]);
+    assert.equal(await addressesOf(`${namespace}/proxy`), '', 'what was under way has ended');
   });
 
   it('asks nothing and writes nothing where all is as wanted, also as a new leader', async () => {
