@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { waitFor } from '../../src/demo/processes.ts';
 import { apiVersion } from '../../src/core/objects/index.ts';
 import { ApiRefusal, createApiClient, mergeContentType, type ApiClient } from '../../src/kubernetes/client.ts';
@@ -129,6 +130,7 @@ describe('an installation in a cluster', function () {
       assert.equal(await isThere(paths.gateway.replace('egress-1', 'egress-2')), false);
       await makeReady(paths.gateway, 1);
       linesOf(await waits());
+      assert.match((await waits('--image', 'sallyport:next')).err, /StatefulSet "sallyport" is not ready/); // its pods are, but of the version before
     });
 
     it('asks before it takes back what an earlier one had', async () => {
@@ -275,8 +277,23 @@ describe('an installation in a cluster', function () {
       assert.equal((await get(paths.secret)).data?.['key'], 'c2VjcmV0');
     });
 
-    it('is there again after another installation, with its addresses and keys', async () => {
-      linesOf(await install());
+    it('is there again by Helm, with its addresses and keys, and leaves the same by Helm', async function () {
+      const program = requirePeer(this, 'helm');
+      const chart = new URL('../../charts/sallyport', import.meta.url).pathname;
+      const helm = async (...args: readonly string[]): Promise<string> => (await promisify(execFile)(program, args, { env: { KUBECONFIG: kubeconfig, HOME: dirname(kubeconfig) } })).stdout;
+      await helm('install', 'sallyport', chart, '--take-ownership', '--set', 'gateways={egress-1}');
+      assert.ok((await isThere(paths.control)) && (await isThere(paths.gateway)) && (await isThere(paths.assignment)));
+      const { metadata } = await get(paths.control);
+      await helm('upgrade', 'sallyport', chart, '--reuse-values');
+      assert.deepEqual((await get(paths.control)).metadata.generation, metadata.generation);
+      assert.equal((await get(paths.secret)).data?.['key'], 'c2VjcmV0');
+      await helm('uninstall', 'sallyport');
+      assert.deepEqual([await isThere(paths.control), await isThere(paths.assignment), await isThere(paths.secret), await isThere(`/api/v1/namespaces/${system}`)], [false, true, true, true]);
+      assert.equal((await get(paths.secret)).data?.['key'], 'c2VjcmV0');
+    });
+
+    it('is there again by the command', async () => {
+      linesOf(await install('--force-conflicts'));
       assert.ok(await isThere(paths.control));
       assert.equal((await get(paths.secret)).data?.['key'], 'c2VjcmV0');
     });
