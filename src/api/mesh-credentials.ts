@@ -10,8 +10,8 @@ import { workloadSpiffeId } from '../core/spiffe-id.ts';
 import { parseX509Svid } from '../core/x509/x509-svid.ts';
 
 /** Who the control plane is, unless it was told otherwise. */
-export function defaultControlIdentity(trustDomain: TrustDomain): SpiffeId {
-  return workloadSpiffeId(trustDomain, { namespace: 'sallyport-system', serviceAccount: 'control' });
+export function defaultControlIdentity(trustDomain: TrustDomain, namespace = 'sallyport-system'): SpiffeId {
+  return workloadSpiffeId(trustDomain, { namespace, serviceAccount: 'control' });
 }
 
 /** What a caller shows to its peers. */

@@ -20,18 +20,20 @@ import { createAdminRoutes } from './admin-routes.ts';
 import { createCaKeeper } from './ca-keeper.ts';
 import { issueControlIdentity, type ControlIdentity } from './control-identity.ts';
 import { createEnrolment } from './enrolment.ts';
+import { createMergedReports, reportsHere } from './gateway-reports.ts';
 import { createHttpRouter, type HttpRoute } from './http-router.ts';
 import { createIssuance } from './issuance.ts';
 import { createLedgerIntake } from './ledger-intake.ts';
 import { isAdministrator, listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
 import { createControlMetrics } from './metrics.ts';
-import { createGatewayReports, openSharedCa, startKubernetes, type KubernetesOptions } from './kubernetes.ts';
+import { openSharedCa, startKubernetes, type KubernetesOptions } from './kubernetes.ts';
 import { createPlanner, type Planner } from './planner.ts';
 import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
 import { proxyConfig } from './proxy-config.ts';
 import { proxyStatuses } from './proxy-status.ts';
 import { createProxySvids } from './proxy-svids.ts';
 import { createPublisher, encodeAhead } from './publisher.ts';
+import { createReplicaService, startLeaderReporter } from './replicas.ts';
 import { sectionExpiry, type ControlSections } from './sections.ts';
 import { runInSlices } from './slices.ts';
 import { createTurns } from './turns.ts';
@@ -90,6 +92,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
   const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, kubernetes, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
   const startedAt = new Date(now()).toISOString();
+  const ownId = defaultControlIdentity(trustDomain, kubernetes?.namespace);
   const random = (): number => randomInt(2 ** 32) / 2 ** 32;
   const store = await openStateStore<ControlSections>({
     directory: join(directory, 'state'),
@@ -147,10 +150,12 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const record = async (records: readonly LedgerRecord[]): Promise<void> => {
     await Promise.all(records.map((each) => ledger.append(each)));
   };
+  const merged = createMergedReports();
+  const gatewaysHere = () => reportsHere(cache, planner.plan.gateways, publisher.revisions);
   const cluster =
     kubernetes === undefined
       ? undefined
-      : startKubernetes({ ...kubernetes, trustDomain, clusterDomain, record, publish: publishPlan, gateways: createGatewayReports(cache, () => planner.plan.gateways, publisher.revisions), now, random, log });
+      : startKubernetes({ ...kubernetes, trustDomain, clusterDomain, record, publish: publishPlan, gateways: () => merged.merge(gatewaysHere(), publisher.revisions, now()), now, random, log });
   if (cluster !== undefined) opened.defer(() => cluster.close());
   const planner: Planner = cluster?.planner ?? (await createPlanner({ store, trustDomain, clusterDomain, now, record, publish: publishPlan }));
 
@@ -199,6 +204,12 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];
 
+  if (kubernetes !== undefined && cluster !== undefined) {
+    services.push(createReplicaService({ authenticate: (call) => peerOf(call, admission), identity: ownId, onReport: (replica, reports) => merged.take(replica, reports, now()) }));
+    const reporter = startLeaderReporter({ replica: kubernetes.replica, identity: ownId, reports: gatewaysHere, leader: () => cluster.planner.operator.leaderAddress, credentials: () => identity, now, log });
+    opened.defer(() => reporter.close());
+  }
+
   /** Takes what the CA has become: a certificate of our own, the listeners if they are not there yet, the bundle for everyone. */
   async function takeCaNow(): Promise<void> {
     if (authority.slots.active === null) return;
@@ -213,7 +224,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   /** A new one; where the CA is at its end, what there is, so that an administrator can bring the next CA. */
   async function ownIdentity(): Promise<ControlIdentity | undefined> {
     try {
-      return await issueControlIdentity(authority, issue, defaultControlIdentity(trustDomain));
+      return await issueControlIdentity(authority, issue, ownId);
     } catch (error) {
       if (!(error instanceof SallyportError && error.code === 'ca-expiring')) throw error;
       log.error({ err: error }, 'the control plane gets no certificate any more from its own CA');

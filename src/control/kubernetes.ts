@@ -3,14 +3,11 @@ import type { Logger } from 'pino';
 import { defaultControlIdentity } from '../api/mesh-credentials.ts';
 import type { Authority } from '../ca/index.ts';
 import { podTokenAudience } from '../core/pod-identity.ts';
-import type { PlannedGateway, Revision } from '../core/plan/plan.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
-import { createHostResolver, createPodAttestor, openSecretText, startWebhooks, type ApiClient, type GatewayReport, type PodAttestor, type SecretText, type Webhooks } from '../kubernetes/index.ts';
-import type { SnapshotCache } from '../xds/index.ts';
+import { createHostResolver, createPodAttestor, openSecretText, startWebhooks, type ApiClient, type PodAttestor, type SecretText, type Webhooks } from '../kubernetes/index.ts';
 import type { IssuedToLedger } from './issuance.ts';
 import { createKubernetesPlanner, type KubernetesPlanner, type KubernetesPlannerOptions } from './kubernetes-planner.ts';
-import { nodeKeyOf } from './proxy.ts';
 
 export interface KubernetesOptions {
   readonly client: ApiClient;
@@ -18,6 +15,8 @@ export interface KubernetesOptions {
   readonly namespace: string;
   /** The name of this replica. */
   readonly replica: string;
+  /** Where other replicas reach its mesh port, `HOST:PORT`; null: nowhere. */
+  readonly replicaAddress: string | null;
   /** Injection and validation; null for none. */
   readonly webhooks: { readonly host: string; readonly port: number; readonly agentImage: string; /** The mesh port as pods reach it, `HOST:PORT`. */ readonly agentControl: string } | null;
 }
@@ -76,7 +75,7 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
       if (webhookOptions === null) return;
       const { host, port, agentImage, agentControl } = webhookOptions;
       const issued = await issue('operator', () =>
-        authority.issueServerCertificate({ spiffeId: defaultControlIdentity(trustDomain), dnsNames: [`sallyport.${namespace}.svc`, `sallyport.${namespace}.svc.${options.clusterDomain}`], lifetimeMs: webhookCertificateMs }),
+        authority.issueServerCertificate({ spiffeId: defaultControlIdentity(trustDomain, namespace), dnsNames: [`sallyport.${namespace}.svc`, `sallyport.${namespace}.svc.${options.clusterDomain}`], lifetimeMs: webhookCertificateMs }),
       );
       const identity = { certificateChainPem: certificatesToPem(issued.chainDer), privateKeyPem: issued.privateKey!.export({ type: 'pkcs8', format: 'pem' }) as string };
       if (webhooks === undefined) {
@@ -99,25 +98,4 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
 /** The CA, as all replicas share it. */
 export function openSharedCa({ client, namespace }: KubernetesOptions, random: () => number, log: Logger): SecretText {
   return openSecretText({ client, namespace, name: 'sallyport-ca', key: 'ca.json', random, log });
-}
-
-/**
- * What gateways are known to hold, by the streams that they have open here. One without a stream goes on enforcing what it held last.
- *
- * @param revisions the latest ones, the newest last
- */
-export function createGatewayReports(cache: Pick<SnapshotCache, 'resourceStatus'>, gateways: () => readonly PlannedGateway[], revisions: readonly Revision[]): () => ReadonlyMap<string, GatewayReport> {
-  const last = new Map<string, Revision>();
-  return () =>
-    new Map(
-      gateways().map((gateway): [string, GatewayReport] => {
-        const { name, identity, class: form } = gateway;
-        const streams = cache.resourceStatus(nodeKeyOf({ identity, form }));
-        // Of the type and the process that is furthest behind. One that has just come and asked for nothing yet holds nothing.
-        const orders = streams.map(({ types }) => (types.length === 0 ? -1 : Math.min(...types.map(({ versionAcked }) => revisions.lastIndexOf(versionAcked as Revision)))));
-        const held = revisions[Math.min(...orders)];
-        if (held !== undefined) last.set(name, held);
-        return [name, { held: last.get(name) ?? null, connected: streams.length }];
-      }),
-    );
 }

@@ -70,6 +70,7 @@ function replicas(options: InstallOptions): ExplainedObject {
                 ],
                 env: [
                   { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
+                  { name: 'POD_IP', valueFrom: { fieldRef: { fieldPath: 'status.podIP' } } },
                   stateVariable,
                 ],
                 ports: [

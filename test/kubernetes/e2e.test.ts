@@ -25,7 +25,7 @@ describe('sallyport serve --kubernetes', function () {
     // It says whom it sees, and that is all.
     partner = createServer((socket) => socket.on('error', () => undefined).end(socket.remoteAddress ?? ''));
     await new Promise<void>((resolve) => partner.listen(0, '127.0.0.1', resolve));
-    const [listen] = (await findFreePorts(2)) as [number, number];
+    const [listen] = (await findFreePorts(4)) as [number];
     port = listen + 1;
     gateway = object('EgressGateway', 'egress-1', { class: 'sallyport', listen: [{ address: '127.0.0.1', port: listen }] });
     deployment = await deployOn(server(), cluster);
@@ -35,8 +35,8 @@ describe('sallyport serve --kubernetes', function () {
   });
   after(async function () {
     this.timeout(60_000);
-    await deployment?.close();
-    partner?.close();
+    await deployment.close();
+    partner.close();
   });
 
   const servicePorts = () => [{ name: 'main', port, targetPort: (partner.address() as AddressInfo).port, protocol: 'TCP' }];
@@ -82,5 +82,24 @@ describe('sallyport serve --kubernetes', function () {
 
   it('is tried, and not changed, by the commands of the admin API', async () => {
     await assert.rejects(deployment.cli('one', ['delete', 'egresspolicy', 'bookinfo', '-n', 'bookinfo']), /desired state is in Kubernetes.*kubectl/s);
+  });
+
+  it('has statuses written by the leader, wherever gateways are connected, and goes on with another one when it is killed', async function () {
+    this.timeout(120_000);
+    await deployment.startReplica('two');
+    await deployment.ready('two');
+    assert.equal((await deployment.cli('two', ['ca', 'export'])).stdout, (await deployment.cli('one', ['ca', 'export'])).stdout);
+    const second = object('EgressGateway', 'egress-2', { class: 'sallyport', listen: [{ address: '127.0.0.1', port: port + 1 }] });
+    const other = object('ExternalService', 'other', { gateway: 'egress-2', addresses: ['127.0.0.1'], ports: [{ name: 'main', port: port + 2, targetPort: (partner.address() as AddressInfo).port, protocol: 'TCP' }] }, 'bookinfo');
+    await cluster.apply({ ...service, spec: { ...(service['spec'] as object), gateway: 'egress-1', ports: servicePorts() } }, second, other, object('EgressPolicy', 'other', { subjects: [{ namespace: 'bookinfo' }], to: [{ service: 'other' }] }, 'bookinfo'));
+    await deployment.startGateway('egress-2', 'two');
+    await cluster.until(other, 'enforced', (live) => live.status?.['enforcedBy'] === '1/1', 20_000);
+
+    await deployment.kill('one');
+    assert.equal(await seenFrom('127.0.2.1'), '127.0.1.11');
+    await cluster.apply(object('SnatBinding', 'reports', { subject: { namespace: 'reports' }, pool: 'loopback' }, 'reports'));
+    const live = await cluster.until(object('SnatBinding', 'reports', {}, 'reports'), 'assigned an address by the other', (each) => conditionsOf(each, 'Accepted') === 'Accepted=True', 60_000);
+    assert.deepEqual(live.status!['addresses'], ['127.0.1.12']);
+    assert.deepEqual((await cluster.list('SnatAssignment')).map(({ spec }) => `${String(spec['address'])} ${String(spec['holder'])}`).filter((text) => !text.startsWith('127.0.1.20 ')), ['127.0.1.11 ns/bookinfo', '127.0.1.12 ns/reports']);
   });
 });

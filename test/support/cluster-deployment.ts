@@ -86,7 +86,7 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
   return {
     async startReplica(name) {
       const port = await portOf(meshPorts, name);
-      processes.start(name, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', name, '--state', join(directory, name), '--socket', socketOf(name), '--listen', `127.0.0.1:${port}`, '--log-level', 'debug', ...serveOptions]);
+      processes.start(name, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', name, '--replica-address', `127.0.0.1:${port}`, '--state', join(directory, name), '--socket', socketOf(name), '--listen', `127.0.0.1:${port}`, '--log-level', 'debug', ...serveOptions]);
       await waitFor(`replica ${name}`, readyWithinMs, async () => ((await processes.run(['ca', 'show', '--server', socketOf(name)])).status === 0 ? true : undefined));
     },
     cli,

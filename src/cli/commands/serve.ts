@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { KubernetesOptions } from '../../control/index.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
+import { formatEndpoint, parseAddress } from '../../core/ip-address.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../core/spiffe-id.ts';
 import { defaultStateDirectory, readPassphrase, type CliContext } from '../context.ts';
 import { createLog, logLevelOption } from '../log.ts';
@@ -27,6 +28,7 @@ interface ServeOptions {
   readonly context?: string;
   readonly namespace: string;
   readonly replica?: string;
+  readonly replicaAddress?: string;
   readonly webhookListen?: string;
   readonly agentImage?: string;
   readonly agentControl?: string;
@@ -54,6 +56,7 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--context <name>', 'of the kubeconfig (default: its current one)')
     .option('--namespace <name>', 'where Sallyport is: its Lease, its CA, and what may speak about everyone', 'sallyport-system')
     .option('--replica <name>', 'of this one, unique among the control planes of the cluster (default: $POD_NAME, or the name of the host)')
+    .option('--replica-address <host:port>', 'where the others reach its mesh port (default: $POD_IP and the port of --listen)')
     .option('--webhook-listen <address:port>', 'answers the API server: injection of agents, validation')
     .option('--agent-image <image>', 'of the agents that are injected')
     .option('--agent-control <host:port>', 'where they reach this (default: sallyport.NAMESPACE.svc:15012)')
@@ -97,14 +100,16 @@ export function addServe(program: Command, context: CliContext): void {
     });
 }
 
-async function kubernetesOf({ kubeconfig, context: contextName, namespace, replica, webhookListen, agentImage, agentControl = `sallyport.${namespace}.svc:15012` }: ServeOptions, { env }: CliContext): Promise<KubernetesOptions> {
+async function kubernetesOf({ kubeconfig, context: contextName, namespace, replica, replicaAddress, listen, webhookListen, agentImage, agentControl = `sallyport.${namespace}.svc:15012` }: ServeOptions, { env }: CliContext): Promise<KubernetesOptions> {
   if ((webhookListen === undefined) !== (agentImage === undefined)) throw new SallyportError('usage', '--webhook-listen and --agent-image go together: what is injected is made of an image');
+  const podAddress = parseAddress(env['POD_IP'] ?? '');
   const { createApiClient, loadKubeConfig } = await import('../../kubernetes/index.ts');
   const config = loadKubeConfig({ ...(kubeconfig === undefined ? {} : { file: kubeconfig }), ...(contextName === undefined ? {} : { context: contextName }) });
   return {
     client: createApiClient(config),
     namespace,
     replica: replica ?? env['POD_NAME'] ?? hostname(),
+    replicaAddress: replicaAddress ?? (podAddress === undefined ? null : formatEndpoint({ address: podAddress, port: parseEndpoint(listen, '--listen').port })),
     webhooks: webhookListen === undefined ? null : { ...parseEndpoint(webhookListen, '--webhook-listen'), agentImage: agentImage!, agentControl },
   };
 }

@@ -7,6 +7,8 @@ export interface LeaderElection {
   readonly isLeader: boolean;
   /** Who holds the Lease, as last seen; empty: nobody. */
   readonly leader: string;
+  /** As it has given them at the Lease. */
+  readonly leaderAnnotations: Readonly<Record<string, string>>;
   /** Lets go of the Lease, so that another need not wait for its end. */
   close(): Promise<void>;
 }
@@ -40,6 +42,7 @@ export function electLeader({ client, namespace, lease, self, annotations = {}, 
   const folder = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   let state: Election = beginElection(self);
   let acquiredAt = '';
+  let seenAnnotations: Readonly<Record<string, string>> = {};
   let underWay: Promise<void> = Promise.resolve();
   let closed = false;
 
@@ -57,6 +60,7 @@ export function electLeader({ client, namespace, lease, self, annotations = {}, 
             if (error instanceof ApiRefusal && error.status === 404) return null;
             throw error;
           });
+          seenAnnotations = found?.metadata.annotations ?? {};
           handle({ type: 'read', lease: found === null ? null : stateOf(found), nowMs: monotonicNow() });
         });
         break;
@@ -105,6 +109,9 @@ export function electLeader({ client, namespace, lease, self, annotations = {}, 
     },
     get leader() {
       return state.seen?.lease.holder ?? '';
+    },
+    get leaderAnnotations() {
+      return seenAnnotations;
     },
     async close() {
       closed = true;

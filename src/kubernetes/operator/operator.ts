@@ -5,7 +5,7 @@
  * Invariants: an address is used by a plan only after its assignment is at the API server; nothing is published before everything was listed
  * once; where nothing changes nothing is written.
  */
-import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { applyChangeInSteps, describeRef, emptyDesiredState, keyOf, refOf, type DesiredChange, type DesiredState } from '../../core/desired-state.ts';
 import { SallyportError, type Fault, type ObjectRef } from '../../core/errors.ts';
@@ -26,9 +26,11 @@ import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
 import type { Findings } from '../webhook/validation.ts';
 import { createAssigner } from './assigner.ts';
 import { concernedBy, type Concerned } from './enforcement.ts';
+import { createInForce } from './in-force.ts';
 import { startLeaderWork, type LeaderWork } from './leader-work.ts';
 import type { Situation } from './reporter.ts';
 import { sharedAccountWarnings } from './shared-accounts.ts';
+import { createTurnLoop } from './turn-loop.ts';
 import { watchAll } from './watches.ts';
 
 /** What a gateway is known to do. */
@@ -64,8 +66,8 @@ export interface OperatorOptions {
   readonly onAssigned: (record: Assignment) => void;
   /** Of hosts that external services name. */
   readonly resolve: ResolveHost;
-  /** Seen by the other replicas at the Lease. */
-  readonly leaseAnnotations?: Readonly<Record<string, string>>;
+  /** Where other replicas reach this one, `HOST:PORT`; null: nowhere. */
+  readonly replicaAddress: string | null;
   readonly now: () => number;
   readonly monotonicNow: () => number;
   readonly random: () => number;
@@ -83,6 +85,8 @@ export interface Operator {
   readonly isLeader: boolean;
   /** The replica that leads, as far as it is known; empty for none. */
   readonly leader: string;
+  /** Where the leader is reached, `HOST:PORT`; null where this is it, or nobody knows. */
+  readonly leaderAddress: string | null;
   /** Whether the API server answers. */
   readonly isConnected: boolean;
   /** What a change would make of what is in force, or every fault of it. Nothing is changed. */
@@ -99,10 +103,11 @@ const assignWithinMs = 500;
 const retryAfterMs = 2_000;
 /** How often gateways are asked what they hold, and quarantines whether they are over. */
 const lookEveryMs = 100;
+const addressAnnotation = 'sallyport.dev/mesh-address';
 const quarantineCheckMs = 5_000;
 
 export function startOperator(options: OperatorOptions): Operator {
-  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, gateways, onAssigned, resolve, leaseAnnotations, now, monotonicNow, random, log } = options;
+  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, gateways, onAssigned, resolve, replicaAddress, now, monotonicNow, random, log } = options;
   const book = createAssignmentBook();
   const { promise: ready, resolve: setReady } = Promise.withResolvers<undefined>();
 
@@ -116,19 +121,20 @@ export function startOperator(options: OperatorOptions): Operator {
   let concerned: Concerned | undefined;
   const changedSince = new Set<string>();
   const orders = new Map<string, number>();
-  const inForce = new Map<SourceName, unknown>();
+  const inForce = createInForce();
 
   let rebuild = true;
   /** Whether the API server may lack assignments that are known. */
   let mustWrite = true;
   let isSynced = false;
-  let running: Promise<void> | undefined;
-  let isWoken = false;
   let closed = false;
   let assigning: Promise<void> | undefined;
   let leading: LeaderWork | undefined;
   let trustBundlePem: string | undefined;
-  let isReportDue = false;
+  /** What is to be looked at though it was not touched. */
+  let reportDue: 'nothing' | 'waiting' | 'all' = 'nothing';
+  const turns = createTurnLoop(turn);
+  const wake = (): void => turns.wake();
 
   const watches = watchAll({
     client,
@@ -146,7 +152,7 @@ export function startOperator(options: OperatorOptions): Operator {
     namespace,
     lease: 'sallyport',
     self: replica,
-    ...(leaseAnnotations === undefined ? {} : { annotations: leaseAnnotations }),
+    ...(replicaAddress === null ? {} : { annotations: { [addressAnnotation]: replicaAddress } }),
     onElected: () => {
       leading = startLeaderWork({
         client,
@@ -157,7 +163,7 @@ export function startOperator(options: OperatorOptions): Operator {
         random,
         log,
         onFinding: () => {
-          isReportDue = true;
+          reportDue = 'all';
           wake();
         },
       });
@@ -185,29 +191,9 @@ export function startOperator(options: OperatorOptions): Operator {
     wake();
   }
 
-  function wake(): void {
-    if (closed) return;
-    isWoken = true;
-    running ??= run().catch((error: unknown) => {
-      // A bug of ours: going on would mean to serve what nobody has looked at.
-      queueMicrotask(() => {
-        throw error;
-      });
-    });
-  }
-
-  async function run(): Promise<void> {
-    while (isWoken && !closed) {
-      isWoken = false;
-      await setImmediate();
-      if (isSynced) await turn();
-    }
-    running = undefined;
-    if (isWoken && !closed) wake();
-  }
-
   /** Takes what has come meanwhile, and brings everything up to it. */
   async function turn(): Promise<void> {
+    if (!isSynced) return;
     const changes = pending;
     pending = [];
     const before = collection;
@@ -226,9 +212,9 @@ export function startOperator(options: OperatorOptions): Operator {
     }
     if (leading === undefined || accepted === undefined || plan === null) return;
     if (isRebuilt) leading.register(accepted.desired, collection);
-    const isWhole = isRebuilt || isReportDue;
-    isReportDue = false;
-    await runSteps(leading.report(situation(leading), isWhole ? undefined : touched));
+    const names = isRebuilt || reportDue === 'all' ? undefined : reportDue === 'waiting' ? new Set([...touched, ...leading.waiting, ...gatewayNames()]) : touched;
+    reportDue = 'nothing';
+    await runSteps(leading.report(situation(leading), names));
   }
 
   async function build(touched: ReadonlySet<SourceName>): Promise<void> {
@@ -246,7 +232,7 @@ export function startOperator(options: OperatorOptions): Operator {
     accepted = next;
     state = compiled.state;
     warnings = compiled.warnings;
-    keepInForce(last, next, touched);
+    inForce.update(collection, { before: last?.refused ?? new Map(), now: next.refused }, touched);
     if (plan?.revision === compiled.plan.revision) return;
     const publication: Publication = { plan: compiled.plan, previous: plan, changed: [...changedSince] };
     changedSince.clear();
@@ -293,18 +279,8 @@ export function startOperator(options: OperatorOptions): Operator {
     return source === undefined ? null : (readEarlier(source.apiObject, namespace).find((object) => describeRef(refOf(object)) === describeRef(ref)) ?? null);
   }
 
-  /** Remembers what each object says that is in force as it is, for its status to keep where it is changed for the worse. */
-  function keepInForce(last: Acceptance | undefined, { refused }: Acceptance, touched: ReadonlySet<SourceName>): void {
-    const pardoned = [...(last?.refused.keys() ?? [])].flatMap((name) => (refused.has(name) ? [] : (collection.makers.get(name) ?? []).map((source) => source.name)));
-    for (const name of new Set([...touched, ...pardoned])) {
-      const source = collection.sources.get(name);
-      if (source === undefined) inForce.delete(name);
-      else if (source.faults.length === 0 && !source.objects.some((object) => refused.has(describeRef(refOf(object))))) inForce.set(name, (source.apiObject as ApiObject & { readonly spec?: unknown }).spec);
-      else if (!inForce.has(name)) {
-        const kept = (source.apiObject as ApiObject & { readonly status?: { readonly inForce?: { readonly spec?: unknown } } }).status?.inForce;
-        if (kept !== undefined) inForce.set(name, kept.spec);
-      }
-    }
+  function gatewayNames(): SourceName[] {
+    return [...collection.sources.values()].flatMap(({ name, apiObject }) => (apiObject.kind === 'EgressGateway' ? [name] : []));
   }
 
   function situation({ findings }: LeaderWork): Situation {
@@ -320,29 +296,26 @@ export function startOperator(options: OperatorOptions): Operator {
       concerned,
       published: { revision: plan!.revision, orderOf: (revision) => orders.get(revision), heldBy: (gateway) => reports.get(gateway)?.held ?? null },
       connected: new Map([...reports].map(([name, { connected }]) => [name, connected])),
-      inForce,
+      inForce: inForce.specs,
     };
   }
 
   let lastReports = '';
   let checkedAt = monotonicNow();
   const looking = setInterval(() => {
-    if (leading === undefined || plan === null || running !== undefined) return;
-    const quarantineDue = monotonicNow() - checkedAt >= quarantineCheckMs;
-    if (quarantineDue) checkedAt = monotonicNow();
-    if (quarantineDue && book.assignments.some(({ releasedAt }) => releasedAt !== null)) {
-      rebuild = true;
-      wake();
-      return;
+    if (leading === undefined || plan === null) return;
+    if (monotonicNow() - checkedAt >= quarantineCheckMs) {
+      checkedAt = monotonicNow();
+      if (book.assignments.some(({ releasedAt }) => releasedAt !== null)) {
+        rebuild = true;
+        wake();
+      }
     }
     const reports = JSON.stringify([...gateways()]);
     if (reports === lastReports) return;
     lastReports = reports;
-    const names = new Set([...leading.waiting, ...[...collection.sources.values()].filter(({ apiObject }) => apiObject.kind === 'EgressGateway').map(({ name }) => name)]);
-    running = runSteps(leading.report(situation(leading), names)).finally(() => {
-      running = undefined;
-      if (isWoken) wake();
-    });
+    if (reportDue === 'nothing') reportDue = 'waiting';
+    wake();
   }, lookEveryMs);
 
   void watches.synced.then(() => {
@@ -373,6 +346,9 @@ export function startOperator(options: OperatorOptions): Operator {
     get leader() {
       return election.leader;
     },
+    get leaderAddress() {
+      return election.leader === '' || election.leader === replica ? null : (election.leaderAnnotations[addressAnnotation] ?? null);
+    },
     get isConnected() {
       return watches.isConnected;
     },
@@ -392,7 +368,7 @@ export function startOperator(options: OperatorOptions): Operator {
       closed = true;
       clearInterval(looking);
       watches.close();
-      await running;
+      await turns.close();
       await assigning;
       await leading?.close();
       await election.close();

@@ -60,6 +60,7 @@ describe('the operator at a real API server', function () {
       },
       gateways: () => self.gateways(),
       resolve: () => Promise.reject(new Error('no names in this test')),
+      replicaAddress: null,
       onAssigned: (record) => void assigned.push(record),
       now: Date.now,
       monotonicNow: () => performance.now(),
