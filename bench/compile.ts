@@ -1,6 +1,7 @@
 /**
  * What compilation costs: 10,000 identities x 500 services with 20,000 grants. Run: node bench/compile.ts
- * Each identity (1,000 namespaces of 10 service accounts) has a policy for two services and a binding of its own.
+ * Each identity (1,000 namespaces of 10 service accounts) has a policy for two services and a binding of its own. It is a cluster with tenants:
+ * the services are of another namespace, which grants each the reference.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -17,6 +18,7 @@ import { findServicePort } from '../src/core/plan/service-lookup.ts';
 import { workloadSpiffeId, type TrustDomain } from '../src/core/spiffe-id.ts';
 
 const trustDomain = 'cluster.local' as TrustDomain;
+const rootNamespace = 'sallyport-system';
 const namespaceCount = 1_000;
 const accountCount = 10;
 const serviceCount = 500;
@@ -29,6 +31,7 @@ const policyOf = (namespace: number, account: number, shift = 0) => {
   return make('EgressPolicy', { name: `p${account}`, namespace: `n${namespace}` }, { subjects: [{ namespace: `n${namespace}`, serviceAccount: `a${account}` }], to: [first, (first + 7) % serviceCount].map((index) => ({ service: `s${index}`, namespace: 'out' })) });
 };
 const bindingOf = (namespace: number, account: number, pool = 'eu') => make('SnatBinding', { name: `b${account}`, namespace: `n${namespace}` }, { subject: { namespace: `n${namespace}`, serviceAccount: `a${account}` }, pool });
+const grantOf = (namespace: number, name?: string) => make('ReferenceGrant', { name: `n${namespace}`, namespace: 'out' }, { from: [{ group: 'sallyport.dev', kind: 'EgressPolicy', namespace: `n${namespace}` }], to: [{ group: 'sallyport.dev', kind: 'ExternalService' }, ...(name === undefined ? [] : [{ group: 'sallyport.dev', kind: 'ExternalService', name }])] });
 
 function world(): DesiredState {
   const objects: DesiredObject[] = [
@@ -38,6 +41,7 @@ function world(): DesiredState {
   ];
   for (let index = 0; index < serviceCount; index += 1) objects.push(serviceOf(index));
   for (let namespace = 0; namespace < namespaceCount; namespace += 1) {
+    objects.push(grantOf(namespace));
     for (let account = 0; account < accountCount; account += 1) objects.push(policyOf(namespace, account), bindingOf(namespace, account));
   }
   return applyChange(emptyDesiredState, { put: objects, remove: [] });
@@ -50,8 +54,8 @@ interface Step {
 }
 
 function run(desired: DesiredState, assignments: Assignments, previous?: CompileState): Step {
-  const allocation = allocate(desired, assignments, 0);
-  const compiled = compile(desired, allocation.assignments, { trustDomain, ...(previous && { previous }) });
+  const allocation = allocate(desired, assignments, 0, rootNamespace);
+  const compiled = compile(desired, allocation.assignments, { trustDomain, rootNamespace, ...(previous && { previous }) });
   if (!compiled.ok || allocation.faults.length > 0) throw new Error(JSON.stringify([allocation.faults[0], compiled.ok ? undefined : compiled.faults[0]]));
   return { desired, assignments: allocation.assignments, state: compiled.state };
 }
@@ -75,11 +79,11 @@ function heapMegabytes(): number {
 
 const desired = world();
 const heapBefore = heapMegabytes();
-const [allocateMs, allocation] = millisecondsOf(() => allocate(desired, [], 0));
+const [allocateMs, allocation] = millisecondsOf(() => allocate(desired, [], 0, rootNamespace));
 report('allocate 10,000 addresses', allocateMs, 'ms');
-const [fullMs] = millisecondsOf(() => compile(desired, allocation.assignments, { trustDomain }));
+const [fullMs] = millisecondsOf(() => compile(desired, allocation.assignments, { trustDomain, rootNamespace }));
 report('compile in full, first run', fullMs, 'ms', '< 1000 ms');
-report('compile in full, warm (median of 5)', median(Array.from({ length: 5 }, () => millisecondsOf(() => compile(desired, allocation.assignments, { trustDomain }))[0])), 'ms', '< 1000 ms');
+report('compile in full, warm (median of 5)', median(Array.from({ length: 5 }, () => millisecondsOf(() => compile(desired, allocation.assignments, { trustDomain, rootNamespace }))[0])), 'ms', '< 1000 ms');
 let step = run(desired, allocation.assignments);
 report('heap, all in all', heapMegabytes(), 'MB', '< 300 MB');
 report('  of it plan, its memory and assignments', heapMegabytes() - heapBefore, 'MB');
@@ -91,6 +95,7 @@ const changes: [what: string, change: (round: number) => DesiredObject][] = [
   ['a policy', (round) => policyOf((round * 37) % namespaceCount, round % accountCount, round)],
   ['a binding (another pool: a new address)', (round) => bindingOf((round * 41) % namespaceCount, round % accountCount, step.desired.SnatBinding.get(`n${(round * 41) % namespaceCount}/b${round % accountCount}`)?.spec.pool === 'eu' ? 'us' : 'eu')],
   ['a service', (round) => serviceOf(round, `198.51.100.${round + 2}`)],
+  ['a ReferenceGrant', (round) => grantOf((round * 37) % namespaceCount, `s${round}`)],
   ['a Namespace', (round) => schemas.Namespace.parse({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: `n${round}`, labels: { round: String(round) } } })],
   ['a Kubernetes Service', (round) => schemas.Service.parse({ apiVersion: 'v1', kind: 'Service', metadata: { name: `k${round}`, namespace: 'n1' } })],
 ];
@@ -102,8 +107,8 @@ for (const [what, change] of changes) {
     const before = step;
     const [total] = millisecondsOf(() => {
       const next = applyChange(before.desired, { put: [object], remove: [] });
-      const { assignments } = allocate(next, before.assignments, 0);
-      const [spent, compiled] = millisecondsOf(() => compile(next, assignments, { trustDomain, previous: before.state }));
+      const { assignments } = allocate(next, before.assignments, 0, rootNamespace);
+      const [spent, compiled] = millisecondsOf(() => compile(next, assignments, { trustDomain, rootNamespace, previous: before.state }));
       if (!compiled.ok) throw new Error(JSON.stringify(compiled.faults[0]));
       compileMs.push(spent);
       diffPlans(before.state.plan, compiled.plan);

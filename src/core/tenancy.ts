@@ -33,32 +33,42 @@ export function foreignSubject(object: ObjectRef, path: FieldPath, about: string
   ];
 }
 
-/** ReferenceGrants by the namespace that they are in. */
-export type GrantsByNamespace = ReadonlyMap<string, readonly ReferenceGrant[]>;
+/** Of what kind and namespace an object is that refers to another. */
+export type Referrer = Pick<ObjectRef, 'kind' | 'namespace'>;
+
+/** Who refers to which namespace: `KIND NAMESPACE NAMESPACE`. */
+type Referral = string;
+
+function referralOf({ kind, namespace }: Referrer, to: string): Referral {
+  return `${kind} ${namespace} ${to}`;
+}
 
 /** What decides whether one object may refer to another. */
 export interface Reach {
   readonly rootNamespace: RootNamespace;
-  readonly grants: GrantsByNamespace;
+  readonly referenceGrants: ReadonlyMap<Referral, readonly ReferenceGrant[]>;
 }
 
-/** Of one administrator. */
-export const unlimitedReach: Reach = { rootNamespace: undefined, grants: new Map() };
-
-/** Whether what is in the one namespace refers to the other's by leave only. */
-export function needsGrant(from: string, to: string, { rootNamespace }: Reach): boolean {
-  return from !== to && !speaksForAll(from, rootNamespace);
+/** What a grant is about: those of `from`, each with the grant's own namespace. */
+export function referralsIn({ metadata, spec }: ReferenceGrant): ReadonlySet<Referral> {
+  return new Set(spec.from.map((from) => referralOf(from, metadata.namespace)));
 }
 
-/** Of what kind and namespace an object is that refers to another. */
-export type Referrer = Pick<ObjectRef, 'kind' | 'namespace'>;
+export function reachOf(rootNamespace: RootNamespace, grants: Iterable<ReferenceGrant>): Reach {
+  const referenceGrants = new Map<Referral, ReferenceGrant[]>();
+  for (const grant of grants) for (const referral of referralsIn(grant)) referenceGrants.set(referral, [...(referenceGrants.get(referral) ?? []), grant]);
+  return { rootNamespace, referenceGrants };
+}
 
-/** Whether an object of this kind and namespace may refer to an ExternalService. Names that mean nothing are as good as others: what is there is not told to whom it is not granted. */
+/** The referral that needs a grant; undefined where none is needed. */
+export function referralFor(from: Referrer, to: string, { rootNamespace }: Reach): Referral | undefined {
+  return from.namespace === to || speaksForAll(from.namespace, rootNamespace) ? undefined : referralOf(from, to);
+}
+
+/** Whether an object of this kind and namespace may refer to an ExternalService, there or not. */
 export function mayRefer(from: Referrer, service: Pick<ObjectRef, 'namespace' | 'name'>, reach: Reach): boolean {
-  return (
-    !needsGrant(from.namespace, service.namespace, reach) ||
-    (reach.grants.get(service.namespace)?.some(({ spec }) => spec.from.some(({ kind, namespace }) => kind === from.kind && namespace === from.namespace) && spec.to.some(({ name }) => name === undefined || name === service.name)) ?? false)
-  );
+  const referral = referralFor(from, service.namespace, reach);
+  return referral === undefined || (reach.referenceGrants.get(referral)?.some(({ spec }) => spec.to.some(({ name = service.name }) => name === service.name)) ?? false);
 }
 
 /** A manifest that lets just these refer to just this service. */

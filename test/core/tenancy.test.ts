@@ -192,12 +192,18 @@ describe('a change in a cluster with tenants', () => {
 
   it('sees a grant that goes', () => assert.deepEqual(placesOf(after({ put: [], remove: [grant] }).faults), [refused]));
   it('sees a grant that says another thing', () => assert.deepEqual(placesOf(after({ put: [referenceGrant('shop/g', ['EgressPolicy zoo'], ['till'])], remove: [] }).faults), [refused]));
-  it('resolves no policy again for a grant of a namespace that it does not ask', () => {
-    const { compiled } = after({ put: [referenceGrant('farm/g', ['EgressPolicy cow'])], remove: [] });
-    assert.ok(compiled.ok && before.compiled.ok);
-    assert.equal(compiled.state.policies.memos, before.compiled.state.policies.memos);
-    assert.equal(compiled.plan, before.compiled.plan);
-  });
+  for (const [what, other] of [
+    ['beside another service', referenceGrant('farm/g', ['EgressPolicy cow'])],
+    ['for another namespace', referenceGrant('shop/h', ['EgressPolicy farm'])],
+    ['for another kind', referenceGrant('shop/h', ['SnatBinding zoo'])],
+  ] as const) {
+    it(`resolves no policy again for a grant ${what}`, () => {
+      const { compiled } = after({ put: [other], remove: [] });
+      assert.ok(compiled.ok && before.compiled.ok);
+      assert.equal(compiled.state.policies.memos, before.compiled.state.policies.memos);
+      assert.equal(compiled.plan, before.compiled.plan);
+    });
+  }
   it('sees a label that goes, at a pool and at a gateway', () => {
     const selector = { from: 'Selector', selector: { matchLabels: { team: 'a' } } } as const;
     const labelled = state(gateway('gw', { namespaces: selector }), closed(selector), namespace('shop', { team: 'a' }), bank, bound('shop'));

@@ -117,7 +117,7 @@ function readObject(written: WrittenObject, { faults, unread }: Findings, rootNa
     unread.push(unreadText(written.document.text));
     return [];
   }
-  return result.value.map(({ object, originOf }) => ({ object, positionOf: (path) => positionIn(written, originOf(path)) }));
+  return result.value.map(({ object, originOf }) => ({ object, written: value, positionOf: (path) => positionIn(written, originOf(path)) }));
 }
 
 function unknownKind(kind: unknown): FieldFault {

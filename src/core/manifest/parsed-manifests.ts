@@ -10,6 +10,8 @@ import type { UnreadDocument } from './unread-document.ts';
 /** An object and where it was written. */
 export interface LocatedObject {
   readonly object: DesiredObject;
+  /** As it was written, without defaults; what the older form is converted to shares that. */
+  readonly written: Readonly<Record<string, unknown>>;
   /** Where a field stands, or the nearest one above it that was written. */
   positionOf(path: FieldPath): Position;
 }

@@ -25,8 +25,8 @@ export interface ResolvedBinding {
   readonly holder: Holder;
   /** Services that the targets name. */
   readonly serviceKeys: readonly string[];
-  /** The namespaces whose ReferenceGrants let it name their services. */
-  readonly grantors: readonly string[];
+  /** By which ReferenceGrants let it name services of other namespaces. */
+  readonly referrals: readonly string[];
   /** Of a Kubernetes Service: the service accounts behind it. */
   readonly accounts: readonly string[];
   readonly scopes: readonly Scope[];
@@ -43,12 +43,12 @@ type Lookups = Pick<DesiredState, 'ExternalService' | 'Service'>;
 export type Holdings = ReadonlyMap<Holder, readonly Assignment[]>;
 
 /** Adds to `found` what `resolveBinding` looked up, as it is now. */
-export function findForBinding(found: unknown[], { owner, ownerKey, holder, serviceKeys, grantors }: ResolvedBinding, desired: Lookups, holdings: Holdings, { grants }: Reach): void {
+export function findForBinding(found: unknown[], { owner, ownerKey, holder, serviceKeys, referrals }: ResolvedBinding, desired: Lookups, holdings: Holdings, { referenceGrants }: Reach): void {
   const records = holdings.get(holder);
   if (records !== undefined) for (const record of records) found.push(record);
   if (owner.kind === 'service') found.push(desired.Service.get(ownerKey));
   for (const key of serviceKeys) found.push(desired.ExternalService.get(key));
-  for (const namespace of grantors) found.push(grants.get(namespace));
+  for (const referral of referrals) found.push(referenceGrants.get(referral));
 }
 
 export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings: Holdings, reach: Reach): ResolvedBinding {
@@ -57,7 +57,7 @@ export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings:
   const holder = holderOfBinding(binding);
   const { accounts, warnings } = owner.kind === 'service' ? accountsBehind(keyOf(owner), desired.Service, { object, path: ['spec', 'subject', 'service'] }) : { accounts: [], warnings: [] };
   const records = recordsOf(binding, holdings.get(holder) ?? []);
-  const { targets, grantors, faults } = resolveTargets(binding.spec.targets ?? [], desired.ExternalService, reach, { object, path: ['spec', 'targets'], kind: 'binding' });
+  const { targets, referrals, faults } = resolveTargets(binding.spec.targets ?? [], desired.ExternalService, reach, { object, path: ['spec', 'targets'], kind: 'binding' });
   return {
     key: keyOf(object),
     object,
@@ -65,7 +65,7 @@ export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings:
     ownerKey: owner.kind === 'namespace' ? owner.namespace : keyOf(owner),
     holder,
     serviceKeys: targets.map(({ serviceKey }) => serviceKey),
-    grantors,
+    referrals,
     accounts,
     scopes: binding.spec.targets === undefined ? [everything] : sortedUnique(targets.flatMap(({ serviceKey, portNames }) => portNames?.map((name) => servicePortId(serviceKey, name)) ?? [serviceKey])),
     snat: sourceOf(records),

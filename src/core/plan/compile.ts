@@ -3,7 +3,7 @@
  *
  * In stages, each with memory (see memo.ts), so that a change costs what it touches:
  *
- *   grants                         by the namespace whose services they open to others
+ *   referrals                      ReferenceGrants by whom they let refer to which namespace
  *   gateways, policies, bindings   names looked up, object by object
  *   namespaces                     the bindings of a namespace, in order of precedence
  *   audiences                      the policies that name a service, with the bindings of whom they let in
@@ -28,7 +28,7 @@ import { hashOfServicePort, revisionOf } from './revision.ts';
 import { compileService, type Audience, type CompiledService } from './service-ports.ts';
 import type { TrustDomain } from '../spiffe-id.ts';
 import { runThrough, type Steps } from '../steps.ts';
-import { isOpenTo, labelsAskedFor, type Reach, type RootNamespace } from '../tenancy.ts';
+import { isOpenTo, labelsAskedFor, referralsIn, type Reach, type RootNamespace } from '../tenancy.ts';
 
 export interface CompileContext {
   readonly trustDomain: TrustDomain;
@@ -49,8 +49,8 @@ export interface CompileState {
   readonly assignments: Assignments;
   readonly holdings: Holdings;
   readonly gateways: Stage<EgressGateway, ResolvedGateway>;
-  readonly grants: Stage<ReferenceGrant, ReferenceGrant>;
-  readonly grantsByNamespace: Groups<ReferenceGrant>;
+  readonly referenceGrants: Stage<ReferenceGrant, ReferenceGrant>;
+  readonly referrals: Groups<ReferenceGrant>;
   readonly policies: Stage<EgressPolicy, ResolvedPolicy>;
   readonly bindings: Stage<SnatBinding, ResolvedBinding>;
   readonly bindingsByNamespace: Groups<ResolvedBinding>;
@@ -81,17 +81,17 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
     make: (gateway) => resolveGateway(gateway, trustDomain),
     find: () => undefined,
   });
-  const grants = yield* runStage(last?.grants, ReferenceGrant, [], {
+  const referenceGrants = yield* runStage(last?.referenceGrants, ReferenceGrant, [], {
     make: (grant) => grant,
     find: () => undefined,
   });
-  const grantsByNamespace = yield* groupValues(last?.grantsByNamespace, grants, ({ metadata }) => [metadata.namespace]);
-  const reach: Reach = { rootNamespace, grants: grantsByNamespace.byKey };
-  const policies = yield* runStage(last?.policies, EgressPolicy, [ExternalService, Namespace, Service, reach.grants], {
+  const referrals = yield* groupValues(last?.referrals, referenceGrants, referralsIn);
+  const reach: Reach = { rootNamespace, referenceGrants: referrals.byKey };
+  const policies = yield* runStage(last?.policies, EgressPolicy, [ExternalService, Namespace, Service, reach.referenceGrants], {
     make: (policy) => resolvePolicy(policy, desired, reach),
     find: (found, policy) => findForPolicy(found, policy, desired, reach),
   });
-  const bindings = yield* runStage(last?.bindings, SnatBinding, [ExternalService, Service, holdings, reach.grants], {
+  const bindings = yield* runStage(last?.bindings, SnatBinding, [ExternalService, Service, holdings, reach.referenceGrants], {
     make: (binding) => resolveBinding(binding, desired, holdings, reach),
     find: (found, binding) => findForBinding(found, binding, desired, holdings, reach),
   });
@@ -135,7 +135,7 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
   const revision = yield* revisionOf(content);
   const plan = last?.plan.revision === revision ? last.plan : { revision, ...content };
   const warnings = sortFaults([...warningsOf(policies), ...warningsOf(bindings), ...warningsOf(services)]);
-  const state = { trustDomain, clusterDomain, rootNamespace, plan, assignments, holdings, gateways, grants, grantsByNamespace, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
+  const state = { trustDomain, clusterDomain, rootNamespace, plan, assignments, holdings, gateways, referenceGrants, referrals, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
   return { ok: true, plan, warnings, state };
 }
 

@@ -18,8 +18,8 @@ export interface ResolvedPolicy {
   readonly namespaces: readonly string[];
   /** By service key, the names of the ports; null for every port of the service. */
   readonly targets: ReadonlyMap<string, ReadonlySet<string> | null>;
-  /** The namespaces whose ReferenceGrants let it name their services. */
-  readonly grantors: readonly string[];
+  /** By which ReferenceGrants let it name services of other namespaces. */
+  readonly referrals: readonly string[];
   /** Keys of those that subjects name, known or not. */
   readonly kubernetesServices: readonly string[];
   /** Whether a subject selects namespaces by label. */
@@ -35,10 +35,10 @@ export interface ResolvedPolicy {
 type Lookups = Pick<DesiredState, 'ExternalService' | 'Namespace' | 'Service'>;
 
 /** Adds to `found` what `resolvePolicy` looked up, as it is now. */
-export function findForPolicy(found: unknown[], { targets, grantors, kubernetesServices, selects }: ResolvedPolicy, desired: Lookups, { grants }: Reach): void {
+export function findForPolicy(found: unknown[], { targets, referrals, kubernetesServices, selects }: ResolvedPolicy, desired: Lookups, { referenceGrants }: Reach): void {
   if (selects) found.push(desired.Namespace);
   for (const key of targets.keys()) found.push(desired.ExternalService.get(key));
-  for (const namespace of grantors) found.push(grants.get(namespace));
+  for (const referral of referrals) found.push(referenceGrants.get(referral));
   for (const key of kubernetesServices) found.push(desired.Service.get(key));
 }
 
@@ -47,7 +47,7 @@ export function resolvePolicy(policy: EgressPolicy, desired: Lookups, reach: Rea
   const resolved = policy.spec.subjects.map((subject, index) => resolveSubject(subject, desired, { object, path: ['spec', 'subjects', index] }));
   const subjects = resolved.flatMap((each) => each.subjects);
   const foreign = policy.spec.subjects.flatMap((subject, index) => foreignSubject(object, ['spec', 'subjects', index], namespaceOfSubject(subject, object.namespace), reach.rootNamespace));
-  const { targets, grantors, faults } = resolveTargets(policy.spec.to, desired.ExternalService, reach, { object, path: ['spec', 'to'], kind: 'policy' });
+  const { targets, referrals, faults } = resolveTargets(policy.spec.to, desired.ExternalService, reach, { object, path: ['spec', 'to'], kind: 'policy' });
 
   const ports = new Map<string, ReadonlySet<string> | null>();
   for (const { serviceKey, portNames } of targets) {
@@ -78,7 +78,7 @@ export function resolvePolicy(policy: EgressPolicy, desired: Lookups, reach: Rea
     subjects,
     namespaces: sortedUnique(subjects.map(({ namespace }) => namespace)),
     targets: ports,
-    grantors,
+    referrals,
     kubernetesServices: policy.spec.subjects.flatMap((subject) => ('service' in subject ? [keyOf({ namespace: subject.service.namespace ?? object.namespace, name: subject.service.name })] : [])),
     selects: policy.spec.subjects.some((subject) => 'namespaceSelector' in subject),
     connectAuthorities,

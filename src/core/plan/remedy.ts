@@ -14,7 +14,7 @@ import type { Plan, ServedProtocol, ServicePort, ServicePortId } from './plan.ts
 import { proposeService } from './service-proposal.ts';
 import type { WorkloadName } from '../spiffe-id.ts';
 import { namedPortOf, servicePortId } from './targets.ts';
-import { grantManifest, isOpenTo, mayRefer, unlimitedReach, type Referrer, type RootNamespace } from '../tenancy.ts';
+import { grantManifest, isOpenTo, mayRefer, reachOf, type Referrer, type RootNamespace } from '../tenancy.ts';
 
 export type Remedy =
   | { readonly ok: true; /** YAML. */ readonly manifests: string }
@@ -103,7 +103,7 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
     referrers.push({ kind: 'SnatBinding', namespace: workload.namespace });
     add({ apiVersion, kind: 'SnatBinding', metadata: metadata('SnatBinding'), spec: { subject: { ...workload }, pool: poolName, targets: to } });
   }
-  const reach = { rootNamespace, grants: Map.groupBy(desired.ReferenceGrant.values(), (each) => each.metadata.namespace) };
+  const reach = reachOf(rootNamespace, desired.ReferenceGrant.values());
   const barred = referrers.filter((from) => !mayRefer(from, destination, reach));
   if (barred.length > 0) add(grantManifest(freeName(`${workload.namespace}-to-${destination.name}`, destination.namespace, desired, 'ReferenceGrant'), barred, destination), `by whoever may write in namespace "${destination.namespace}"`);
   return { ok: true, manifests: documents.join('---\n') };
@@ -112,7 +112,7 @@ export function remedyFor({ workload, servicePort, target, authority }: Denied, 
 /** Whether the workload needs a further binding at this port. One for this account and port alone (for the way back, this service) moves no other address, and yields only to its like. */
 function bindingNeed(workload: WorkloadName, { id, namespace, name, named, families }: Destination, desired: DesiredState): 'none' | 'add' | 'change' {
   const mine = [...desired.SnatBinding.values()].filter((binding) => ownerOf(binding).namespace === workload.namespace);
-  const ordered = orderBindings(mine.map((binding) => resolveBinding(binding, desired, new Map(), unlimitedReach)));
+  const ordered = orderBindings(mine.map((binding) => resolveBinding(binding, desired, new Map(), reachOf(undefined, []))));
   const best = bindingOfSubject(ordered, workload, id);
   if (best === undefined) return 'add';
   const { pool, addresses = [] } = desired.SnatBinding.get(best.key)!.spec;

@@ -2,9 +2,9 @@
 import { describeRef, keyOf, refOfKey, type DesiredState } from '../desired-state.ts';
 import type { ObjectRef } from '../errors.ts';
 import { dataPortName, type ExternalService } from '../objects/index.ts';
-import { boundedList, sortedUnique } from '../order.ts';
+import { boundedList } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
-import { mayRefer, needsGrant, notGranted, type Reach } from '../tenancy.ts';
+import { mayRefer, notGranted, referralFor, type Reach } from '../tenancy.ts';
 import type { PortRange, ServicePortId } from './plan.ts';
 
 export function servicePortId(serviceKey: string, portName: string): ServicePortId {
@@ -42,19 +42,20 @@ export interface ResolvedTarget {
 
 /**
  * Resolves the targets that stand at `path` of `object`. Those that do not exist are faults, coded `KIND-service-unknown` and
- * `KIND-port-unknown`. `grantors` are the namespaces whose ReferenceGrants were asked.
+ * `KIND-port-unknown`. `referrals` are those that ReferenceGrants were looked for by.
  */
 export function resolveTargets(
   targets: readonly ServiceTarget[],
   services: DesiredState['ExternalService'],
   reach: Reach,
   { object, path, kind }: { readonly object: ObjectRef; readonly path: readonly string[]; readonly kind: 'policy' | 'binding' },
-): { readonly targets: readonly ResolvedTarget[]; readonly grantors: readonly string[]; readonly faults: readonly PlanFault[] } {
+): { readonly targets: readonly ResolvedTarget[]; readonly referrals: readonly string[]; readonly faults: readonly PlanFault[] } {
   const faults: PlanFault[] = [];
-  const grantors: string[] = [];
+  const referrals = new Set<string>();
   const resolved = targets.flatMap((target, index): ResolvedTarget[] => {
     const ref = { namespace: target.namespace ?? object.namespace, name: target.service };
-    if (needsGrant(object.namespace, ref.namespace, reach)) grantors.push(ref.namespace);
+    const referral = referralFor(object, ref.namespace, reach);
+    if (referral !== undefined) referrals.add(referral);
     if (!mayRefer(object, ref, reach)) {
       faults.push(notGranted(object, [...path, index, 'namespace'], ref));
       return [];
@@ -78,5 +79,5 @@ export function resolveTargets(
     });
     return [{ serviceKey, portNames }];
   });
-  return { targets: resolved, grantors: sortedUnique(grantors), faults };
+  return { targets: resolved, referrals: [...referrals], faults };
 }
