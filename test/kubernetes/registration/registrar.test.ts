@@ -9,8 +9,8 @@ import type { IpAddress } from '../../../src/core/ip-address.ts';
 import { schemas } from '../../../src/core/objects/index.ts';
 import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
+import { connectCluster, installObjects, installOptions, type KubernetesObject } from '../../../src/install/index.ts';
 import { ApiRefusal, createApiClient, mergeContentType, type ApiClient } from '../../../src/kubernetes/client.ts';
-import { customResourceDefinitions } from '../../../src/kubernetes/index.ts';
 import type { HostAnswer } from '../../../src/kubernetes/registration/host-addresses.ts';
 import type { StoredObject } from '../../../src/kubernetes/registration/plan.ts';
 import { createRegistrar, type Registrant, type Registrar } from '../../../src/kubernetes/registration/registrar.ts';
@@ -21,13 +21,22 @@ import { startServerProcess } from '../../support/server-process.ts';
 describe('the registrar at a real API server', function () {
   const server = useKubernetes(this);
   let client: ApiClient;
+  /** Of the control plane's service account, with the role that is installed. */
+  let control: ApiClient;
   /** What the registrar has asked for, in words; requests of the tests themselves are not in it. */
   let asked: string[];
   let findings: Map<ObjectKey, Fault | null>;
   let says: Map<string, HostAnswer>;
   const running: Registrar[] = [];
 
-  before(() => void (client = createApiClient(server().kubeConfig())));
+  before(async () => {
+    client = createApiClient(server().kubeConfig());
+    const cluster = connectCluster({ file: await server().kubeConfigFile() });
+    const parts = /^(Namespace|ServiceAccount|CustomResourceDefinition|ClusterRole|ClusterRoleBinding|ValidatingAdmissionPolicy|ValidatingAdmissionPolicyBinding)$/;
+    for (const { object } of installObjects(installOptions('0').parse({}))) if (parts.test(object['kind'] as string)) await cluster.apply(object as unknown as KubernetesObject, { takeOver: false });
+    const { status } = await client.request<{ readonly status: { readonly token: string } }>({ method: 'POST', path: '/api/v1/namespaces/sallyport-system/serviceaccounts/control/token', body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} } });
+    control = createApiClient(server().kubeConfig({ token: status.token }));
+  });
   beforeEach(() => {
     asked = [];
     findings = new Map();
@@ -41,12 +50,12 @@ describe('the registrar at a real API server', function () {
   function start(wanted: ReadonlyMap<ObjectKey, Registrant>, onAsked: (line: string) => void = () => undefined): Registrar {
     const registrar = createRegistrar({
       client: {
-        ...client,
+        ...control,
         request: (request) => {
           const line = `${request.method} ${request.path}`;
           asked.push(line);
           onAsked(line);
-          return client.request(request);
+          return control.request(request);
         },
       },
       trustDomain: 'cluster.local' as TrustDomain,
@@ -286,8 +295,6 @@ describe('the registrar at a real API server', function () {
   });
 
   it('leaves what goes with its custom resource to Kubernetes, which takes it while nobody leads', async function () {
-    const definition = customResourceDefinitions.find(({ metadata }) => metadata.name === 'externalservices.sallyport.dev')!;
-    await client.request({ method: 'POST', path: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', body: definition });
     const namespace = await makeNamespace();
     const key = `${namespace}/proxy`;
     const folder = `/apis/sallyport.dev/v1alpha1/namespaces/${namespace}/externalservices`;
