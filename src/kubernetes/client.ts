@@ -52,7 +52,8 @@ export const fieldManager = 'sallyport';
 
 const answerWithinMs = 30_000;
 
-export function createApiClient(config: KubeConfig): ApiClient {
+/** @param onWarning called with what the API server has to say about a request that it does, as admission webhooks have it do */
+export function createApiClient(config: KubeConfig, onWarning?: (text: string) => void): ApiClient {
   const base = config.getCurrentCluster()?.server ?? '';
   const isPlain = base.startsWith('http:');
   const keptOpen = isPlain ? new HttpAgent({ keepAlive: true }) : new Agent({ keepAlive: true });
@@ -83,6 +84,7 @@ export function createApiClient(config: KubeConfig): ApiClient {
     async request<Answer>(request: ApiRequest): Promise<Answer> {
       const answer = await ask(request, AbortSignal.timeout(request.withinMs ?? answerWithinMs));
       const text = await textOf(answer);
+      if (onWarning !== undefined) warningsOf(answer).forEach(onWarning);
       if (!isSuccess(answer)) throw refusalOf(answer, text);
       return JSON.parse(text) as Answer;
     },
@@ -112,6 +114,14 @@ export function createApiClient(config: KubeConfig): ApiClient {
 
 function isSuccess({ statusCode = 0 }: IncomingMessage): boolean {
   return statusCode >= 200 && statusCode < 300;
+}
+
+/** A header each, as in `299 - "unknown field \"spec.a\""`, https://www.rfc-editor.org/rfc/rfc7234#section-5.5 */
+function warningsOf({ headersDistinct: { warning = [] } }: IncomingMessage): readonly string[] {
+  return warning.flatMap((header) => {
+    const quoted = /^299 \S+ "((?:[^"\\]|\\.)*)"/.exec(header)?.[1];
+    return quoted === undefined ? [] : [quoted.replaceAll(/\\(.)/g, '$1')];
+  });
 }
 
 async function textOf(answer: IncomingMessage): Promise<string> {
