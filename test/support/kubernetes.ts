@@ -61,7 +61,7 @@ export function useKubernetes(suite: Mocha.Suite, options: KubernetesOptions = {
   suite.timeout(60_000);
   let server: KubernetesServer | undefined;
   before(async function () {
-    server = await startKubernetes(this, options);
+    server = await startKubernetes({ etcd: requirePeer(this, 'etcd'), apiserver: requirePeer(this, 'kubeApiserver') }, options);
   });
   after(() => server?.stop());
   return () => {
@@ -70,9 +70,14 @@ export function useKubernetes(suite: Mocha.Suite, options: KubernetesOptions = {
   };
 }
 
-/** Resolves when it is ready, some four seconds later. Skips the test where the programs are missing. */
-async function startKubernetes(test: Mocha.Context, { record = false }: KubernetesOptions): Promise<KubernetesServer> {
-  const [etcdProgram, apiserverProgram] = [requirePeer(test, 'etcd'), requirePeer(test, 'kubeApiserver')];
+/** The programs, by their paths. */
+export interface KubernetesPrograms {
+  readonly etcd: string;
+  readonly apiserver: string;
+}
+
+/** Resolves when it is ready, some four seconds later. */
+export async function startKubernetes(programs: KubernetesPrograms, { record = false }: KubernetesOptions = {}): Promise<KubernetesServer> {
   const base = await mkdtemp(join(tmpdir(), 'sallyport-kubernetes-'));
   const file = (name: string): string => join(base, name);
   const [etcdPort, etcdPeerPort, port] = (await findFreePorts(3)) as [number, number, number];
@@ -92,10 +97,10 @@ async function startKubernetes(test: Mocha.Context, { record = false }: Kubernet
   ]);
   const processes = createProcesses(base, process.env);
   process.once('exit', processes.killAll);
-  processes.startProgram('etcd', etcdProgram, [`--data-dir=${file('etcd')}`, `--listen-client-urls=http://127.0.0.1:${etcdPort}`, `--advertise-client-urls=http://127.0.0.1:${etcdPort}`, `--listen-peer-urls=http://127.0.0.1:${etcdPeerPort}`, '--unsafe-no-fsync']);
+  processes.startProgram('etcd', programs.etcd, [`--data-dir=${file('etcd')}`, `--listen-client-urls=http://127.0.0.1:${etcdPort}`, `--advertise-client-urls=http://127.0.0.1:${etcdPort}`, `--listen-peer-urls=http://127.0.0.1:${etcdPeerPort}`, '--unsafe-no-fsync']);
 
   async function start(): Promise<void> {
-    processes.startProgram('apiserver', apiserverProgram, [
+    processes.startProgram('apiserver', programs.apiserver, [
       `--etcd-servers=http://127.0.0.1:${etcdPort}`,
       '--bind-address=127.0.0.1',
       '--advertise-address=127.0.0.1',
@@ -107,7 +112,7 @@ async function startKubernetes(test: Mocha.Context, { record = false }: Kubernet
       '--service-account-issuer=https://kubernetes.default.svc',
       `--service-account-signing-key-file=${file('accounts-key.pem')}`,
       `--service-account-key-file=${file('accounts.pem')}`,
-      '--service-cluster-ip-range=10.0.0.0/24',
+      '--service-cluster-ip-range=10.0.0.0/16',
       '--disable-admission-plugins=ServiceAccount',
       '--endpoint-reconciler-type=none',
       ...(record ? [`--audit-policy-file=${file('audit-policy.json')}`, `--audit-log-path=${file('audit.log')}`] : []),

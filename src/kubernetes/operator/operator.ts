@@ -211,7 +211,7 @@ export function startOperator(options: OperatorOptions): Operator {
       await build(touched);
     }
     if (leading === undefined || accepted === undefined || plan === null) return;
-    if (isRebuilt) leading.register(accepted.desired, collection);
+    leading.register(accepted.desired, collection);
     const names = isRebuilt || reportDue === 'all' ? undefined : reportDue === 'waiting' ? new Set([...touched, ...leading.waiting, ...gatewayNames()]) : touched;
     reportDue = 'nothing';
     await runSteps(leading.report(situation(leading), names));
