@@ -1,9 +1,9 @@
 /** What the control plane may do at the API server: roles from the table in permissions.ts, and what no role can say. */
 import { trustBundleConfigMap } from '../core/pod-identity.ts';
 import type { ExplainedObject } from '../generate/index.ts';
-import { managedBy } from '../kubernetes/index.ts';
+import { managedBy, managedByLabel } from '../kubernetes/index.ts';
 import { metadataOf } from './metadata.ts';
-import { controlAccount, managedByLabel } from './names.ts';
+import { controlAccount } from './names.ts';
 import type { InstallOptions } from './options.ts';
 import { permissions, ruleOf, type Permission } from './permissions.ts';
 
@@ -48,7 +48,7 @@ function writesOfOurOwn(namespace: string): readonly ExplainedObject[] {
           matchConditions: [{ name: 'by-the-control-plane', expression: `request.userInfo.username == 'system:serviceaccount:${namespace}:${controlAccount}'` }],
           validations: [
             { expression: `!(${isConfigMap}) || object == null || object.metadata.name == '${trustBundleConfigMap.name}'`, message: `the control plane of Sallyport writes no ConfigMap but ${trustBundleConfigMap.name}` },
-            { expression: `${isConfigMap} || ((object == null || ${isOurs('object')}) && (oldObject == null || ${isOurs('oldObject')}))`, message: `the control plane of Sallyport writes nothing that is not labelled ${managedByLabel}=${managedBy}` },
+            { expression: `(object == null || ${isOurs('object')}) && (oldObject == null || ${isOurs('oldObject')})`, message: `the control plane of Sallyport writes nothing that is not labelled ${managedByLabel}=${managedBy}` },
             { expression: `${isConfigMap} || request.namespace != 'kube-system'`, message: 'the control plane of Sallyport registers nothing in kube-system' },
           ],
         },

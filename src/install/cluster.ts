@@ -2,10 +2,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SallyportError, type ErrorCode } from '../core/errors.ts';
 import { apiVersion } from '../core/objects/index.ts';
-import { trustBundleConfigMap } from '../core/pod-identity.ts';
-import { applyContentType, ApiRefusal, assignmentFinalizer, createApiClient, loadKubeConfig, managedBy, mergeContentType, type ApiRequest, type KubeConfigChoice } from '../kubernetes/index.ts';
+import { applyContentType, ApiRefusal, assignmentFinalizer, createApiClient, loadKubeConfig, managedBy, managedByLabel, mergeContentType, type ApiRequest, type KubeConfigChoice } from '../kubernetes/index.ts';
 import { keep } from './metadata.ts';
-import { componentLabel, managedByLabel } from './names.ts';
+import { componentLabel } from './names.ts';
 import { installObjects } from './objects.ts';
 import { installOptions } from './options.ts';
 
@@ -34,8 +33,8 @@ export interface Cluster {
   made(): Promise<readonly KubernetesObject[]>;
   /** One that is gone already is well. */
   remove(object: KubernetesObject): Promise<void>;
-  /** Assignments of addresses may go from now on: says how many there were. */
-  releaseAssignments(): Promise<number>;
+  /** Assignments of addresses may go from now on, whatever was promised to firewalls. */
+  releaseAssignments(): Promise<void>;
 }
 
 /** Another than the control plane's own, so that what that has written (keys, a CA, statuses) is not taken for ours to remove. */
@@ -75,7 +74,7 @@ export function connectCluster(choice: KubeConfigChoice): Cluster {
     });
   }
 
-  async function list({ apiVersion, kind }: Pick<KubernetesObject, 'apiVersion' | 'kind'>, query: { readonly labelSelector?: string; readonly fieldSelector?: string } = {}): Promise<readonly KubernetesObject[]> {
+  async function list({ apiVersion, kind }: Pick<KubernetesObject, 'apiVersion' | 'kind'>, query: { readonly labelSelector?: string } = {}): Promise<readonly KubernetesObject[]> {
     const answer = await unlessGone<{ readonly items: readonly KubernetesObject[] }>({ method: 'GET', path: pathOfKind({ apiVersion, kind }), query });
     return (answer?.items ?? []).map((item) => ({ ...item, apiVersion, kind })); // which a list says once for all
   }
@@ -90,7 +89,7 @@ export function connectCluster(choice: KubeConfigChoice): Cluster {
     async waitFor(object, withinMs) {
       const deadline = performance.now() + withinMs;
       while (!isReady(await ask<Live>({ method: 'GET', path: pathOf(object) }))) {
-        if (performance.now() > deadline) throw new SallyportError('timeout', `${object.kind} "${object.metadata.name}" is not ready after ${withinMs / 1000} s`, { hint: `kubectl describe ${object.kind.toLowerCase()} ${object.metadata.name}` });
+        if (performance.now() > deadline) throw new SallyportError('timeout', `${object.kind} "${object.metadata.name}" is not ready after ${withinMs / 1000} s`, { hint: `kubectl describe ${object.kind.toLowerCase()} ${object.metadata.name}${object.metadata.namespace === undefined ? '' : ` -n ${object.metadata.namespace}`}` });
         await delay(lookEveryMs);
       }
     },
@@ -100,13 +99,8 @@ export function connectCluster(choice: KubeConfigChoice): Cluster {
     },
     definitions: () => list({ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' }, { labelSelector: 'app.kubernetes.io/name=sallyport' }),
     async made() {
-      const labelSelector = `${managedByLabel}=${managedBy}`;
-      const found = await Promise.all([
-        list({ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice' }, { labelSelector }),
-        list({ apiVersion: 'v1', kind: 'Service' }, { labelSelector }),
-        list({ apiVersion: 'v1', kind: 'ConfigMap' }, { fieldSelector: `metadata.name=${trustBundleConfigMap.name}` }),
-      ]);
-      return found.flat();
+      const kinds = [{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice' }, { apiVersion: 'v1', kind: 'Service' }, { apiVersion: 'v1', kind: 'ConfigMap' }];
+      return (await Promise.all(kinds.map((kind) => list(kind, { labelSelector: `${managedByLabel}=${managedBy}` })))).flat();
     },
     async remove(object) {
       await unlessGone({ method: 'DELETE', path: pathOf(object), query: { propagationPolicy: 'Background' } });
@@ -117,7 +111,6 @@ export function connectCluster(choice: KubeConfigChoice): Cluster {
         const finalizers = (assignment.metadata.finalizers ?? []).filter((each) => each !== assignmentFinalizer);
         await unlessGone({ method: 'PATCH', path: pathOf(assignment), contentType: mergeContentType, body: { metadata: { finalizers } } });
       }
-      return assignments.length;
     },
   };
 }

@@ -15,6 +15,3 @@ export const caSecretName = 'sallyport-ca';
 export const webhookConfigurations = { inject: 'sallyport-inject', validate: 'sallyport-validate' } as const;
 
 export const ports = { mesh: 15_012, webhook: 15_017, probe: 15_020 } as const;
-
-/** https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/ */
-export const managedByLabel = 'app.kubernetes.io/managed-by';

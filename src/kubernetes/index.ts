@@ -6,7 +6,7 @@
  */
 export { customResourceDefinitions, type CustomResourceDefinition } from './crd/definitions.ts';
 export { createPodAttestor, type PodAttestor } from './identity/attest.ts';
-export { managedBy } from './registration/registration.ts';
+export { managedBy, managedByLabel } from './registration/registration.ts';
 export { registrantsOf } from './registration/registrants.ts';
 export { createRegistrar, type Registrant, type Registrar, type RegistrarOptions } from './registration/registrar.ts';
 export { createHostResolver } from './registration/resolve-host.ts';

@@ -240,7 +240,8 @@ describe('an installation in a cluster', function () {
     });
 
     it('writes the ConfigMap of the trust bundle, and no other', async () => {
-      const create = async (name: string): Promise<string> => await refusalOf(post('/api/v1/namespaces/bookinfo/configmaps', { metadata: { name }, data: {} }, control));
+      const create = async (name: string, labels: object = ours): Promise<string> => await refusalOf(post('/api/v1/namespaces/bookinfo/configmaps', { metadata: { name, labels }, data: {} }, control));
+      assert.match(await create('sallyport-trust-bundle', {}), /writes nothing that is not labelled/);
       assert.equal(await create('sallyport-trust-bundle'), 'allowed');
       assert.match(await create('another'), /writes no ConfigMap but sallyport-trust-bundle/);
     });
