@@ -17,13 +17,14 @@ export function networkPolicies({ namespace, webhooks }: InstallOptions): readon
         podSelector: { matchLabels: labelsOf('control-plane') },
         policyTypes: ['Ingress', 'Egress'],
         ingress: [{ ports: tcp(ports.mesh, ...(webhooks ? [ports.webhook] : [])) }, { from: [{ namespaceSelector: { matchLabels: { [metricsLabel]: 'enabled' } } }], ports: tcp(ports.probe) }],
-        egress: [{ ports: [{ protocol: 'UDP', port: 53 }, ...tcp(53)] }, { ports: tcp(443, 6_443) }],
+        egress: [{ ports: [{ protocol: 'UDP', port: 53 }, ...tcp(53)] }, { ports: tcp(443, 6_443) }, { to: [{ podSelector: { matchLabels: labelsOf('control-plane') } }], ports: tcp(ports.mesh) }],
       }),
       reasons: [
         { path: ['spec', 'ingress', 0], why: 'From everywhere: agents in any namespace, and gateways and API servers, which have addresses of nodes. Who may what, TLS says.' },
         { path: ['spec', 'ingress', 1], why: "The kubelet's probes need no rule: what comes from a pod's own node is always let in." },
         { path: ['spec', 'egress', 0], why: 'Names, among them those of external services.' },
         { path: ['spec', 'egress', 1], why: 'The API server, whose address no selector names. Where it has another port, add a policy of your own: they add up.' },
+        { path: ['spec', 'egress', 2], why: 'Each other: the leader is told what gateways hold that are connected elsewhere.' },
       ],
     },
   ];

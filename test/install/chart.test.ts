@@ -66,6 +66,30 @@ describe('what is installed', () => {
     assert.equal(gateway.spec.identity, workloadSpiffeId('cluster.local' as TrustDomain, { namespace: (account?.object as unknown as Named).metadata.namespace!, serviceAccount: gateway.metadata.name }));
   });
 
+  it('lets in at every port of the control plane, sends only there, and means its pods', () => {
+    interface Found {
+      readonly spec: {
+        readonly selector: Readonly<Record<string, unknown>>;
+        readonly podSelector: object;
+        readonly ports: readonly { readonly targetPort: number }[];
+        readonly ingress: readonly { readonly ports: readonly { readonly port: number }[] }[];
+        readonly template: { readonly metadata: { readonly labels: object }; readonly spec: { readonly containers: readonly { readonly args: readonly string[]; readonly ports: readonly { readonly containerPort: number }[] }[] } };
+      };
+    }
+    for (const webhooks of [true, false]) {
+      const objects = installObjects(schema.parse({ webhooks })).map(({ object }) => object as unknown as Named & Found);
+      const find = (kind: string): Found => objects.find((object) => object.kind === kind && object.metadata.name === 'sallyport')!;
+      const [workload, service, policy, budget] = ['StatefulSet', 'Service', 'NetworkPolicy', 'PodDisruptionBudget'].map(find) as [Found, Found, Found, Found];
+      const { metadata, spec } = workload.spec.template;
+      const listened = spec.containers[0]!.args.flatMap((argument) => Number(/\[::\]:(\d+)$/.exec(argument)?.[1] ?? []));
+      const sorted = (numbers: readonly number[]): readonly number[] => numbers.toSorted((a, b) => a - b);
+      assert.deepEqual(sorted(spec.containers[0]!.ports.map(({ containerPort }) => containerPort)), sorted(listened));
+      assert.deepEqual(sorted(policy.spec.ingress.flatMap(({ ports }) => ports.map(({ port }) => port))), sorted(listened));
+      assert.ok(service.spec.ports.every(({ targetPort }) => listened.includes(targetPort)));
+      for (const selector of [service.spec.selector, workload.spec.selector['matchLabels'], budget.spec.selector['matchLabels'], (policy.spec.podSelector as { readonly matchLabels: object }).matchLabels]) assert.deepEqual(selector, metadata.labels);
+    }
+  });
+
   it('has no two objects of one name', () => {
     const names = installObjects(schema.parse({ gateways: ['a', 'b'], olderForm: true })).map(({ object }) => nameOf(object as unknown as Named));
     assert.deepEqual(names, [...new Set(names)]);
