@@ -54,6 +54,7 @@ export function referralsIn({ metadata, spec }: ReferenceGrant): ReadonlySet<Ref
   return new Set(spec.from.map((from) => referralOf(from, metadata.namespace)));
 }
 
+/** How far objects may refer by these grants. */
 export function reachOf(rootNamespace: RootNamespace, grants: Iterable<ReferenceGrant>): Reach {
   const referenceGrants = new Map<Referral, ReferenceGrant[]>();
   for (const grant of grants) for (const referral of referralsIn(grant)) referenceGrants.set(referral, [...(referenceGrants.get(referral) ?? []), grant]);

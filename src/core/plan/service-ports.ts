@@ -196,13 +196,7 @@ function gatewayFaults(service: ExternalService, { gateway, gatewayNames }: Serv
     const name = service.spec.gateway!;
     return [{ code: 'gateway-unknown', message: `there is no EgressGateway "${name}"`, hint: known.length === 0 ? 'apply it first' : `the gateways are ${boundedList(known)}`, ...place, restsOn: [{ kind: 'EgressGateway', name }] }];
   }
-  if (gateway === 'closed') {
-    const { namespace } = service.metadata;
-    const names = service.spec.gateway === undefined ? sortedUnique(gatewayNames) : [service.spec.gateway];
-    const message = service.spec.gateway === undefined ? `no EgressGateway is for services of namespace "${namespace}"` : `EgressGateway ${service.spec.gateway} is not for services of namespace "${namespace}"`;
-    const restsOn: readonly Ground[] = [...names.map((name) => ({ kind: 'EgressGateway', name })), { kind: 'Namespace', name: namespace }, ...(service.spec.gateway === undefined ? [{ kind: 'EgressGateway' }] : [])];
-    return [{ code: 'gateway-not-allowed', message, hint: 'ask whoever runs it to let the namespace in by its "namespaces"; to close it, remove the service first', ...place, restsOn }];
-  }
+  if (gateway === 'closed') return [closedGateway(service, gatewayNames)];
   if (gateway === 'several') return [{ code: 'gateway-ambiguous', message: 'there are several gateways and the service names none', hint: `set "gateway" to one of ${boundedList(sortedUnique(gatewayNames))}`, ...place, path: ['spec'], restsOn: [{ kind: 'EgressGateway' }] }];
   return [];
 }
@@ -223,6 +217,20 @@ function servedWarnings(service: ExternalService, { gateway, handOver }: Service
     .filter(({ identity }) => accepted?.includes(identity) === false)
     .map(({ name, identity }): Fault => ({ code: 'gateway-identity-unaccepted', message: `workloads will refuse gateway "${name}": its identity "${identity}" is not among the "subjectAltNames"`, hint: 'add it, or leave "subjectAltNames" out', object, path: ['spec', 'subjectAltNames'] }));
   return [...unserved, ...unaccepted];
+}
+
+/** What it could be placed at is not for its namespace: the gateway that it names, or every one. */
+function closedGateway(service: ExternalService, gatewayNames: Iterable<string>): PlanFault {
+  const { metadata: { namespace }, spec: { gateway: named } } = service;
+  const gatewaysAsked: readonly Ground[] = named === undefined ? [{ kind: 'EgressGateway' }, ...sortedUnique(gatewayNames).map((name) => ({ kind: 'EgressGateway', name }))] : [{ kind: 'EgressGateway', name: named }];
+  return {
+    code: 'gateway-not-allowed',
+    message: `${named === undefined ? 'no EgressGateway is' : `EgressGateway ${named} is not`} for services of namespace "${namespace}"`,
+    hint: 'ask whoever runs it to let the namespace in by its "namespaces"; to close it, remove the service first',
+    object: refOf(service),
+    path: ['spec', 'gateway'],
+    restsOn: [...gatewaysAsked, { kind: 'Namespace', name: namespace }],
+  };
 }
 
 /** Names of the cluster are their namespace's: whoever took another's could keep a service of that name from coming to be, or lead the gateway to what is behind it. */
