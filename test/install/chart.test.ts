@@ -81,7 +81,7 @@ describe('what is installed', () => {
       const find = (kind: string): Found => objects.find((object) => object.kind === kind && object.metadata.name === 'sallyport')!;
       const [workload, service, policy, budget] = ['StatefulSet', 'Service', 'NetworkPolicy', 'PodDisruptionBudget'].map(find) as [Found, Found, Found, Found];
       const { metadata, spec } = workload.spec.template;
-      const listened = spec.containers[0]!.args.flatMap((argument) => Number(/\[::\]:(\d+)$/.exec(argument)?.[1] ?? []));
+      const listened = spec.containers[0]!.args.flatMap((argument) => /\[::\]:(\d+)$/.exec(argument)?.slice(1).map(Number) ?? []);
       const sorted = (numbers: readonly number[]): readonly number[] => numbers.toSorted((a, b) => a - b);
       assert.deepEqual(sorted(spec.containers[0]!.ports.map(({ containerPort }) => containerPort)), sorted(listened));
       assert.deepEqual(sorted(policy.spec.ingress.flatMap(({ ports }) => ports.map(({ port }) => port))), sorted(listened));
