@@ -29,6 +29,11 @@ export function familyOf(address: IpAddress): IpFamily {
   return address.includes(':') ? 'ipv6' : 'ipv4';
 }
 
+/** What an address is of beside an address: such as `loopback` or `linkLocal`, in the words of ipaddr.js; `unicast` or `private` for most. */
+export function scopeOf(address: IpAddress): string {
+  return ipaddr.parse(address).range();
+}
+
 /** The address as an unsigned number: 32 bits for IPv4, 128 for IPv6. */
 export function addressToNumber(address: IpAddress): bigint {
   let value = 0n;

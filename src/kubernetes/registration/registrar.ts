@@ -16,7 +16,7 @@ import { pathOf, reflect, type Mirror } from '../watch/reflect.ts';
 import { createWorkQueue } from '../work-queue.ts';
 import { createHostAddresses, type ResolveHost } from './host-addresses.ts';
 import { planRegistration, type Action, type Existing, type StoredObject } from './plan.ts';
-import { managedBy, managedByLabel, registrationOf, serviceNameOf, type OwnedObject, type Owner } from './registration.ts';
+import { isPlaceless, managedBy, managedByLabel, registrationOf, serviceNameOf, type OwnedObject, type Owner } from './registration.ts';
 
 /** An external service that is to be registered. */
 export interface Registrant {
@@ -73,7 +73,7 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
       if (hasWritten) rest(key);
       else writesInARow.delete(key);
       const registrant = wanted?.get(key);
-      report(key, registrant === undefined ? null : hostFaultOf(registrant.external));
+      report(key, registrant === undefined ? null : (hostFaultOf(registrant.external) ?? addressFaultOf(registrant.external)));
     },
     onFailure(key, error) {
       if (closed) return;
@@ -205,6 +205,12 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
       if (failure !== null) return { code: 'host-unresolved', message: `host "${host}" has not been resolved yet: ${failure}`, hint: 'see that the name servers of the control plane know it; it is asked for again all the while' };
     }
     return null;
+  }
+
+  function addressFaultOf({ spec }: ExternalService): Fault | null {
+    const placeless = spec.addresses?.find(isPlaceless);
+    if (placeless === undefined) return null;
+    return { code: 'address-placeless', message: `address "${placeless}" means another place wherever it is said, so no pod finds the service there; gateways use it`, hint: 'name an address that is the same for all, if pods are to find it' };
   }
 
   function report(key: ObjectKey, found: Fault | null): void {

@@ -4,7 +4,7 @@
  *
  * https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors
  */
-import { familyOf, type IpAddress, type IpFamily } from '../../core/ip-address.ts';
+import { familyOf, scopeOf, type IpAddress, type IpFamily } from '../../core/ip-address.ts';
 import { transportOf, type ExternalService } from '../../core/objects/index.ts';
 import { serviceAccountsAnnotation } from '../../core/objects/kubernetes.ts';
 import { byText } from '../../core/order.ts';
@@ -91,11 +91,15 @@ export function registrationOf(external: ExternalService, owner: Owner | null, a
   };
 }
 
+/** Addresses that mean another place wherever they are said, which no slice may have. https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/ */
+const placelessScopes: ReadonlySet<string> = new Set(['loopback', 'linkLocal', 'multicast', 'unspecified']);
+export const isPlaceless = (address: IpAddress): boolean => placelessScopes.has(scopeOf(address));
+
 const addressTypes = { ipv4: 'IPv4', ipv6: 'IPv6' } as const satisfies Record<IpFamily, string>;
 
 /** In an order that depends on nothing but the addresses. */
 function membersOfSlices(addresses: readonly IpAddress[]): readonly { readonly family: IpFamily; readonly members: readonly IpAddress[]; readonly index: number }[] {
-  const families = Map.groupBy([...new Set(addresses)].sort(byText), familyOf);
+  const families = Map.groupBy([...new Set(addresses)].filter((address) => !isPlaceless(address)).sort(byText), familyOf);
   return (['ipv4', 'ipv6'] as const).flatMap((family) => {
     const all = families.get(family) ?? [];
     return Array.from({ length: Math.ceil(all.length / endpointsMax) }, (_, index) => ({ family, members: all.slice(index * endpointsMax, (index + 1) * endpointsMax), index }));

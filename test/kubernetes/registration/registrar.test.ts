@@ -235,15 +235,22 @@ describe('the registrar at a real API server', function () {
   });
 
   it('says what to do where the namespace is missing, and what the API server refuses', async () => {
-    start(new Map([registrant('nowhere', 'proxy'), registrant(await makeNamespace(), 'proxy', { addresses: ['127.0.0.1'] })]));
+    start(new Map([registrant('nowhere', 'proxy'), registrant(await makeNamespace(), 'proxy.corp')]));
     await finds('nowhere/proxy', 'namespace-missing');
     assert.equal(findings.get('nowhere/proxy')!.hint, 'kubectl create namespace nowhere');
-    const refused = await waitFor('the refusal', 10_000, () => findings.get(`test-${namespaces}/proxy`) ?? undefined);
+    const refused = await waitFor('the refusal', 10_000, () => findings.get(`test-${namespaces}/proxy.corp`) ?? undefined);
     assert.equal(refused.code, 'registration-refused');
-    assert.match(refused.message, /EndpointSlice test-[0-9]+\/proxy-ipv4: .*127\.0\.0\.1/);
+    assert.match(refused.message, /Service test-[0-9]+\/proxy\.corp: .*DNS-1035 label/);
     await client.request({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name: 'nowhere' } } });
     await leadsTo('nowhere/proxy', '192.0.2.7');
     await finds('nowhere/proxy', undefined);
+  });
+
+  it('leaves out addresses that mean another place wherever they are said, which the API server would refuse', async () => {
+    const namespace = await makeNamespace();
+    start(new Map([registrant(namespace, 'proxy', { addresses: ['127.0.0.1', '192.0.2.7'] })]));
+    await leadsTo(`${namespace}/proxy`, '192.0.2.7');
+    await finds(`${namespace}/proxy`, 'address-placeless');
   });
 
   it('leaves nothing over of what went while nobody led, and all that is not its own', async () => {
