@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { TLSSocket } from 'node:tls';
 import { SallyportError } from '../core/errors.ts';
-import { parseX509Svid } from '../core/x509/x509-svid.ts';
+import { parseX509Svid, type X509Svid } from '../core/x509/x509-svid.ts';
 import { listening } from './listening.ts';
 
 const timeouts = { requestTimeout: 60_000, headersTimeout: 10_000, connectionsCheckingInterval: 5_000 } as const;
@@ -53,12 +53,12 @@ export function tlsOptions({ certificateChainPem, privateKeyPem, trustBundlePem 
 }
 
 /** The SPIFFE ID of an mTLS caller, who must be one of `administrators`. TLS has verified the chain. */
-export function authorizeAdministrator(request: IncomingMessage, administrators: ReadonlySet<string>, isRevoked: (serialNumber: string) => boolean): string {
+export function authorizeAdministrator(request: IncomingMessage, administrators: ReadonlySet<string>, isRevoked: (svid: X509Svid) => boolean): string {
   const certificate = request.socket instanceof TLSSocket ? request.socket.getPeerX509Certificate() : undefined;
   const parsed = certificate === undefined ? undefined : parseX509Svid(certificate.raw);
   if (!parsed?.ok) throw new SallyportError('admin-unauthorized', 'the client certificate is not an X509-SVID', { hint: 'make one: sallyport cert issue --purpose admin SPIFFE-ID' });
-  const { spiffeId, serialNumber } = parsed.svid;
-  if (!administrators.has(spiffeId) || isRevoked(serialNumber)) {
+  const { spiffeId } = parsed.svid;
+  if (!administrators.has(spiffeId) || isRevoked(parsed.svid)) {
     throw new SallyportError('admin-unauthorized', `${spiffeId} is not an administrator`, { value: spiffeId, hint: `start the control plane with --admin ${spiffeId}` });
   }
   return spiffeId;

@@ -10,18 +10,18 @@ import type { DesiredObject, Kind } from '../core/objects/index.ts';
 import { schemas } from '../core/objects/index.ts';
 import { certificatesToPem, pemBlocks, pemBytes } from '../core/x509/pem.ts';
 import { parseSpiffeId, trustDomainOf, type SpiffeId, type TrustDomain, type WorkloadName } from '../core/spiffe-id.ts';
-import type { Ledger, StateStore } from '../store/index.ts';
+import type { Ledger } from '../store/index.ts';
 import type { CaKeeper } from './ca-keeper.ts';
 import type { HttpAnswer, HttpRoute } from './http-router.ts';
 import type { Issuance } from './issuance.ts';
 import { makeTokenText, tokenKey, tokenLifetimeMs } from './join-tokens.ts';
 import type { Planner } from './planner.ts';
-import type { ControlSections } from './sections.ts';
+import type { SharedState } from './shared-state.ts';
 import { parseTransferQuery, transferLines } from './transfers.ts';
 
 export interface AdminRoutesOptions {
   readonly planner: Planner;
-  readonly store: StateStore<ControlSections>;
+  readonly shared: SharedState;
   readonly ledger: Ledger;
   readonly authority: Authority;
   readonly caKeeper: CaKeeper;
@@ -61,7 +61,7 @@ const revocationBody = z
 const nothing = z.strictObject({});
 
 export function createAdminRoutes(options: AdminRoutesOptions): Readonly<Record<string, HttpRoute>> {
-  const { planner, store, ledger, authority, caKeeper, issuance, trustDomain, now, randomBytes, probes } = options;
+  const { planner, shared, ledger, authority, caKeeper, issuance, trustDomain, now, randomBytes, probes } = options;
 
   function ownSpiffeId(spiffeIdText: string): SpiffeId {
     const parsed = parseSpiffeId(spiffeIdText);
@@ -128,7 +128,7 @@ export function createAdminRoutes(options: AdminRoutesOptions): Readonly<Record<
     [`POST ${adminPaths.tokens}`]: post(tokenBody, async ({ spiffeId, ttlMs, purpose, lifetimeMs = defaultLifetimes.proxyMs }) => {
       const token = makeTokenText(randomBytes);
       const bound = { spiffeId: ownSpiffeId(spiffeId), expiresAtMs: now() + ttlMs, ...(purpose === 'proxy' ? { proxyLifetimeMs: lifetimeMs } : {}) };
-      await store.commit({ put: { tokens: { [tokenKey(token)!]: bound } } });
+      await shared.change(() => ({ put: { tokens: { [tokenKey(token)!]: bound } }, result: undefined }));
       return json({ token, spiffeId: bound.spiffeId, purpose, expiresAt: new Date(bound.expiresAtMs).toISOString() } satisfies TokenResult);
     }),
     [`GET ${adminPaths.ca}`]: () => json(caKeeper.status()),

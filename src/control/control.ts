@@ -26,7 +26,7 @@ import { createIssuance } from './issuance.ts';
 import { createLedgerIntake } from './ledger-intake.ts';
 import { isAdministrator, listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
 import { createControlMetrics } from './metrics.ts';
-import { openSharedCa, startKubernetes, type KubernetesOptions } from './kubernetes.ts';
+import { openReplicatedState, openSharedCa, startKubernetes, type KubernetesOptions } from './kubernetes.ts';
 import { createPlanner, type Planner } from './planner.ts';
 import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
 import { proxyConfig } from './proxy-config.ts';
@@ -35,6 +35,7 @@ import { createProxySvids } from './proxy-svids.ts';
 import { createPublisher, encodeAhead } from './publisher.ts';
 import { createReplicaService, startLeaderReporter } from './replicas.ts';
 import { sectionExpiry, type ControlSections } from './sections.ts';
+import { stateOfStore } from './shared-state.ts';
 import { runInSlices } from './slices.ts';
 import { createTurns } from './turns.ts';
 
@@ -131,7 +132,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     ledgerRecords: () => ledger.head.sequence,
     servicePorts: () => planner.plan.servicePorts.length,
   });
-  const issuance = createIssuance({ store, ledger, now, onRevoked: dropRevoked });
+  const replicated = kubernetes === undefined ? undefined : openReplicatedState(kubernetes, { now, random, log });
+  if (replicated !== undefined) opened.defer(() => replicated.close());
+  const shared = replicated ?? stateOfStore(store);
+  const issuance = createIssuance({ store, shared, ledger, now, random, onRevoked: dropRevoked, log });
+  opened.defer(() => issuance.close());
   const issue: typeof issuance.issue = async (attestation, run, pod) => {
     const issued = await issuance.issue(attestation, run, pod);
     metrics.certificatesIssued.inc({ attestation });
@@ -141,7 +146,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   opened.defer(() => svids.close());
   const publisher = createPublisher({ cache, svids });
   const isRevoked = (serialNumber: string) => issuance.isRevoked(serialNumber);
-  const admission: MeshAdmission = { trustDomain, isRevoked, now };
+  const isRevokedAsShown: MeshAdmission['isRevoked'] = (svid) => issuance.isRevokedAsShown(svid);
+  const admission: MeshAdmission = { trustDomain, isRevoked: isRevokedAsShown, now };
   const publishPlan = async (plan: Plan): Promise<void> => {
     await runInSlices(encodeAhead(plan, issuance.revoked()));
     metrics.plansPublished.inc();
@@ -153,9 +159,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const merged = createMergedReports();
   const gatewaysHere = () => reportsHere(cache, planner.plan.gateways, publisher.revisions);
   const cluster =
-    kubernetes === undefined
+    kubernetes === undefined || replicated === undefined
       ? undefined
-      : startKubernetes({ ...kubernetes, trustDomain, clusterDomain, record, publish: publishPlan, gateways: () => merged.merge(gatewaysHere(), publisher.revisions, now()), now, random, log });
+      : startKubernetes({ ...kubernetes, shared: replicated, trustDomain, clusterDomain, record, publish: publishPlan, gateways: () => merged.merge(gatewaysHere(), publisher.revisions, now()), now, random, log });
   if (cluster !== undefined) opened.defer(() => cluster.close());
   const planner: Planner = cluster?.planner ?? (await createPlanner({ store, trustDomain, clusterDomain, now, record, publish: publishPlan }));
 
@@ -199,7 +205,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   });
   const services = [
     { definition: xds.service, handlers: xds.handlers },
-    ...createEnrolment({ store, authority, issuance: { ...issuance, issue }, admission, ...(cluster === undefined ? {} : { attestPod: cluster.attestPod }), now, log }),
+    ...createEnrolment({ shared, authority, issuance: { ...issuance, issue }, admission, ...(cluster === undefined ? {} : { attestPod: cluster.attestPod }), now, log }),
     createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked, onUnrecorded: (gateway) => metrics.denialsUnrecorded.inc({ gateway }), now }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];
@@ -245,7 +251,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       listener.setIdentity(own);
     }
     if (admin !== null && adminServer === undefined) {
-      adminServer = await listenOnMutualTls(admin, own, createHttpRouter({ routes, bodyBytesMax, log, authorize: (request) => authorizeAdministrator(request, administrators, isRevoked) }));
+      adminServer = await listenOnMutualTls(admin, own, createHttpRouter({ routes, bodyBytesMax, log, authorize: (request) => authorizeAdministrator(request, administrators, isRevokedAsShown) }));
       opened.defer(closing(adminServer));
     } else {
       adminServer?.setSecureContext(tlsOptions(own));
@@ -281,7 +287,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     [`GET ${adminPaths.proxies}`]: () => ({ lines: jsonLines(debugNodes(cache)) }),
     [`GET ${adminPaths.proxyConfig}`]: ({ query }) => ({ json: proxyConfig(cache, planner.plan.gateways, query.get('name') ?? '') }),
   };
-  const routes = createAdminRoutes({ planner, store, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes: { ...probes, ...statusRoutes } });
+  const routes = createAdminRoutes({ planner, shared, ledger, authority, caKeeper, issuance: { ...issuance, issue }, trustDomain, now, randomBytes, probes: { ...probes, ...statusRoutes } });
   if (probe !== null) opened.defer(closing(await listenOnPlainHttp(probe, createHttpRouter({ routes: probes, bodyBytesMax: 0, log, authorize: () => 'probe' }))));
   opened.defer(closing(await listenOnUnixSocket(socketPath, createHttpRouter({ routes, bodyBytesMax, log, authorize: () => `unix:${process.getuid?.() ?? 0}` }))));
   await takeCa();

@@ -8,16 +8,15 @@ import type { AttestedPod, CertificateIssued } from '../core/ledger-record.ts';
 import { workloadSpiffeId } from '../core/spiffe-id.ts';
 import type { PodAttestor } from '../kubernetes/index.ts';
 import { CertificatePurpose, EnrolmentService, IdentityService, type EnrolRequest } from '../proto/sallyport/v1alpha1/identity_pb.ts';
-import type { StateStore } from '../store/index.ts';
 import type { Logger } from 'pino';
 import type { Issuance } from './issuance.ts';
-import { publicKeyHash, purposeOf, redeem, tokenKey } from './join-tokens.ts';
+import { publicKeyHash, purposeOf, redeem, tokenKey, type JoinToken } from './join-tokens.ts';
 import { peerOf, type MeshAdmission, type MeshService } from './mesh-listener.ts';
 import { createRateLimit } from './rate-limit.ts';
-import type { ControlSections } from './sections.ts';
+import type { SharedState, SharedView } from './shared-state.ts';
 
 export interface EnrolmentOptions {
-  readonly store: StateStore<ControlSections>;
+  readonly shared: SharedState;
   readonly authority: Authority;
   readonly issuance: Issuance;
   readonly admission: MeshAdmission;
@@ -37,6 +36,8 @@ const guesses = { burst: 10, perSecond: 0.1 } as const;
 interface Enrolled extends Pick<SvidRequest, 'spiffeId' | 'lifetimeMs'> {
   readonly attestation: CertificateIssued['attestation'];
   readonly pod?: AttestedPod;
+  /** Throws where that has been revoked since. */
+  readonly assertGood: () => void;
 }
 
 interface Asked {
@@ -46,7 +47,7 @@ interface Asked {
   readonly address: string;
 }
 
-export function createEnrolment({ store, authority, issuance, admission, attestPod, now, log }: EnrolmentOptions): readonly MeshService[] {
+export function createEnrolment({ shared, authority, issuance, admission, attestPod, now, log }: EnrolmentOptions): readonly MeshService[] {
   const guessLimit = createRateLimit(guesses);
 
   function countGuess(address: string): void {
@@ -60,23 +61,38 @@ export function createEnrolment({ store, authority, issuance, admission, attestP
   }
 
   /**
-   * Spends the token for a key, or finds it spent by this key. Look-up and commit are in one turn, so that one key has it. A repeat
-   * need not wait until the first is durable: what is issued for it is durable later.
+   * Spends the token for a key, or finds it spent by this key. Look-up and change are one, so that one key has it, whichever replicas are
+   * asked. What is not known to be good is counted as a guess until it has proved to be: another replica may have made it just now, and to
+   * ask for that costs.
    */
   async function spend(text: string, { publicKeyDer, purpose, address }: Asked): Promise<Enrolled> {
     const key = tokenKey(text);
-    const token = key === undefined ? undefined : store.get('tokens', key);
-    const spent = redeem(token, publicKeyHash(publicKeyDer), now());
-    if (key === undefined || spent === undefined) {
-      countGuess(address);
-      throw await refusal(new SallyportError('token-invalid', 'the join token is unknown, spent or expired', { hint: 'make a new one: sallyport token create SPIFFE-ID' }));
-    }
+    const redeemIn = (view: SharedView): JoinToken | undefined => (key === undefined ? undefined : redeem(view.get('tokens', key), publicKeyHash(publicKeyDer), now()));
+    const isKnown = redeemIn(shared) !== undefined;
+    if (!isKnown) countGuess(address);
+    const spent = key === undefined ? undefined : await shared.change((view) => {
+      const redeemed = redeemIn(view);
+      const isNew = redeemed !== undefined && redeemed !== view.get('tokens', key) && purposeOf(redeemed) === purpose;
+      return { ...(isNew ? { put: { tokens: { [key]: redeemed } } } : {}), result: redeemed };
+    }).catch((error: unknown) => {
+      if (!isKnown) guessLimit.giveBack(address, now());
+      throw error;
+    });
+    const unknown = (): SallyportError => new SallyportError('token-invalid', 'the join token is unknown, spent or expired', { hint: 'make a new one: sallyport token create SPIFFE-ID' });
+    if (spent === undefined) throw await refusal(unknown());
+    if (!isKnown) guessLimit.giveBack(address, now());
     const { spiffeId, proxyLifetimeMs } = spent;
     if (purposeOf(spent) !== purpose) {
       throw await refusal(new SallyportError('token-invalid', `the join token is for ${leafPurposes[purposeOf(spent)]}, not for ${leafPurposes[purpose]}`, { hint: `make one that is: sallyport token create --for ${purpose} ${spiffeId}` }));
     }
-    if (spent !== token) await store.commit({ put: { tokens: { [key]: spent } } });
-    return { spiffeId, ...lifetimeOf(proxyLifetimeMs), attestation: 'join-token' };
+    return {
+      spiffeId,
+      ...lifetimeOf(proxyLifetimeMs),
+      attestation: 'join-token',
+      assertGood: () => {
+        if (redeemIn(shared) === undefined) throw unknown();
+      },
+    };
   }
 
   /** A pod is whom the API server takes it for. Counted as a guess until that is known, so that a flood of wrong tokens does not become one of questions. */
@@ -92,13 +108,17 @@ export function createEnrolment({ store, authority, issuance, admission, attestP
     if (!verdict.ok) throw await refusal(new SallyportError('token-invalid', 'the pod token is not good for this', { hint: 'the control plane has recorded why: sallyport ledger tail --type issuance-refused', cause: new Error(verdict.detail) }), verdict.detail);
     const { workload, pod, node } = verdict.value;
     const spiffeId = workloadSpiffeId(admission.trustDomain, workload);
-    if (issuance.isPodRevoked(pod.uid)) {
-      const error = new SallyportError('identity-revoked', `a certificate of pod ${workload.namespace}/${pod.name} was revoked`, { hint: 'delete the pod: the one in its place is let in' });
-      await issuance.refuse(spiffeId, error);
+    const assertGood = (): void => {
+      if (issuance.isPodRevoked(pod.uid)) throw new SallyportError('identity-revoked', `a certificate of pod ${workload.namespace}/${pod.name} was revoked`, { hint: 'delete the pod: the one in its place is let in' });
+    };
+    try {
+      assertGood();
+    } catch (error) {
+      await issuance.refuse(spiffeId, error as SallyportError);
       throw error;
     }
     guessLimit.giveBack(address, now());
-    return { spiffeId, attestation: 'pod-token', pod: { ...pod, node } };
+    return { spiffeId, attestation: 'pod-token', pod: { ...pod, node }, assertGood };
   }
 
   async function admit(token: EnrolRequest['token'], asked: Asked): Promise<Enrolled> {
@@ -112,10 +132,14 @@ export function createEnrolment({ store, authority, issuance, admission, attestP
     }
   }
 
-  /** Issues, or records why not, and answers either way. */
-  async function certify(request: SvidRequest, attestation: CertificateIssued['attestation'], pod: AttestedPod | undefined) {
+  /**
+   * Issues, or records why not, and answers either way. What it is issued for may be revoked while it is: a certificate of then is
+   * not among those that are revoked, and is not handed out.
+   */
+  async function certify(request: SvidRequest, { attestation, pod, assertGood }: Pick<Enrolled, 'attestation' | 'pod' | 'assertGood'>) {
     try {
       const issued = await issuance.issue(attestation, () => authority.issueSvid(request), pod);
+      assertGood();
       return { spiffeId: issued.spiffeId, certificateChain: [...issued.chainDer], trustBundle: [...authority.trustBundle] };
     } catch (error) {
       if (error instanceof SallyportError && !error.meaning.retriable) await issuance.refuse(request.spiffeId, error);
@@ -136,8 +160,8 @@ export function createEnrolment({ store, authority, issuance, admission, attestP
             const parsed = parseCsr(csr);
             if (!parsed.ok) throw new SallyportError(csrErrorCode(parsed.reason), parsed.detail);
             const purpose = purposeAsked === CertificatePurpose.PROXY ? 'proxy' : 'svid';
-            const { attestation, pod, ...granted } = await admit(token, { publicKeyDer: parsed.request.publicKeyDer, purpose, address: call.getPeer().replace(/:[0-9]+$/, '') });
-            return await certify({ ...granted, csr, purpose }, attestation, pod);
+            const { spiffeId, lifetimeMs, ...enrolled } = await admit(token, { publicKeyDer: parsed.request.publicKeyDer, purpose, address: call.getPeer().replace(/:[0-9]+$/, '') });
+            return await certify({ spiffeId, ...lifetimeOf(lifetimeMs), csr, purpose }, enrolled);
           },
           onError,
         ),
@@ -151,7 +175,8 @@ export function createEnrolment({ store, authority, issuance, admission, attestP
           async ({ csr }, call) => {
             const { spiffeId, serialNumber, purpose } = peerOf(call, admission);
             const { proxyLifetimeMs, pod } = issuance.granted(serialNumber);
-            return await certify({ spiffeId, csr: Buffer.from(csr), purpose, ...lifetimeOf(proxyLifetimeMs) }, 'certificate', pod);
+            const assertGood = (): void => void peerOf(call, admission);
+            return await certify({ spiffeId, csr: Buffer.from(csr), purpose, ...lifetimeOf(proxyLifetimeMs) }, { attestation: 'certificate', ...(pod === undefined ? {} : { pod }), assertGood });
           },
           onError,
         ),

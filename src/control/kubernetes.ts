@@ -8,6 +8,7 @@ import { certificatesToPem } from '../core/x509/pem.ts';
 import { createHostResolver, createPodAttestor, openSecretText, startWebhooks, type ApiClient, type PodAttestor, type SecretText, type Webhooks } from '../kubernetes/index.ts';
 import type { IssuedToLedger } from './issuance.ts';
 import { createKubernetesPlanner, type KubernetesPlanner, type KubernetesPlannerOptions } from './kubernetes-planner.ts';
+import { createReplicatedState, type ReplicatedState } from './replicated-state.ts';
 
 export interface KubernetesOptions {
   readonly client: ApiClient;
@@ -23,7 +24,7 @@ export interface KubernetesOptions {
 
 export interface KubernetesSide {
   readonly planner: KubernetesPlanner;
-  /** Whether the API server has been heard, so that there is a plan. */
+  /** Whether the API server has been heard, so that there is a plan, and it is known what is revoked. */
   readonly isReady: boolean;
   readonly ready: Promise<void>;
   readonly attestPod: PodAttestor['attest'];
@@ -37,6 +38,7 @@ export interface KubernetesSide {
 }
 
 export interface KubernetesSideOptions extends KubernetesOptions, Pick<KubernetesPlannerOptions, 'record' | 'publish' | 'gateways'> {
+  readonly shared: Pick<ReplicatedState, 'ready'>;
   readonly trustDomain: TrustDomain;
   readonly clusterDomain: string;
   readonly now: () => number;
@@ -46,6 +48,8 @@ export interface KubernetesSideOptions extends KubernetesOptions, Pick<Kubernete
 
 /** Of the webhooks' certificate, which is made anew with each of the control plane's own. */
 const webhookCertificateMs = 24 * 3_600_000;
+/** Whoever enrols waits for ten seconds. */
+const stateAnswerWithinMs = 4_000;
 
 export function startKubernetes(options: KubernetesSideOptions): KubernetesSide {
   const { client, namespace, trustDomain, webhooks: webhookOptions, log } = options;
@@ -54,7 +58,7 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
   const attestor = createPodAttestor(client, podTokenAudience);
   let isReady = false;
   let webhooks: Webhooks | undefined;
-  const ready = operator.ready.then(() => {
+  const ready = Promise.all([operator.ready, options.shared.ready]).then(() => {
     isReady = true;
   });
 
@@ -98,4 +102,9 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
 /** The CA, as all replicas share it. */
 export function openSharedCa({ client, namespace }: KubernetesOptions, random: () => number, log: Logger): SecretText {
   return openSecretText({ client, namespace, name: 'sallyport-ca', key: 'ca.json', random, log });
+}
+
+/** Who may join and what is revoked, as all replicas know it. */
+export function openReplicatedState({ client, namespace }: KubernetesOptions, { now, random, log }: Pick<KubernetesSideOptions, 'now' | 'random' | 'log'>): ReplicatedState {
+  return createReplicatedState({ text: openSecretText({ client, namespace, name: 'sallyport-state', key: 'state.json', withinMs: stateAnswerWithinMs, random, log }), now, random, log });
 }

@@ -12,7 +12,7 @@ import type { Logger } from 'pino';
 import { SallyportError } from '../core/errors.ts';
 import { createGrpcServer, type GrpcConnection } from '../grpc/index.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
-import { parseMeshCertificate, type LeafPurpose, type MeshCertificateParse } from '../core/x509/x509-svid.ts';
+import { parseMeshCertificate, type LeafPurpose, type MeshCertificateParse, type X509Svid } from '../core/x509/x509-svid.ts';
 import type { ControlIdentity } from './control-identity.ts';
 import { listening } from './listening.ts';
 
@@ -84,7 +84,7 @@ const peers = new WeakMap<PeerCertificate, MeshCertificateParse>();
 /** What a caller must be, beside verified. */
 export interface MeshAdmission {
   readonly trustDomain: TrustDomain;
-  readonly isRevoked: (serialNumber: string) => boolean;
+  readonly isRevoked: (svid: X509Svid) => boolean;
   readonly now: () => number;
 }
 
@@ -104,7 +104,7 @@ export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthCon
   if (trustDomainOf(spiffeId) !== trustDomain) throw new SallyportError('attestation-failed', `${spiffeId} is not of trust domain ${trustDomain}`);
   // TLS looked at the time when the connection began; a connection may outlive its certificate.
   const isExpired = notAfterMs <= now();
-  if (!isExpired && !isRevoked(serialNumber)) return { spiffeId, serialNumber, purpose: parsed.purpose };
+  if (!isExpired && !isRevoked(parsed.svid)) return { spiffeId, serialNumber, purpose: parsed.purpose };
   connections.get(certificate)?.close();
   throw isExpired
     ? new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint: 'enrol again, with a token' })

@@ -1,7 +1,7 @@
 /** The control plane: its replicas, where it is found, and who may reach it. */
 import type { ExplainedObject } from '../generate/index.ts';
 import { labelsOf, metadataOf } from './metadata.ts';
-import { caSecretName, controlAccount, controlPlaneName, ports } from './names.ts';
+import { caSecretName, controlAccount, controlPlaneName, ports, stateSecretName } from './names.ts';
 import type { InstallOptions } from './options.ts';
 import { containerSecurity, podSecurity, probes, stateClaim, stateMount, stateVariable } from './pod.ts';
 
@@ -14,6 +14,10 @@ export function controlPlane(options: InstallOptions): readonly ExplainedObject[
     {
       object: { apiVersion: 'v1', kind: 'Secret', metadata: metadataOf(component, caSecretName, options.namespace, { kept: true }), type: 'Opaque' },
       why: "The CA's keys. Installed empty: the control plane may fill this one, and create none. Applied again, what is in it stays.",
+    },
+    {
+      object: { apiVersion: 'v1', kind: 'Secret', metadata: metadataOf(component, stateSecretName, options.namespace, { kept: true }), type: 'Opaque' },
+      why: 'Join tokens, hashed, and what is revoked. As the one before it; kept with it, since what the CA has signed may be revoked here.',
     },
     {
       object: {

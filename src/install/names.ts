@@ -12,6 +12,8 @@ export const componentLabel = 'sallyport.dev/component';
 
 export const leaseName = 'sallyport';
 export const caSecretName = 'sallyport-ca';
+/** What replicas know together: join tokens, and what is revoked. */
+export const stateSecretName = 'sallyport-state';
 export const webhookConfigurations = { inject: 'sallyport-inject', validate: 'sallyport-validate' } as const;
 
 export const ports = { mesh: 15_012, webhook: 15_017, probe: 15_020 } as const;

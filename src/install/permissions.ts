@@ -5,7 +5,7 @@
 import { apiVersion, olderApiVersion } from '../core/objects/index.ts';
 import { customResourceDefinitions } from '../kubernetes/index.ts';
 import { trustBundleConfigMap } from '../core/pod-identity.ts';
-import { caSecretName, leaseName, webhookConfigurations } from './names.ts';
+import { caSecretName, leaseName, stateSecretName, webhookConfigurations } from './names.ts';
 
 export interface Permission {
   /** In all namespaces and outside of them, or in the control plane's own alone. */
@@ -51,6 +51,7 @@ export const permissions: readonly Permission[] = [
   { where: 'own namespace', group: 'coordination.k8s.io', resources: ['leases'], verbs: ['create'], why: 'Which replica leads; no role can say by which name' },
   { where: 'own namespace', group: 'coordination.k8s.io', resources: ['leases'], verbs: ['get', 'update'], names: [leaseName], why: 'The same' },
   { where: 'own namespace', group: '', resources: ['secrets'], verbs: ['get', 'list', 'watch', 'update'], names: [caSecretName], why: "The CA's keys, which all replicas sign with; installed empty, so that none may be created" },
+  { where: 'own namespace', group: '', resources: ['secrets'], verbs: ['get', 'list', 'watch', 'update'], names: [stateSecretName], why: 'Join tokens, and what is revoked, which all replicas know; installed empty likewise' },
 ];
 
 /** `PolicyRule` of `rbac.authorization.k8s.io/v1`. */

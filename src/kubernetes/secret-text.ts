@@ -25,6 +25,8 @@ export interface SecretTextOptions {
   readonly name: string;
   /** Of its data. */
   readonly key: string;
+  /** How long to wait for each answer; as long as the client waits by default. */
+  readonly withinMs?: number;
   readonly random: () => number;
   readonly log: Logger;
 }
@@ -33,16 +35,17 @@ interface SecretObject extends ApiObject {
   readonly data?: Readonly<Record<string, string>>;
 }
 
-export function openSecretText({ client, namespace, name, key, random, log }: SecretTextOptions): SecretText {
+export function openSecretText({ client, namespace, name, key, withinMs, random, log }: SecretTextOptions): SecretText {
   const resource = { group: '', version: 'v1', plural: 'secrets', namespace };
   const path = `${pathOf(resource)}/${name}`;
+  const bound = withinMs === undefined ? {} : { withinMs };
   let seen: SecretObject | undefined;
   let mirror: { close(): void } | undefined;
 
   return {
     place: `Secret ${namespace}/${name}`,
     async read() {
-      seen = await client.request<SecretObject>({ method: 'GET', path }).catch((error: unknown) => {
+      seen = await client.request<SecretObject>({ method: 'GET', path, ...bound }).catch((error: unknown) => {
         if (error instanceof ApiRefusal && error.status === 404) return undefined;
         throw error;
       });
@@ -54,8 +57,8 @@ export function openSecretText({ client, namespace, name, key, random, log }: Se
       try {
         seen =
           seen === undefined
-            ? await client.request<SecretObject>({ method: 'POST', path: pathOf(resource), body: { apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace }, type: 'Opaque', data } })
-            : await client.request<SecretObject>({ method: 'PUT', path, body: { ...seen, data } });
+            ? await client.request<SecretObject>({ method: 'POST', path: pathOf(resource), body: { apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace }, type: 'Opaque', data }, ...bound })
+            : await client.request<SecretObject>({ method: 'PUT', path, body: { ...seen, data }, ...bound });
         return 'written';
       } catch (error) {
         if (error instanceof ApiRefusal && error.status === 409) return 'outdated';

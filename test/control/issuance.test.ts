@@ -3,8 +3,10 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { createIssuance, type Issuance } from '../../src/control/issuance.ts';
 import { sectionExpiry, type ControlSections } from '../../src/control/sections.ts';
+import { stateOfStore } from '../../src/control/shared-state.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
 import { openLedger, openStateStore } from '../../src/store/index.ts';
 import { demoAuthority, productpage } from '../ca/openssl.ts';
@@ -22,7 +24,7 @@ describe('issuance', () => {
     const store = await openStateStore<ControlSections>({ directory: join(directory, 'state'), now, expiresAt: sectionExpiry });
     const ledger = await openLedger({ directory: join(directory, 'ledger'), now });
     try {
-      await use(createIssuance({ store, ledger, now, onRevoked: () => undefined }));
+      await use(createIssuance({ store, shared: stateOfStore(store), ledger, now, random: Math.random, onRevoked: () => undefined, log: pino({ level: 'silent' }) }));
     } finally {
       await ledger.close();
       await store.close();
