@@ -1,6 +1,7 @@
 /** Calls the admin API: over its Unix socket, or over mTLS. Throws the SallyportError that the control plane answered with. */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import type { Duplex } from 'node:stream';
 import { SallyportError } from '../core/errors.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { serverIdentityCheck } from './mesh-credentials.ts';
@@ -17,7 +18,9 @@ export type AdminAddress =
       readonly trustBundlePem: string;
       /** The SPIFFE ID that the control plane must prove. */
       readonly serverIdentity: SpiffeId;
-    };
+    }
+  /** Whatever leads to the admin API's socket: a stream of its own for each request. `open` destroys it with a SallyportError where it leads nowhere. */
+  | { readonly kind: 'stream'; readonly name: string; readonly open: () => Duplex };
 
 export interface AdminClient {
   get<Answer>(path: string, query?: Readonly<Record<string, string | undefined>>): Promise<Answer>;
@@ -34,9 +37,11 @@ export function createAdminClient(address: AdminAddress): AdminClient {
     const text = body === undefined ? undefined : JSON.stringify(body);
     return await new Promise((resolve, reject) => {
       const request = open(address, method, path, signal);
-      request.setTimeout(timeoutMs, () => request.destroy(new SallyportError('timeout', `the control plane did not answer within ${timeoutMs / 1000} s`)));
+      // Of our own, since not every stream has a time-out.
+      const timer = setTimeout(() => request.destroy(new SallyportError('timeout', `the control plane did not answer within ${timeoutMs / 1000} s`)), timeoutMs);
+      request.once('close', () => clearTimeout(timer));
       request.once('response', (response) => {
-        if (signal !== undefined) request.setTimeout(0); // a followed answer may be silent for long
+        if (signal !== undefined) clearTimeout(timer); // a followed answer may be silent for long
         resolve(response);
       });
       request.once('error', (cause) => reject(cause instanceof SallyportError ? cause : unreachable(address, cause)));
@@ -87,6 +92,7 @@ export function createAdminClient(address: AdminAddress): AdminClient {
 function open(address: AdminAddress, method: string, path: string, signal: AbortSignal | undefined): ClientRequest {
   const options = { method, path, headers: { accept: 'application/json', 'content-type': 'application/json' }, ...(signal === undefined ? {} : { signal }) };
   if (address.kind === 'unix') return httpRequest({ ...options, socketPath: address.socketPath });
+  if (address.kind === 'stream') return httpRequest({ ...options, host: 'localhost', createConnection: address.open });
   const { host, port, certificateChainPem: cert, privateKeyPem: key, trustBundlePem: ca, serverIdentity } = address;
   return httpsRequest({
     ...options,
@@ -127,6 +133,17 @@ function parseOrNothing(text: string): unknown {
 }
 
 function unreachable(address: AdminAddress, cause: unknown): SallyportError {
-  const place = address.kind === 'unix' ? address.socketPath : `${address.host}:${address.port}`;
+  const place = placeOf(address);
   return new SallyportError('unavailable', `the control plane cannot be reached at ${JSON.stringify(place)}`, { place, cause, hint: 'start it with "sallyport serve", or name it with --server' });
+}
+
+function placeOf(address: AdminAddress): string {
+  switch (address.kind) {
+    case 'unix':
+      return address.socketPath;
+    case 'mtls':
+      return `${address.host}:${address.port}`;
+    case 'stream':
+      return address.name;
+  }
 }

@@ -1,11 +1,8 @@
-/** What every command is given: where to print, where the control plane is, and the options that all of them share. */
+/** What every command is given: where to print, what to read, and where things are kept. */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { Option, type Command } from 'commander';
-import { createAdminClient, type AdminClient } from '../api/admin-client.ts';
 import { SallyportError } from '../core/errors.ts';
-import { parseSpiffeId } from '../core/spiffe-id.ts';
 
 export interface CliContext {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -28,45 +25,6 @@ export function defaultStateDirectory(env: CliContext['env'], part: string): str
 
 export function defaultSocketPath(env: CliContext['env']): string {
   return env['SALLYPORT_SOCKET'] ?? join(defaultStateDirectory(env, 'control'), 'admin.sock');
-}
-
-interface ServerOptions {
-  readonly server?: string;
-  readonly cert?: string;
-  readonly key?: string;
-  readonly trustBundle?: string;
-  readonly serverIdentity?: string;
-}
-
-/** Adds the options that say where the control plane is. */
-export function withServerOptions(command: Command): Command {
-  return command
-    .addOption(new Option('--server <address>', 'control plane: the path of its Unix socket, or HOST:PORT for mTLS').env('SALLYPORT_SERVER').helpGroup('Control plane:'))
-    .addOption(new Option('--cert <file>', "administrator's certificate chain, PEM (mTLS)").env('SALLYPORT_CERT').helpGroup('Control plane:'))
-    .addOption(new Option('--key <file>', 'its private key, PEM (mTLS)').env('SALLYPORT_KEY').helpGroup('Control plane:'))
-    .addOption(new Option('--trust-bundle <file>', 'trust bundle, PEM (mTLS)').env('SALLYPORT_TRUST_BUNDLE').helpGroup('Control plane:'))
-    .addOption(new Option('--server-identity <spiffe-id>', "the control plane's SPIFFE ID (mTLS)").default('spiffe://cluster.local/ns/sallyport-system/sa/control').env('SALLYPORT_SERVER_IDENTITY').helpGroup('Control plane:'));
-}
-
-export function adminClientOf(context: CliContext, options: ServerOptions): AdminClient {
-  const { server = defaultSocketPath(context.env) } = options;
-  const endpoint = /^(?:\[([^\]]+)\]|([^/:]+)):([0-9]{1,5})$/.exec(server);
-  if (endpoint === null) return createAdminClient({ kind: 'unix', socketPath: server });
-  const { cert, key, trustBundle, serverIdentity = '' } = options;
-  if (cert === undefined || key === undefined || trustBundle === undefined) {
-    throw new SallyportError('usage', `${JSON.stringify(server)} is spoken to with mTLS, which needs --cert, --key and --trust-bundle`, { hint: 'make a certificate: sallyport cert issue --purpose admin SPIFFE-ID' });
-  }
-  const identity = parseSpiffeId(serverIdentity);
-  if (!identity.ok) throw new SallyportError('usage', identity.reason, { place: '--server-identity' });
-  return createAdminClient({
-    kind: 'mtls',
-    host: endpoint[1] ?? endpoint[2]!,
-    port: Number(endpoint[3]),
-    certificateChainPem: readFile(cert),
-    privateKeyPem: readFile(key),
-    trustBundlePem: readFile(trustBundle),
-    serverIdentity: identity.id,
-  });
 }
 
 /** Reads a file, or says which one could not be read and why. */

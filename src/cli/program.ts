@@ -8,6 +8,7 @@ import { addCert } from './commands/cert.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDelete } from './commands/delete.ts';
 import { addDescribe } from './commands/describe.ts';
+import { addDialStdio } from './commands/dial-stdio.ts';
 import { addDiff } from './commands/diff.ts';
 import { addExplain } from './commands/explain.ts';
 import { addGateway } from './commands/gateway.ts';
@@ -38,14 +39,14 @@ export function createProgram(context: CliContext): Command {
     .configureOutput({ writeOut: (text) => context.out(text.trimEnd()), writeErr: (text) => context.say(text.trimEnd()) })
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .showSuggestionAfterError()
-    .addHelpText('after', '\nEXIT CODES\n  0 ok   1 negative answer or differences   2 usage or invalid input   3 not found\n  4 not authorised   5 conflict or exhausted   6 unavailable or timed out   70 bug');
+    .addHelpText('after', '\nOn Kubernetes run it as "kubectl sallyport", or with --kubeconfig or --context: objects are then those of the API server, by your own rights.\nWhere no control plane runs beside it and none is named, it asks the cluster of your kubeconfig, and says so.\n\nEXIT CODES\n  0 ok   1 negative answer or differences   2 usage or invalid input   3 not found\n  4 not authorised   5 conflict or exhausted   6 unavailable or timed out   70 bug');
   const groups: readonly [string, readonly ((program: Command, context: CliContext) => void)[]][] = [
     ['Run:', [addServe, addGateway, addAgent, addBootstrap]],
     ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender, addGenerate]],
     ['Answers:', [addExplain, addWhois, addLedger, addTransfers, addStatus, addProxyStatus, addProxyConfig]],
     ['Identity:', [addToken, addCa, addCert]],
     ['Cluster:', [addInstall, addUninstall]],
-    ['Other:', [addCompletion, addVersion]],
+    ['Other:', [addDialStdio, addCompletion, addVersion]],
   ];
   for (const [heading, adders] of groups) {
     program.commandsGroup(heading);

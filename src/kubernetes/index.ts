@@ -21,3 +21,6 @@ export type { Findings, ValidateChange } from './webhook/validation.ts';
 export { startWebhooks, webhookPaths, type ServerIdentity, type Webhooks } from './webhook/webhooks.ts';
 export { startOperator, type GatewayReport, type Operator, type OperatorOptions } from './operator/operator.ts';
 export { openSecretText, type SecretText } from './secret-text.ts';
+export { openUserCluster, type UserCluster } from './user/cluster.ts';
+export { manifestOf, type DesiredObjects, type LiveObject, type Manifest, type ObjectOutcome } from './user/desired-objects.ts';
+export type { Replica } from './user/replicas.ts';

@@ -6,10 +6,11 @@ import { SallyportError } from '../../core/errors.ts';
 import { printable } from '../../core/printable.ts';
 import { workloadOf } from '../../core/spiffe-id.ts';
 import { admitByAdministrator, admitByFiles, type ProxyFor } from '../admission.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { CliContext } from '../context.ts';
 import { parseAddressAndPort, parseEndpoint } from '../endpoint.ts';
 import { formatYaml, outputOption } from '../output.ts';
 import { addControlOptions, controlIdentityOf, spiffeIdOf, trustDomainOf, type ControlOptions } from '../proxy-options.ts';
+import { adminClientOf, withServerOptions } from '../target.ts';
 
 interface EnvoyOptions extends ControlOptions {
   readonly gateway?: string;
@@ -50,7 +51,7 @@ export function addBootstrap(program: Command, context: CliContext): void {
       const admin = administrationOf(options, directory);
       const { joinTokenFile, trustBundle } = options;
       const admission =
-        joinTokenFile === undefined ? await admitByAdministrator(adminClientOf(context, command.opts()), proxy) : await admitByFiles({ trustDomain: trustDomainOf(options), trustBundle, joinTokenFile }, proxy);
+        joinTokenFile === undefined ? await admitByAdministrator((await adminClientOf(context, command)), proxy) : await admitByFiles({ trustDomain: trustDomainOf(options), trustBundle, joinTokenFile }, proxy);
       const controlIdentity = controlIdentityOf(options) ?? defaultControlIdentity(admission.trustDomain);
 
       const { obtainProxyCertificate } = await import('../../identity/index.ts');

@@ -1,21 +1,22 @@
 import type { Command } from 'commander';
 import { adminPaths, type CaImportRequest, type CaStatus } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { adminClientOf, readBytes, readFile, readPassphrase, withServerOptions, writeFile, type CliContext } from '../context.ts';
+import { readBytes, readFile, readPassphrase, writeFile, type CliContext } from '../context.ts';
 import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
+import { adminClientOf, withServerOptions } from '../target.ts';
 
 export function addCa(program: Command, context: CliContext): void {
   const ca = program.command('ca').summary('the certificate authority: the organisation\'s intermediate, and its rotation');
   withServerOptions(ca.command('init'))
     .summary('make a demo root and intermediate; the root\'s key is thrown away')
-    .action(async (_options: unknown, command: Command) => show(context, await adminClientOf(context, command.opts()).post<CaStatus>(adminPaths.caInit, {})));
+    .action(async (_options: unknown, command: Command) => show(context, await (await adminClientOf(context, command)).post<CaStatus>(adminPaths.caInit, {})));
   withServerOptions(ca.command('csr'))
     .summary('make a key and a request for the organisation\'s root to sign')
     .option('--subject <name>', 'common name of the intermediate', 'Sallyport intermediate CA')
     .option('--out <file>', 'write the request here instead of to stdout')
     .addHelpText('after', '\nThe key stays in the control plane. Import the answer with: sallyport ca import --chain ANSWER.pem')
     .action(async (options: { subject: string; out?: string }, command: Command) => {
-      const { csrPem } = await adminClientOf(context, command.opts()).post<{ csrPem: string }>(adminPaths.caCsr, { subject: options.subject });
+      const { csrPem } = await (await adminClientOf(context, command)).post<{ csrPem: string }>(adminPaths.caCsr, { subject: options.subject });
       if (options.out === undefined) context.out(csrPem.trimEnd());
       else writeFile(options.out, csrPem);
     });
@@ -34,21 +35,21 @@ export function addCa(program: Command, context: CliContext): void {
         ...(options.pkcs12 === undefined ? {} : { pkcs12: readBytes(options.pkcs12).toString('base64') }),
         ...(options.passphraseFile === undefined ? {} : { passphrase: readPassphrase(options.passphraseFile) }),
       };
-      show(context, await adminClientOf(context, command.opts()).post<CaStatus>(adminPaths.caImport, request));
+      show(context, await (await adminClientOf(context, command)).post<CaStatus>(adminPaths.caImport, request));
     });
   withServerOptions(ca.command('rotate'))
     .summary('let the prepared intermediate sign; the old one stays trusted until its last certificate is out')
     .option('--retire', 'drop the old one instead, once nothing it signed is valid')
     .action(async (options: { retire?: true }, command: Command) =>
-      show(context, await adminClientOf(context, command.opts()).post<CaStatus>(options.retire === true ? adminPaths.caRetire : adminPaths.caActivate, {})),
+      show(context, await (await adminClientOf(context, command)).post<CaStatus>(options.retire === true ? adminPaths.caRetire : adminPaths.caActivate, {})),
     );
   withServerOptions(ca.command('export'))
     .summary('print the trust bundle, PEM')
-    .action(async (_options: unknown, command: Command) => context.out((await adminClientOf(context, command.opts()).text(adminPaths.bundle)).trimEnd()));
+    .action(async (_options: unknown, command: Command) => context.out((await (await adminClientOf(context, command)).text(adminPaths.bundle)).trimEnd()));
   withServerOptions(ca.command('show'))
     .summary('the intermediates: prepared, active, old')
     .addOption(outputOption())
-    .action(async (options: { output?: OutputFormat }, command: Command) => show(context, await adminClientOf(context, command.opts()).get<CaStatus>(adminPaths.ca), options.output));
+    .action(async (options: { output?: OutputFormat }, command: Command) => show(context, await (await adminClientOf(context, command)).get<CaStatus>(adminPaths.ca), options.output));
 }
 
 function show(context: CliContext, status: CaStatus, format?: OutputFormat): void {

@@ -7,7 +7,8 @@ import { SallyportError } from '../../core/errors.ts';
 import { printable } from '../../core/printable.ts';
 import { certificatesOfPem, toPem } from '../../core/x509/pem.ts';
 import { parseMeshCertificate } from '../../core/x509/x509-svid.ts';
-import { adminClientOf, readBytes, readPassphrase, withServerOptions, writeFile, type CliContext } from '../context.ts';
+import { readBytes, readPassphrase, writeFile, type CliContext } from '../context.ts';
+import { adminClientOf, withServerOptions } from '../target.ts';
 
 interface IssueOptions {
   readonly purpose: 'server' | 'admin';
@@ -46,7 +47,7 @@ export function addCert(program: Command, context: CliContext): void {
         ...(options.ip === undefined ? {} : { ipAddresses: options.ip }),
         ...(lifetimeMs === undefined ? {} : { lifetimeMs }),
       };
-      const result = await adminClientOf(context, command.opts()).post<CertificateResult>(adminPaths.certificates, request);
+      const result = await (await adminClientOf(context, command)).post<CertificateResult>(adminPaths.certificates, request);
       const files: (readonly [string, string | Buffer])[] = [[`${options.out}.bundle.pem`, result.trustBundlePem]];
       if (options.pkcs12 === true) {
         const { exportPkcs12 } = await import('../../ca/index.ts');
@@ -92,7 +93,7 @@ export function addCert(program: Command, context: CliContext): void {
     .addHelpText('after', '\nEXIT CODES\n  0 revoked   3 no such certificate that is still valid')
     .action(async (which: string, _options: unknown, command: Command) => {
       const request = which.startsWith('spiffe://') ? { spiffeId: which } : { serialNumber: which.toLowerCase() };
-      const { serialNumbers } = await adminClientOf(context, command.opts()).post<RevocationResult>(adminPaths.revocations, request);
+      const { serialNumbers } = await (await adminClientOf(context, command)).post<RevocationResult>(adminPaths.revocations, request);
       for (const serialNumber of serialNumbers) context.out(serialNumber);
     });
 }

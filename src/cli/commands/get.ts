@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { adminPaths, type AssignmentList, type ObjectList } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { CliContext } from '../context.ts';
 import { formatTable, formatYaml, outputOption, print, type OutputFormat } from '../output.ts';
 import { parseKind } from '../kinds.ts';
+import { desiredObjectsOf, namespaceFlags, withServerOptions } from '../target.ts';
 
 interface Item {
   readonly kind: string;
@@ -16,14 +16,14 @@ export function addGet(program: Command, context: CliContext): void {
     .summary('list objects')
     .argument('<kind>', 'externalservices (es), egresspolicies (ep), snatpools, snatbindings (sb), egressgateways (gw), referencegrants (refg), assignments')
     .argument('[name]', 'only this one')
-    .option('-n, --namespace <namespace>', 'namespace', 'default')
+    .option(...namespaceFlags)
     .option('-A, --all-namespaces', 'every namespace')
     .addOption(outputOption(['json', 'yaml', 'wide', 'name']))
-    .addHelpText('after', '\nEXAMPLES\n  sallyport get externalservices -A\n  sallyport get assignments\n  sallyport get snatpool billing -o yaml\n\nEXIT CODES\n  0 ok   3 not found')
-    .action(async (kindText: string, name: string | undefined, options: { namespace: string; allNamespaces?: true; output?: OutputFormat }, command: Command) => {
-      const client = adminClientOf(context, command.opts());
+    .addHelpText('after', '\nEXAMPLES\n  sallyport get externalservices -A\n  sallyport get assignments\n  sallyport get snatpool billing -o yaml\n\nEXIT CODES\n  0 ok   3 not found   4 not allowed')
+    .action(async (kindText: string, name: string | undefined, options: { namespace?: string; allNamespaces?: true; output?: OutputFormat }, command: Command) => {
+      const objects = await desiredObjectsOf(context, command);
       if (/^assignments?$/i.test(kindText)) {
-        const { items } = await client.get<AssignmentList>(adminPaths.assignments);
+        const items = await objects.assignments();
         print(context, options.output, { items }, () =>
           formatTable(
             ['ADDRESS', 'PORTS', 'HOLDER', 'POOL', 'RELEASED'],
@@ -33,8 +33,8 @@ export function addGet(program: Command, context: CliContext): void {
         return;
       }
       const kind = parseKind(kindText);
-      const namespace = kind.namespaced && options.allNamespaces !== true ? options.namespace : undefined;
-      const { items } = await client.get<ObjectList>(adminPaths.objects, { kind: kind.kind, namespace, name });
+      const namespace = kind.namespaced && options.allNamespaces !== true ? (options.namespace ?? objects.defaultNamespace) : undefined;
+      const items = await objects.list(kind.kind, { ...(namespace === undefined ? {} : { namespace }), ...(name === undefined ? {} : { name }) });
       if (name !== undefined && items.length === 0) throw new SallyportError('not-found', `there is no ${kind.kind} ${JSON.stringify(name)}${namespace === undefined ? '' : ` in namespace ${JSON.stringify(namespace)}`}`, { hint: `list them: sallyport get ${kindText}${kind.namespaced ? ' -A' : ''}` });
       const typed = items as unknown as readonly Item[];
       if (items.length === 0 && options.output === undefined) {

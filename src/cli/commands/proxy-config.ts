@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Argument, type Command } from 'commander';
-import { adminPaths, type ProxyConfigResult, type ProxyResource } from '../../api/admin.ts';
+import type { ProxyResource } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { CliContext } from '../context.ts';
 import { readConfigDump, type HeldResource } from '../envoy-admin.ts';
 import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
+import { askProxyConfig } from '../replicas.ts';
+import { replicasOf, withServerOptions } from '../target.ts';
 
 /** What each word means, by the end of a type URL; `all` is everything. */
 const kindsOfType = { listeners: 'Listener', clusters: 'Cluster', secrets: 'Secret', all: '' } as const;
@@ -27,7 +29,7 @@ export function addProxyConfig(program: Command, context: CliContext): void {
     .addHelpText('after', '\nEXAMPLES\n  sallyport proxy-config listeners egress-1 -o yaml\n  sallyport proxy-config all egress-1 --diff --envoy-admin 127.0.0.1:9901\n\nEXIT CODES\n  0 ok   1 differences   3 no such proxy is connected   6 control plane or Envoy away')
     .action(async (what: What, name: string, options: ProxyConfigOptions, command: Command) => {
       if (options.diff === true && options.envoyAdmin === undefined) throw new SallyportError('usage', 'only the Envoy itself knows what it holds', { place: '--diff', hint: 'say where its administration is: --envoy-admin 127.0.0.1:9901' });
-      const { resources, ...proxy } = await adminClientOf(context, command.opts()).get<ProxyConfigResult>(adminPaths.proxyConfig, { name });
+      const { resources, ...proxy } = await askProxyConfig(await replicasOf(context, command), name);
       const sent = resources.filter(({ typeUrl }) => what === 'all' || typeUrl.endsWith(`.${kindsOfType[what]}`));
       if (options.diff !== true) {
         print(context, options.output, { apiVersion: 'sallyport.dev/v1alpha1', kind: 'ProxyConfig', ...proxy, resources: sent }, () => formatTable(['TYPE', 'NAME', 'VERSION', 'STATE'], sent.map(({ typeUrl, name: resource, version, state }) => [shortName(typeUrl), resource, version, state])));

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
-import { adminPaths, type ProxyStatus, type StatusResult } from '../../api/admin.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { ProxyStatus } from '../../api/admin.ts';
+import type { CliContext } from '../context.ts';
 import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
+import { askStatus } from '../replicas.ts';
+import { replicasOf, withServerOptions } from '../target.ts';
 
 export function addProxyStatus(program: Command, context: CliContext): void {
   withServerOptions(program.command('proxy-status'))
@@ -10,7 +12,7 @@ export function addProxyStatus(program: Command, context: CliContext): void {
     .addOption(outputOption(['json', 'yaml', 'wide']))
     .addHelpText('after', '\nEXAMPLES\n  sallyport proxy-status\n  sallyport proxy-status -o wide\n  sallyport proxy-status egress-1 -o yaml\n\nEXIT CODES\n  0 all are synced   1 one is not, or is away   3 not found   6 control plane away')
     .action(async (name: string | undefined, options: { output?: OutputFormat }, command: Command) => {
-      const { proxies } = await adminClientOf(context, command.opts()).get<StatusResult>(adminPaths.status);
+      const { proxies } = await askStatus(context, await replicasOf(context, command));
       const shown = name === undefined ? proxies : proxies.filter(({ node, identity, gateway }) => [node, identity, gateway].includes(name));
       print(context, options.output, { apiVersion: 'sallyport.dev/v1alpha1', kind: 'ProxyStatusList', items: shown }, () => describeProxies(shown, { wide: options.output === 'wide' }));
       if (name !== undefined && shown.length === 0) context.setExitStatus(3);

@@ -1,15 +1,15 @@
 import { Option, type Command } from 'commander';
-import { adminPaths, type ApplyResult, type ObjectList } from '../../api/admin.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
 import { parseManifests } from '../../core/manifest/manifest.ts';
 import { apiVersion, protocols, transportOf, serviceAccountsAnnotation } from '../../core/objects/index.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { CliContext } from '../context.ts';
 import { formatYaml } from '../output.ts';
-import { printChange } from './apply.ts';
+import { desiredObjectsOf, namespaceFlags, withServerOptions } from '../target.ts';
+import { forceFlags, printChange } from './apply.ts';
 
 interface RegisterOptions {
-  readonly namespace: string;
+  readonly namespace?: string;
   readonly labels?: string;
   readonly annotations?: string;
   readonly serviceaccount?: string;
@@ -17,6 +17,7 @@ interface RegisterOptions {
   readonly gateway?: string;
   readonly trustDomain: string;
   readonly dryRun?: true;
+  readonly forceConflicts?: true;
   readonly output?: 'yaml';
 }
 
@@ -35,7 +36,7 @@ export function addRegister(program: Command, context: CliContext): void {
     .argument('<name>', 'service name')
     .argument('<address>', 'IP address or host name of the external service')
     .argument('<ports...>', '[NAME:]PORT')
-    .option('-n, --namespace <namespace>', 'namespace', 'default')
+    .option(...namespaceFlags)
     .option('-l, --labels <labels>', 'k=v,k=v')
     .option('-a, --annotations <annotations>', 'k=v,k=v')
     .option('-s, --serviceaccount <name>', "a service account whose identity the server's certificate may carry (secure naming)")
@@ -43,30 +44,32 @@ export function addRegister(program: Command, context: CliContext): void {
     .option('--gateway <name>', 'the EgressGateway that serves it')
     .option('--trust-domain <name>', 'trust domain of --serviceaccount', 'cluster.local')
     .option('--dry-run', 'say what would change, and change nothing')
+    .option(...forceFlags)
     .addOption(new Option('-o, --output <format>', 'with --dry-run: print the manifest, needing no control plane').choices(['yaml']))
-    .addHelpText('after', '\nEXAMPLES\n  sallyport register -n bookinfo bigip-proxy-svc 10.4.0.201 3128 --labels apps=bigip-proxy --protocol HTTPConnect\n  sallyport register -n bank partner ftp.partner.example control:21 --protocol FTP --dry-run -o yaml\n\nEXIT CODES\n  0 registered   2 bad address, port or name   6 control plane away')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport register -n bookinfo bigip-proxy-svc 10.4.0.201 3128 --labels apps=bigip-proxy --protocol HTTPConnect\n  sallyport register -n bank partner ftp.partner.example control:21 --protocol FTP --dry-run -o yaml\n\nEXIT CODES\n  0 registered   2 bad address, port or name   4 not allowed   5 others have set what is to be changed   6 control plane away')
     .action(async (name: string, address: string, ports: string[], options: RegisterOptions, command: Command) => {
-      const manifest = manifestOf(name, address, ports, options);
       if (options.output === 'yaml') {
         if (options.dryRun !== true) throw new SallyportError('usage', 'the manifest is printed with --dry-run only', { hint: 'add --dry-run, or leave out -o yaml' });
+        const manifest = manifestOf(name, address, ports, options.namespace ?? 'default', options);
         const faults = parseManifests([{ file: '(register)', text: JSON.stringify(manifest) }]).faults();
         if (faults.length > 0) throw new SallyportError('manifest-invalid', 'this cannot be registered', { faults });
         context.out(formatYaml(manifest).trimEnd());
         return;
       }
-      const client = adminClientOf(context, command.opts());
-      const { items } = await client.get<ObjectList>(adminPaths.objects, { kind: 'ExternalService', namespace: options.namespace, name });
-      const known = items[0] as unknown as Manifest | undefined;
-      if (known === undefined) context.say(`service ${JSON.stringify(`${options.namespace}/${name}`)} is not registered yet: it is created`);
+      const objects = await desiredObjectsOf(context, command);
+      const { namespace = objects.defaultNamespace, dryRun = false, forceConflicts = false } = options;
+      const manifest = manifestOf(name, address, ports, namespace, options);
+      const known = (await objects.written({ kind: 'ExternalService', namespace, name })) as unknown as Manifest | undefined;
+      if (known === undefined) context.say(`service ${JSON.stringify(`${namespace}/${name}`)} is not registered yet: it is created`);
       const source = { file: '(register)', text: JSON.stringify(known === undefined ? manifest : merge(known, manifest)) };
-      printChange(context, await client.post<ApplyResult>(adminPaths.apply, { sources: [source], dryRun: options.dryRun === true }));
-      if (known === undefined) context.say(`nobody may reach it yet; see what is missing: sallyport explain NAMESPACE/SERVICEACCOUNT --to ${options.namespace}/${name}:${String(manifest.spec.ports[0]!.port)}`);
+      printChange(context, await objects.apply([source], { dryRun, takeOver: forceConflicts }));
+      if (known === undefined) context.say(`nobody may reach it yet; see what is missing: sallyport explain NAMESPACE/SERVICEACCOUNT --to ${namespace}/${name}:${String(manifest.spec.ports[0]!.port)}`);
     });
 }
 
-function manifestOf(name: string, address: string, portTexts: readonly string[], options: RegisterOptions): Manifest {
+function manifestOf(name: string, address: string, portTexts: readonly string[], namespace: string, options: RegisterOptions): Manifest {
   const ip = parseAddress(address);
-  const { namespace, labels, annotations, serviceaccount, gateway, protocol = 'TCP', trustDomain } = options;
+  const { labels, annotations, serviceaccount, gateway, protocol = 'TCP', trustDomain } = options;
   const allAnnotations = { ...parsePairs(annotations, '--annotations'), ...(serviceaccount === undefined ? {} : { [serviceAccountsAnnotation]: serviceaccount }) };
   return {
     apiVersion,
@@ -131,31 +134,32 @@ function merge(known: Manifest, added: Manifest): Manifest {
 export function addDeregister(program: Command, context: CliContext): void {
   withServerOptions(program.command('deregister'))
     .summary('take a registration back')
-    .description('Takes an external service out of the mesh, or only one of its addresses. Refused while policies name the service.')
+    .description('Takes an external service out of the mesh, or only one of its addresses. Refused while policies name the service; on Kubernetes, where that could be others\' policies, it is a warning.')
     .argument('<name>', 'service name')
     .argument('[address]', 'only this address')
-    .option('-n, --namespace <namespace>', 'namespace', 'default')
+    .option(...namespaceFlags)
+    .option(...forceFlags)
     .addHelpText('after', '\nEXAMPLES\n  sallyport deregister -n bookinfo bigip-proxy-svc\n\nEXIT CODES\n  0 done   2 policies still name it   3 not registered')
-    .action(async (name: string, address: string | undefined, options: { namespace: string }, command: Command) => {
-      const client = adminClientOf(context, command.opts());
-      const { items } = await client.get<ObjectList>(adminPaths.objects, { kind: 'ExternalService', namespace: options.namespace, name });
-      const known = items[0] as unknown as Manifest | undefined;
+    .action(async (name: string, address: string | undefined, options: { namespace?: string; forceConflicts?: true }, command: Command) => {
+      const objects = await desiredObjectsOf(context, command);
+      const { namespace = objects.defaultNamespace, forceConflicts = false } = options;
+      const known = (await objects.written({ kind: 'ExternalService', namespace, name })) as unknown as Manifest | undefined;
       const place = known?.spec.addresses === undefined ? 'hosts' : 'addresses';
       const rest = (known?.spec[place] ?? []).filter((other) => other !== (parseAddress(address ?? '') ?? address));
       if (known === undefined || (address !== undefined && rest.length === known.spec[place]!.length)) {
-        throw new SallyportError('not-found', `${JSON.stringify(`${options.namespace}/${name}`)} is not registered${known === undefined ? '' : ` at ${address!}`}`, { hint: 'list them: sallyport get externalservices -A' });
+        throw new SallyportError('not-found', `${JSON.stringify(`${namespace}/${name}`)} is not registered${known === undefined ? '' : ` at ${address!}`}`, { hint: 'list them: sallyport get externalservices -A' });
       }
       if (address === undefined || rest.length === 0) {
-        const refs = [{ kind: 'ExternalService', namespace: options.namespace, name }];
+        const refs = [{ kind: 'ExternalService', namespace, name }];
         try {
-          printChange(context, await client.post<ApplyResult>(adminPaths.remove, { refs }));
+          printChange(context, await objects.remove(refs));
         } catch (error) {
-          throw stillNamed(error, options.namespace, name);
+          throw stillNamed(error, namespace, name);
         }
         return;
       }
       const source = { file: '(deregister)', text: JSON.stringify({ ...known, spec: { ...known.spec, [place]: rest } }) };
-      printChange(context, await client.post<ApplyResult>(adminPaths.apply, { sources: [source] }));
+      printChange(context, await objects.apply([source], { takeOver: forceConflicts }));
     });
 }
 

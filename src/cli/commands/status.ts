@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
-import { adminPaths, type StatusResult } from '../../api/admin.ts';
+import type { StatusResult } from '../../api/admin.ts';
 import { printable } from '../../core/printable.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { CliContext } from '../context.ts';
 import { formatTable, outputOption, print, type OutputFormat } from '../output.ts';
+import { askStatus } from '../replicas.ts';
+import { replicasOf, withServerOptions } from '../target.ts';
 
 export function addStatus(program: Command, context: CliContext): void {
   withServerOptions(program.command('status'))
@@ -10,7 +12,7 @@ export function addStatus(program: Command, context: CliContext): void {
     .addOption(outputOption())
     .addHelpText('after', '\nEXIT CODES\n  0 ready   1 not ready   6 control plane away')
     .action(async (options: { output?: OutputFormat }, command: Command) => {
-      const status = await adminClientOf(context, command.opts()).get<StatusResult>(adminPaths.status);
+      const status = await askStatus(context, await replicasOf(context, command));
       print(context, options.output, status, () => describe(status));
       if (!status.ready) context.setExitStatus(1);
     });

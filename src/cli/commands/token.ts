@@ -2,8 +2,9 @@ import { Option, type Command } from 'commander';
 import { adminPaths, type TokenRequest, type TokenResult } from '../../api/admin.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { CliContext } from '../context.ts';
 import { outputOption, print, type OutputFormat } from '../output.ts';
+import { adminClientOf, withServerOptions } from '../target.ts';
 
 export function addToken(program: Command, context: CliContext): void {
   const token = program.command('token').summary('join tokens for agents and gateways');
@@ -22,7 +23,7 @@ export function addToken(program: Command, context: CliContext): void {
         ttlMs: spanOf(options.ttl),
         ...(options.lifetime === undefined ? {} : { lifetimeMs: spanOf(options.lifetime) }),
       };
-      const result = await adminClientOf(context, command.opts()).post<TokenResult>(adminPaths.tokens, request);
+      const result = await (await adminClientOf(context, command)).post<TokenResult>(adminPaths.tokens, request);
       print(context, options.output, result, () => result.token);
       if (options.output === undefined) context.say(`for ${result.spiffeId}, once, until ${result.expiresAt}`);
     });

@@ -5,8 +5,10 @@ import { SallyportError } from '../../core/errors.ts';
 import type { FtpTransfer, FtpTransferProgress } from '../../core/ledger-record.ts';
 import { formatEndpoint, parseAddress } from '../../core/ip-address.ts';
 import { parseSpiffeId, workloadOf } from '../../core/spiffe-id.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { CliContext } from '../context.ts';
 import { formatRow, formatTable, outputOption } from '../output.ts';
+import { replicaLines, type ReplicaLine } from '../replicas.ts';
+import { replicasOf, withServerOptions } from '../target.ts';
 
 interface TransferOptions {
   readonly namespace?: string;
@@ -62,11 +64,15 @@ export function addTransfers(program: Command, context: CliContext): void {
     .action(async (options: TransferOptions, command: Command) => {
       const { namespace, identity, service, follow, output } = options;
       const query = { namespace, identity, service, since: startOf(options.since), follow: follow === true ? 'true' : undefined };
-      const lines = adminClientOf(context, command.opts()).lines(adminPaths.transfers, query, context.interruption());
+      const lines = linesOf(replicaLines(await replicasOf(context, command), adminPaths.transfers, query, { follow: follow === true, signal: context.interruption() }));
       if (output === 'json') for await (const line of lines) context.out(line);
       else if (follow === true) await printRows(context, output === 'wide' ? wideColumns : columns, lines);
       else await printTable(context, output === 'wide' ? wideColumns : columns, lines, options.since);
     });
+}
+
+async function* linesOf(found: AsyncIterable<ReplicaLine>): AsyncGenerator<string> {
+  for await (const { line } of found) yield line;
 }
 
 async function printTable(context: CliContext, shown: readonly Column[], lines: AsyncIterable<string>, since: string): Promise<void> {

@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
-import { adminPaths, type WhoisConnection, type WhoisResult } from '../../api/admin.ts';
+import type { WhoisConnection, WhoisResult } from '../../api/admin.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { parseAddress } from '../../core/ip-address.ts';
 import { printable } from '../../core/printable.ts';
-import { adminClientOf, withServerOptions, type CliContext } from '../context.ts';
+import type { CliContext } from '../context.ts';
+import { askWhois } from '../replicas.ts';
 import { outputOption, print, type OutputFormat } from '../output.ts';
+import { replicasOf, withServerOptions } from '../target.ts';
 
 export function addWhois(program: Command, context: CliContext): void {
   withServerOptions(program.command('whois'))
@@ -23,7 +25,7 @@ export function addWhois(program: Command, context: CliContext): void {
       if (Number.isNaN(time.getTime())) throw new SallyportError('usage', `${JSON.stringify(timeText)} is not a time`, { hint: 'write it like 2026-11-21T07:30:00Z' });
       const toleranceMs = parseDuration(options.tolerance);
       if (toleranceMs === undefined) throw new SallyportError('usage', `${JSON.stringify(options.tolerance)} is not a time span`, { hint: 'write it like 1s' });
-      const result = await adminClientOf(context, command.opts()).get<WhoisResult>(adminPaths.whois, { address, port: match![3], time: time.toISOString(), toleranceMs: String(toleranceMs) });
+      const result = await askWhois(context, await replicasOf(context, command), { address, port: match![3], time: time.toISOString(), toleranceMs: String(toleranceMs) });
       print(context, options.output, result, () => describe(result, endpoint, time));
       if (result.connections.length === 0) context.setExitStatus(1);
     });

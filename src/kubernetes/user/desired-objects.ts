@@ -72,8 +72,11 @@ interface KindResource extends Resource {
 const coreResources: readonly KindResource[] = (['Namespace', 'Service'] as const).map((kind) => ({ group: '', version: 'v1', plural: `${kind.toLowerCase()}s`, apiVersion: 'v1', kind, isOptional: false }));
 const resources: readonly KindResource[] = [...desiredResources.map((resource) => ({ ...resource, apiVersion: `${resource.group}/${resource.version}` })), ...coreResources];
 
-/** @param defaultNamespace of objects that name none */
-export function openDesiredObjects({ ask, find }: Asker, defaultNamespace: string): DesiredObjects {
+/**
+ * @param trial as which everything is tried first: what is warned of then may not be so when it is done
+ * @param defaultNamespace of objects that name none
+ */
+export function openDesiredObjects({ ask, find }: Asker, trial: Asker, defaultNamespace: string): DesiredObjects {
   const placed = (manifest: Manifest) => withNamespace(manifest, defaultNamespace);
   const get = (manifest: Manifest) => find<LiveObject>({ method: 'GET', path: pathOfManifest(manifest) });
 
@@ -146,7 +149,8 @@ export function openDesiredObjects({ ask, find }: Asker, defaultNamespace: strin
       const after = new Map<string, LiveObject | undefined>();
       const patch = async (manifest: Manifest, isTrial: boolean): Promise<void> => {
         const query = { fieldManager: userFieldManager, force: takeOver, ...(isTrial ? { dryRun: 'All' } : {}) };
-        after.set(pathOfManifest(manifest), await ask({ method: 'PATCH', path: pathOfManifest(manifest), query, contentType: applyContentType, body: manifest }));
+        const asker = isTrial && !dryRun ? trial : { ask };
+        after.set(pathOfManifest(manifest), await asker.ask({ method: 'PATCH', path: pathOfManifest(manifest), query, contentType: applyContentType, body: manifest }));
       };
       await tryAll(manifests, async (manifest) => {
         before.set(pathOfManifest(manifest), await get(manifest));
@@ -168,11 +172,11 @@ export function openDesiredObjects({ ask, find }: Asker, defaultNamespace: strin
       const present = await Promise.all(manifests.map(get));
       const missing = manifests.filter((_, index) => present[index] === undefined);
       if (missing.length > 0) throw noSuch(missing.map(refOfManifest));
-      const remove = (manifest: Manifest, query: Query) => find({ method: 'DELETE', path: pathOfManifest(manifest), query }).then(() => undefined);
+      const remove = (asker: Pick<Asker, 'find'>, manifest: Manifest, query: Query) => asker.find({ method: 'DELETE', path: pathOfManifest(manifest), query }).then(() => undefined);
       // What is needed by others that go with it cannot be tried alone.
       const groups = inOrder(manifests).reverse();
-      await tryAll(dryRun ? manifests : (groups[0] ?? []), (manifest) => remove(manifest, { dryRun: 'All' }));
-      if (!dryRun) await writeAll(groups, (manifest) => remove(manifest, {}));
+      await tryAll(dryRun ? manifests : (groups[0] ?? []), (manifest) => remove(dryRun ? { find } : trial, manifest, { dryRun: 'All' }));
+      if (!dryRun) await writeAll(groups, (manifest) => remove({ find }, manifest, {}));
       return manifests.map((manifest) => ({ ref: refOfManifest(manifest), action: 'deleted' }));
     },
     async named(refs) {
