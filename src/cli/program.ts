@@ -1,10 +1,12 @@
 import { Command } from 'commander';
 import type { CliContext } from './context.ts';
 import { addAgent } from './commands/agent.ts';
+import { addAnalyze } from './commands/analyze.ts';
 import { addApply } from './commands/apply.ts';
 import { addBootstrap } from './commands/bootstrap.ts';
 import { addCa } from './commands/ca.ts';
 import { addCert } from './commands/cert.ts';
+import { addCheck } from './commands/check.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addDelete } from './commands/delete.ts';
 import { addDescribe } from './commands/describe.ts';
@@ -43,9 +45,9 @@ export function createProgram(context: CliContext): Command {
   const groups: readonly [string, readonly ((program: Command, context: CliContext) => void)[]][] = [
     ['Run:', [addServe, addGateway, addAgent, addBootstrap]],
     ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender, addGenerate]],
-    ['Answers:', [addExplain, addWhois, addLedger, addTransfers, addStatus, addProxyStatus, addProxyConfig]],
+    ['Answers:', [addExplain, addWhois, addLedger, addTransfers, addStatus, addProxyStatus, addProxyConfig, addAnalyze]],
     ['Identity:', [addToken, addCa, addCert]],
-    ['Cluster:', [addInstall, addUninstall]],
+    ['Cluster:', [addInstall, addUninstall, addCheck]],
     ['Other:', [addDialStdio, addCompletion, addVersion]],
   ];
   for (const [heading, adders] of groups) {

@@ -9,6 +9,7 @@
  */
 export { chartFiles } from './chart.ts';
 export { connectCluster, isKept, isSame, type Cluster, type KubernetesObject } from './cluster.ts';
+export { caSecretName, controlAccount, controlPlaneName, gatewayNamespace, leaseName, webhookConfigurations } from './names.ts';
 export { installObjects } from './objects.ts';
 export { installOptions, type InstallOptions } from './options.ts';
 export { permissions, type Permission } from './permissions.ts';

@@ -17,6 +17,8 @@ export interface ApiRequest {
   readonly body?: unknown;
   /** Of the body; default `application/json`. */
   readonly contentType?: string;
+  /** Of the answer; default `application/json`. */
+  readonly accept?: string;
   /** Default: half a minute. */
   readonly withinMs?: number;
 }
@@ -59,7 +61,7 @@ export function createApiClient(config: KubeConfig, onWarning?: (text: string) =
   const keptOpen = isPlain ? new HttpAgent({ keepAlive: true }) : new Agent({ keepAlive: true });
 
   /** Resolves with the head of the answer. */
-  async function ask({ method, path, query = {}, body, contentType = 'application/json' }: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+  async function ask({ method, path, query = {}, body, contentType = 'application/json', accept = 'application/json' }: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const url = new URL(base.replace(/\/$/, '') + path);
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
     const access: RequestOptions = {};
@@ -71,7 +73,7 @@ export function createApiClient(config: KubeConfig, onWarning?: (text: string) =
       agent: config.getCurrentCluster()?.proxyUrl === undefined ? keptOpen : access.agent,
       method,
       signal,
-      headers: { ...(access.headers as OutgoingHttpHeaders | undefined), accept: 'application/json', ...(text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }) },
+      headers: { ...(access.headers as OutgoingHttpHeaders | undefined), accept, ...(text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }) },
     };
     return await new Promise((resolve, reject) => {
       const sent = isPlain ? httpRequest(url, options, resolve) : httpsRequest(url, options, resolve);

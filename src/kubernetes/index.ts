@@ -14,6 +14,11 @@ export { createTrustBundlePublisher, type TrustBundlePublisher, type TrustBundle
 export { assignmentFinalizer } from './assignments.ts';
 export { applyContentType, ApiRefusal, createApiClient, mergeContentType, type ApiClient, type ApiRequest } from './client.ts';
 export { loadKubeConfig, type KubeConfigChoice } from './kube-config.ts';
+export { judge, readLiveState, type Judgement, type LiveState } from './live-state.ts';
+export { desiredResources, objectPath } from './operator/resources.ts';
+export { createAsker, type Asker } from './user/asking.ts';
+export { listAll } from './user/list-all.ts';
+export { pathOf, type Resource } from './watch/reflect.ts';
 export { injectKey } from './webhook/injection.ts';
 export type { AgentSettings } from './webhook/agent-sidecar.ts';
 export { createCaBundleKeeper, type CaBundleKeeper } from './webhook/ca-bundle-keeper.ts';

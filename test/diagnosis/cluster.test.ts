@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { waitFor } from '../../src/demo/processes.ts';
+import type { CheckResult } from '../../src/diagnosis/index.ts';
+import { createApiClient, mergeContentType, type ApiClient } from '../../src/kubernetes/index.ts';
+import { commandLine, type CommandResult } from '../cli/support/command-line.ts';
+import { deployOn, type ClusterDeployment } from '../support/cluster-deployment.ts';
+import { clusterOf, conditionsOf, manifestsIn, type Cluster, type Manifest } from '../support/cluster.ts';
+import { useKubernetes } from '../support/kubernetes.ts';
+
+const system = 'sallyport-system';
+const run = commandLine('/nowhere');
+const example = manifestsIn(new URL('../../manifests/examples/bookinfo-forward-proxy.yaml', import.meta.url).pathname);
+const of = (kind: string): Manifest => example.find((object) => object.kind === kind)!;
+
+describe('an installation in a cluster, looked at from outside,', function () {
+  const server = useKubernetes(this);
+  let kubeconfig: string;
+  let client: ApiClient;
+  let cluster: Cluster;
+  let deployment: ClusterDeployment | undefined;
+  before(async () => {
+    client = createApiClient(server().kubeConfig());
+    cluster = clusterOf(client);
+    kubeconfig = await server().kubeConfigFile();
+  });
+  after(() => deployment?.close());
+
+  const patch = async (path: string, body: object, contentType = mergeContentType): Promise<void> => {
+    await client.request({ method: 'PATCH', path, contentType, body });
+  };
+  const remove = async (path: string): Promise<void> => {
+    await client.request({ method: 'DELETE', path });
+  };
+  const ask = async (...args: readonly string[]): Promise<CommandResult> => await run([...args, '--kubeconfig', kubeconfig]);
+
+  /** Codes of what did not pass, with their verdicts. */
+  async function faultsOf(...args: readonly string[]): Promise<readonly string[]> {
+    const { status, out, err } = await run(['check', '-o', 'json', ...args, ...(args.includes('--kubeconfig') ? [] : ['--kubeconfig', kubeconfig])]);
+    assert.ok(status === 0 || status === 1, err);
+    const { success, checks } = JSON.parse(out) as { readonly success: boolean; readonly checks: readonly CheckResult[] };
+    assert.equal(success, status === 0);
+    return checks.flatMap(({ code, verdict }) => (verdict === 'passed' ? [] : [`${code} ${verdict}`]));
+  }
+
+  describe('before it is made', () => {
+    it('can be made by an administrator', async () => {
+      const { status, out } = await ask('check', '--pre');
+      assert.equal(status, 0, out);
+      assert.match(out, /^Kubernetes\n {2}ok {7}the API server is of version 1\.30 or later: v1\.[^]*\nBefore an installation\n {2}ok {7}you may create[^]*\nall is well\n$/);
+    });
+
+    it('cannot be made by who may not, and is not asked about whom nobody knows', async () => {
+      await cluster.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'somebody', namespace: 'default' } });
+      const { status } = await client.request<{ readonly status: { readonly token: string } }>({ method: 'POST', path: '/api/v1/namespaces/default/serviceaccounts/somebody/token', body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} } });
+      assert.deepEqual(await faultsOf('--pre', '--kubeconfig', await server().kubeConfigFile({ token: status.token })), ['install-rights failed', 'install-admitted failed', 'names-free skipped', 'native-sidecars skipped']);
+      assert.equal((await run(['check', '--kubeconfig', await server().kubeConfigFile({ token: 'nobody' })])).status, 4);
+      assert.equal((await run(['check', '--kubeconfig', await server().kubeConfigFile({ address: '127.0.0.1:1' })])).status, 6);
+    });
+
+    it('warns of names that somebody else uses', async () => {
+      await client.request({ method: 'POST', path: '/apis/rbac.authorization.k8s.io/v1/clusterroles', body: { metadata: { name: 'sallyport-control' }, rules: [] } });
+      const { status, out } = await ask('check', '--pre');
+      assert.equal(status, 0);
+      assert.match(out, / {2}warning {2}nobody else uses the names of an installation: 1 of 1 .*\n {11}- ClusterRole sallyport-control\n {11}hint: .*\n {11}see docs\/reference\/checks\.md#names-free\n/);
+      await remove('/apis/rbac.authorization.k8s.io/v1/clusterroles/sallyport-control');
+    });
+
+    it('is told to be missing', async () => {
+      const faults = await faultsOf();
+      for (const fault of ['definitions-installed failed', 'control-plane-ready failed', 'lease-held failed', 'trust-bundle-everywhere failed', 'objects-accepted skipped']) assert.ok(faults.includes(fault), `${fault}: ${faults.join()}`);
+    });
+  });
+
+  describe('as it works', () => {
+    before(async () => {
+      assert.equal((await ask('install')).status, 0);
+      // Nobody is behind the Service here: the API server is refused at once.
+      for (const path of ['mutatingwebhookconfigurations/sallyport-inject', 'validatingwebhookconfigurations/sallyport-validate']) {
+        const { webhooks } = await client.request<{ readonly webhooks: readonly object[] }>({ method: 'GET', path: `/apis/admissionregistration.k8s.io/v1/${path}` });
+        await patch(`/apis/admissionregistration.k8s.io/v1/${path}`, { webhooks: webhooks.map((each) => ({ ...each, clientConfig: { url: 'https://127.0.0.1:1/' } })) });
+      }
+      deployment = await deployOn(server(), cluster);
+      await deployment.startReplica('a');
+      await deployment.cli('a', ['ca', 'init']);
+      await cluster.apply(of('SnatPool'), of('ExternalService'), of('EgressPolicy'), of('SnatBinding'));
+      await cluster.until(of('SnatBinding'), 'accepted', (live) => conditionsOf(live, 'Accepted') === 'Accepted=True');
+      const path = `/apis/apps/v1/namespaces/${system}/statefulsets/sallyport`;
+      const { metadata } = await client.request<{ readonly metadata: { readonly generation: number } }>({ method: 'GET', path });
+      await patch(`${path}/status`, { status: { observedGeneration: metadata.generation, replicas: 2, readyReplicas: 2, updatedReplicas: 2 } });
+    });
+
+    it('passes every check, with a warning of what has no gateway yet', async () => {
+      await waitFor('the trust bundle', 10_000, async () => ((await faultsOf()).length === 1 ? true : undefined));
+      assert.deepEqual(await faultsOf(), ['objects-without-warnings warned']);
+    });
+
+    it('is analysed as its operator sees it', async () => {
+      const { status, out } = await ask('analyze');
+      assert.equal(status, 1);
+      assert.match(out, /^warning: ExternalService bookinfo\/bigip-proxy-svc spec: .*\[gateway-missing\]$/m);
+      assert.doesNotMatch(out, /service-name-taken|policy-without-address|^error/m);
+    });
+
+    it('is analysed together with what is to be applied', async () => {
+      const file = { stdin: JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [of('EgressGateway'), { ...of('EgressPolicy'), metadata: { name: 'more', namespace: 'bookinfo' }, spec: { subjects: [{ namespace: 'bokinfo' }], to: [{ service: 'bigip-proxy-svc', namespace: 'bookinfo' }] } }] }) };
+      const { status, out } = await run(['analyze', '-f', '-', '--live', '--root-namespace', 'bookinfo', '--kubeconfig', kubeconfig], file);
+      assert.equal(status, 1);
+      assert.match(out, /^warning: \(standard input\):1:\d+ EgressPolicy bookinfo\/more spec\.subjects\[0\]: there is no namespace "bokinfo".*\[subject-namespace-unknown\]$/m);
+      assert.doesNotMatch(out, /gateway-missing/);
+      const tenants = await run(['analyze', '-f', '-', '--live', '--kubeconfig', kubeconfig], file);
+      assert.equal(tenants.status, 2);
+      assert.match(tenants.err, /\(standard input\):1:\d+ EgressPolicy bookinfo\/more .*\[subject-foreign\]/);
+    });
+  });
+
+  describe('as it is broken', () => {
+    let known: readonly string[];
+    before(async () => {
+      await deployment!.kill('a');
+      known = await faultsOf();
+    });
+    const admission = '/apis/admissionregistration.k8s.io/v1';
+    const definition = (name: string): string => `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${name}.sallyport.dev`;
+    const breaks: readonly [what: string, expected: string, act: () => Promise<unknown>][] = [
+      ['an object that nobody has looked at', 'objects-accepted failed', () => cluster.apply({ ...of('SnatPool'), metadata: { name: 'new' }, spec: { addresses: ['192.0.2.1'] } })],
+      ['a gateway that is away', 'gateways-connected failed', () => cluster.apply(of('EgressGateway'))],
+      ['a pool that was removed', 'assignments-with-pool warned', () => cluster.remove(of('SnatPool'))],
+      ['a namespace without the trust bundle', 'trust-bundle-everywhere failed', () => remove('/api/v1/namespaces/bookinfo/configmaps/sallyport-trust-bundle')],
+      ['a webhook with another CA', 'webhook-ca failed', () => patch(`${admission}/mutatingwebhookconfigurations/sallyport-inject`, [{ op: 'replace', path: '/webhooks/0/clientConfig/caBundle', value: Buffer.from(server().caPem).toString('base64') }], 'application/json-patch+json')],
+      ['a CA that is gone', 'ca-present failed', async () => {
+        const path = `/api/v1/namespaces/${system}/secrets/sallyport-ca`;
+        await patch(path, { data: null });
+      }],
+      ['a role that was cut', 'control-rights failed', () => patch('/apis/rbac.authorization.k8s.io/v1/clusterroles/sallyport-control', { rules: [] })],
+      ['a replica that is not ready', 'control-plane-ready failed', () => patch(`/apis/apps/v1/namespaces/${system}/statefulsets/sallyport/status`, { status: { readyReplicas: 1 } })],
+      ['a replica whose clock is wrong', 'leader-clock failed', () => patch(`/apis/coordination.k8s.io/v1/namespaces/${system}/leases/sallyport`, { spec: { holderIdentity: 'a', renewTime: '2020-01-01T00:00:00.000000Z' } })],
+      ['a Lease that nobody holds', 'lease-held failed', () => patch(`/apis/coordination.k8s.io/v1/namespaces/${system}/leases/sallyport`, { spec: { holderIdentity: '' } })],
+      ['a definition of another version', 'definitions-current failed', () => patch(definition('snatpools'), [{ op: 'remove', path: '/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/exclude' }], 'application/json-patch+json')],
+      ['a definition that is gone', 'definitions-installed failed', () => remove(definition('referencegrants'))],
+    ];
+    for (const [what, expected, act] of breaks) {
+      it(`tells ${what}`, async () => {
+        await act();
+        // Roles and definitions take a moment.
+        const faults = await waitFor(expected, 10_000, async () => {
+          const now = await faultsOf();
+          return now.includes(expected) ? now : undefined;
+        });
+        assert.ok(!known.includes(expected), `${expected} was told before`);
+        known = faults;
+      });
+    }
+  });
+});
