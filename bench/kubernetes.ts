@@ -1,5 +1,5 @@
 /**
- * The control plane on Kubernetes at full size: node bench/kubernetes.ts [--changes N] [--cpu-prof DIRECTORY]
+ * The control plane on Kubernetes at full size: node bench/kubernetes.ts [--changes N] [--node-option OPTION] [--cpu-prof DIRECTORY]
  * A real API server with 1,000 ExternalServices, 5,000 EgressPolicies and 10,000 identities, each with a SnatBinding and an address of
  * its own; a gateway. A change lets one identity go to another service than before; what counts is when the first of its connections to
  * that service is answered.
@@ -24,7 +24,7 @@ import { startKubernetes, type ApiUse } from '../test/support/kubernetes.ts';
 import { peers } from '../test/support/peers.ts';
 import { accountCount, commands, eachIdentity, namespaceCount, printTable, quantile, start, trustDomain, waitFor, type Row, type RunningProcess } from './large-world.ts';
 
-const { values: options } = parseArgs({ options: { changes: { type: 'string', default: '100' }, 'cpu-prof': { type: 'string' } } });
+const { values: options } = parseArgs({ options: { changes: { type: 'string', default: '100' }, 'cpu-prof': { type: 'string' }, 'node-option': { type: 'string', multiple: true, default: [] } } });
 const serviceCount = 1_000;
 const policiesPerNamespace = 5;
 const writers = 16;
@@ -49,7 +49,7 @@ try {
   const admin = createAdminClient({ kind: 'unix', socketPath });
   const kubeconfig = await kubernetes.kubeConfigFile();
   const profile = options['cpu-prof'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options['cpu-prof']}`];
-  const startControl = (): RunningProcess => start({ ...commands[0]!, nodeOptions: ['--max-semi-space-size=4', ...profile] }, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', 'one', '--state', join(directory, 'control'), '--socket', socketPath, '--listen', `127.0.0.1:${meshPort}`]);
+  const startControl = (): RunningProcess => start({ ...commands[0]!, nodeOptions: ['--max-semi-space-size=4', ...options['node-option'], ...profile] }, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', 'one', '--state', join(directory, 'control'), '--socket', socketPath, '--listen', `127.0.0.1:${meshPort}`]);
   const isReady = async (): Promise<boolean> => (await admin.text(adminPaths.readyz)) === 'ok\n';
 
   const first: Manifest[] = ['out', 'sallyport-system', ...Array.from({ length: namespaceCount }, (_, index) => `n${index}`)].map((name) => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }));

@@ -33,7 +33,12 @@ export interface Collection {
   readonly makers: ReadonlyMap<string, readonly Source[]>;
 }
 
-export const emptyCollection = (rootNamespace: string): Collection => ({ rootNamespace, sources: new Map(), makers: new Map() });
+interface MutableCollection extends Collection {
+  readonly sources: Map<SourceName, Source>;
+  readonly makers: Map<string, readonly Source[]>;
+}
+
+export const emptyCollection = (rootNamespace: string): MutableCollection => ({ rootNamespace, sources: new Map(), makers: new Map() });
 
 /** `status` of an object, as far as it is looked at. */
 interface KnownStatus {
@@ -75,39 +80,43 @@ export function readEarlier(apiObject: ApiObject, rootNamespace: string): readon
 
 /** Takes changes in, and says how desired state changes by them: what an object says first is in it, and what nobody says any more is out. */
 export function collect({ rootNamespace, sources, makers }: Collection, changes: readonly ObjectChange<ApiObject>[]): { readonly collection: Collection; readonly change: DesiredChange } {
-  const nextSources = new Map(sources);
-  const nextMakers = new Map(makers);
-  const touched = new Map<string, ObjectRef>();
+  const collection = { rootNamespace, sources: new Map(sources), makers: new Map(makers) };
+  return { collection, change: absorb(collection, changes) };
+}
+
+/** The same, into the collection itself: to copy one costs more than most changes. */
+export function absorb({ rootNamespace, sources, makers }: MutableCollection, changes: readonly ObjectChange<ApiObject>[]): DesiredChange {
+  const touched = new Map<string, { readonly ref: ObjectRef; readonly was: Source | undefined }>();
   const touch = (object: DesiredObject): string => {
     const ref = refOf(object);
-    touched.set(describeRef(ref), ref);
-    return describeRef(ref);
+    const name = describeRef(ref);
+    if (!touched.has(name)) touched.set(name, { ref, was: makers.get(name)?.[0] });
+    return name;
   };
   for (const { before, after } of changes) {
-    const gone = before === null ? undefined : nextSources.get(nameOfSource(before));
+    const gone = before === null ? undefined : sources.get(nameOfSource(before));
     if (gone !== undefined) {
-      nextSources.delete(gone.name);
+      sources.delete(gone.name);
       for (const object of gone.objects) {
-        const ref = touch(object);
-        nextMakers.set(ref, (nextMakers.get(ref) ?? []).filter(({ name }) => name !== gone.name));
+        const name = touch(object);
+        makers.set(name, (makers.get(name) ?? []).filter((maker) => maker.name !== gone.name));
       }
     }
     if (after === null) continue;
     const read = readSource(after, rootNamespace);
     const source = read.faults.length === 0 ? read : { ...read, objects: gone === undefined || gone.objects.length === 0 ? readEarlier(after, rootNamespace) : gone.objects };
-    nextSources.set(source.name, source);
+    sources.set(source.name, source);
     for (const object of source.objects) {
-      const ref = touch(object);
-      nextMakers.set(ref, [...(nextMakers.get(ref) ?? []), source].sort(byPrecedence));
+      const name = touch(object);
+      makers.set(name, [...(makers.get(name) ?? []), source].sort(byPrecedence));
     }
   }
   const put: DesiredObject[] = [];
   const remove: ObjectRef[] = [];
-  for (const [name, ref] of touched) {
-    const first = nextMakers.get(name)?.[0];
-    const was = makers.get(name)?.[0];
+  for (const [name, { ref, was }] of touched) {
+    const first = makers.get(name)?.[0];
     if (first === undefined) {
-      nextMakers.delete(name);
+      makers.delete(name);
       if (was !== undefined) remove.push(ref);
     } else {
       const object = saidBy(first, name)!;
@@ -115,7 +124,7 @@ export function collect({ rootNamespace, sources, makers }: Collection, changes:
       if (before === undefined || renderObject(before) !== renderObject(object)) put.push(object);
     }
   }
-  return { collection: { rootNamespace, sources: nextSources, makers: nextMakers }, change: { put, remove } };
+  return { put, remove };
 }
 
 function saidBy(source: Source, name: string): DesiredObject | undefined {

@@ -19,7 +19,7 @@ import type { TrustDomain } from '../../core/spiffe-id.ts';
 import type { Steps } from '../../core/steps.ts';
 import { createAssignmentBook, type AssignmentObject } from '../assignment-book.ts';
 import type { ApiClient } from '../client.ts';
-import { collect, emptyCollection, isAccepted, nameOfSource, readEarlier, standingsOf, type Collection, type SourceName } from '../desired/collection.ts';
+import { absorb, collect, emptyCollection, isAccepted, nameOfSource, readEarlier, standingsOf, type Collection, type SourceName } from '../desired/collection.ts';
 import type { ResolveHost } from '../registration/host-addresses.ts';
 import { electLeader, type LeaderElection } from '../leader/elect.ts';
 import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
@@ -112,7 +112,7 @@ export function startOperator(options: OperatorOptions): Operator {
   const { promise: ready, resolve: setReady } = Promise.withResolvers<undefined>();
 
   let pending: ObjectChange<ApiObject>[] = [];
-  let collection: Collection = emptyCollection(namespace);
+  const collection = emptyCollection(namespace);
   let desired: DesiredState = emptyDesiredState;
   let accepted: Acceptance | undefined;
   let state: CompileState | undefined;
@@ -196,15 +196,14 @@ export function startOperator(options: OperatorOptions): Operator {
     if (!isSynced) return;
     const changes = pending;
     pending = [];
-    const before = collection;
-    const { collection: next, change } = collect(collection, changes);
-    collection = next;
+    const touched = new Set(changes.flatMap(({ before, after }) => namesOfSources(before, after)));
+    const stood = [...touched].filter((name) => isInForce(collection, name));
+    const change = absorb(collection, changes);
     desired = await runSteps(applyChangeInSteps(desired, change));
     for (const ref of [...change.put.map(refOf), ...change.remove]) changedSince.add(describeRef(ref));
-    const touched = new Set(changes.flatMap(({ before: was, after }) => namesOfSources(was, after)));
     const isFirst = accepted === undefined;
     // Who came first matters only where somebody has to yield.
-    const standsOtherwise = (accepted?.refused.size ?? 0) > 0 && [...touched].some((name) => isInForce(before, name) !== isInForce(collection, name));
+    const standsOtherwise = (accepted?.refused.size ?? 0) > 0 && [...touched].filter((name) => isInForce(collection, name)).join() !== stood.join();
     const isRebuilt = rebuild || isFirst || standsOtherwise || change.put.length + change.remove.length > 0;
     if (isRebuilt) {
       rebuild = false;

@@ -122,7 +122,7 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
     waiting,
     *report(situation, names) {
       const { sources } = situation.collection;
-      const holdings = Map.groupBy(situation.assignments, ({ holder }) => holder);
+      const holdings = holdingsOf(situation.assignments);
       const chosen = names === undefined ? sources.values() : [...names].flatMap((name) => sources.get(name) ?? []);
       yield* forEachInSteps(chosen, perStep, (source) => {
         if (resourceOf(source.apiObject)?.hasStatus === true) reportOne(source, situation, holdings);
@@ -134,6 +134,15 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
     },
     close: () => queue.close(),
   };
+}
+
+const holdings = new WeakMap<Assignments, ReadonlyMap<Holder, readonly Assignment[]>>();
+
+/** By holder; looked for once as long as they are the same. */
+function holdingsOf(assignments: Assignments): ReadonlyMap<Holder, readonly Assignment[]> {
+  let known = holdings.get(assignments);
+  if (known === undefined) holdings.set(assignments, (known = Map.groupBy(assignments, ({ holder }) => holder)));
+  return known;
 }
 
 const names = new WeakMap<Source, readonly string[]>();

@@ -5,6 +5,7 @@ import type { ApiClient } from '../client.ts';
 import { createAccountsBehind, keepOfNamespace, keepOfPod, keepOfService, keepOfSlice, type AccountsBehind } from '../desired/accounts-behind.ts';
 import { reflect, type Mirror, type ReflectOptions, type Resource } from '../watch/reflect.ts';
 import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
+import { withSharedStrings } from '../watch/shared-strings.ts';
 import { assignmentResource, desiredResources } from './resources.ts';
 
 export interface Watches {
@@ -54,5 +55,6 @@ export function watchAll({ client, random, log, onDesired, onAssignments }: Watc
 /** Who has written which field is of no use here, and often the larger part. */
 function withoutManagedFields<Item extends ApiObject>(item: Item): Item {
   const { managedFields: _, ...metadata } = item.metadata as Item['metadata'] & { readonly managedFields?: unknown };
-  return { ...item, metadata };
+  const { status } = item as Item & { readonly status?: unknown };
+  return { ...item, metadata, ...(status === undefined ? {} : { status: withSharedStrings(status) }) };
 }

@@ -114,7 +114,7 @@ describe('desired state out of custom resources', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(someObject, fc.boolean()), { maxLength: 25 }), (steps) => {
         const held = new Map<string, ApiObject>();
-        let collection = nothing;
+        let collection: Collection = nothing;
         let desired = emptyDesiredState;
         for (const [object, isGone] of steps) {
           const before = held.get(nameIn(object)) ?? null;
