@@ -35,6 +35,8 @@ export function createReplicatedState({ text, now, random, log }: ReplicatedStat
   const listeners: ((put: SharedPut) => void)[] = [];
   const { promise: ready, resolve: setReady } = Promise.withResolvers<undefined>();
   let known: SharedEntries = noEntries;
+  /** Whether that is what was read last: what cannot be read is not written over. */
+  let isKnown = false;
   let waiting: Waiting[] = [];
   let isBusy = false;
   let isClosed = false;
@@ -56,11 +58,16 @@ export function createReplicatedState({ text, now, random, log }: ReplicatedStat
     }
   }
 
-  const read = async (): Promise<void> => take(decodeShared(await atApiServer(() => text.read()), text.place));
+  async function read(): Promise<void> {
+    isKnown = false;
+    take(decodeShared(await atApiServer(() => text.read()), text.place));
+    isKnown = true;
+  }
 
   /** Gives how each is to be answered, once all that they have decided is kept. */
   async function perform(batch: readonly Waiting[]): Promise<readonly (() => void)[]> {
-    let isNewest = false;
+    let isNewest = !isKnown;
+    if (isNewest) await read();
     for (let writes = 0; writes < writesMax; ) {
       const { entries, answers } = decideAll(batch, known, text.place);
       if (entries === known) {
