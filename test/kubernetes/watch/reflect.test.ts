@@ -33,7 +33,7 @@ describe('the mirror of a resource at a real API server', function () {
   }
 
   const names = (mirror: Mirror<ApiObject>): string => [...mirror.objects.keys()].sort().join();
-  const becomes = (mirror: Mirror<ApiObject>, expected: string) => waitFor(`${expected}, having ${names(mirror)}`, 20_000, () => (names(mirror) === expected ? true : undefined));
+  const becomes = (mirror: Mirror<ApiObject>, expected: string) => waitFor(`${expected}, having ${names(mirror)}`, 50_000, () => (names(mirror) === expected ? true : undefined));
 
   it('sees what is there, what comes and what goes', async () => {
     await objects.create(pool('a'));
