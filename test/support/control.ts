@@ -42,7 +42,7 @@ export interface TestControl {
   close(): Promise<void>;
 }
 
-export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase'>> {
+export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase' | 'kubernetes'>> {
   readonly directory?: string;
   readonly port?: number;
 }
@@ -61,6 +61,7 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     administrators: options.administrators ?? new Set(),
     caPropagationMs: options.caPropagationMs ?? 0,
     ...(options.caPassphrase === undefined ? {} : { caPassphrase: options.caPassphrase }),
+    ...(options.kubernetes === undefined ? {} : { kubernetes: options.kubernetes }),
     version: 'test',
     log: pino({ level: 'silent' }),
     now: options.now ?? Date.now,
