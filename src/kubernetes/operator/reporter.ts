@@ -49,6 +49,8 @@ export interface ReporterOptions {
   readonly log: Logger;
 }
 
+/** Gateways have most often taken a plan within this: one write then tells of both, that an object is in force and that it is enforced. */
+const patienceMs = 250;
 /** Objects of a step, most of which are as they were. */
 const perStep = 64;
 
@@ -64,6 +66,9 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
   /** Written, and not yet told by the watch. */
   const written = new Map<SourceName, { readonly status: ObjectStatus; readonly version: bigint }>();
   const waiting = new Set<SourceName>();
+  /** To be written when gateways have had their time. */
+  let late = new Set<SourceName>();
+  let patience: NodeJS.Timeout | undefined;
   const queue = createWorkQueue({ work: write, onFailure: (name, error) => log.warn({ err: error, object: name }, 'a status could not be written'), random });
 
   /** As the API server has it, as far as is known. */
@@ -115,7 +120,18 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
     wanted.set(source.name, { source, status, key });
     if (enforcement !== null && enforcement.gateways.some(({ revision }) => revision === null)) waiting.add(source.name);
     else waiting.delete(source.name);
-    if (status !== before) queue.add(source.name);
+    if (status === before) return;
+    if (waiting.has(source.name) && faults.length === 0) writeLater(source.name);
+    else queue.add(source.name);
+  }
+
+  function writeLater(name: SourceName): void {
+    late.add(name);
+    patience ??= setTimeout(() => {
+      patience = undefined;
+      for (const each of late) queue.add(each);
+      late = new Set();
+    }, patienceMs);
   }
 
   return {
@@ -132,7 +148,10 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
         for (const known of [wanted, written, waiting]) known.delete(name);
       }
     },
-    close: () => queue.close(),
+    close() {
+      clearTimeout(patience);
+      return queue.close();
+    },
   };
 }
 
