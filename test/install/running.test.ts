@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { enrolPod } from '../../src/api/enrolment-client.ts';
+import { defaultControlIdentity } from '../../src/api/mesh-credentials.ts';
+import type { TrustDomain } from '../../src/core/spiffe-id.ts';
+import { createCsr } from '../../src/core/x509/csr.ts';
 import { createProcesses, findFreePorts, waitFor, type Processes } from '../../src/demo/processes.ts';
+import { permissions } from '../../src/install/permissions.ts';
 import { mergeContentType } from '../../src/kubernetes/client.ts';
 import { createApiClient, type ApiClient } from '../../src/kubernetes/index.ts';
+import { createPods, type Pods } from '../kubernetes/identity/support/pods.ts';
 import { clusterOf, conditionsOf, manifestsIn, type Cluster, type Manifest } from '../support/cluster.ts';
-import { useKubernetes } from '../support/kubernetes.ts';
+import { useKubernetes, type ApiUse } from '../support/kubernetes.ts';
 
 const system = 'sallyport-system';
 const example = (name: string): readonly Manifest[] => manifestsIn(new URL(`../../manifests/examples/${name}.yaml`, import.meta.url).pathname);
@@ -33,6 +40,9 @@ describe('the control plane, started as it is installed,', function () {
     process.once('exit', processes.killAll);
   });
 
+  let meshPort: number;
+  let pods: Pods;
+
   const get = async <Answer>(path: string): Promise<Answer> => await client.request<Answer>({ method: 'GET', path });
   const succeeds = async (...args: readonly string[]): Promise<true | undefined> => ((await processes.run(args)).status === 0 ? true : undefined);
 
@@ -54,6 +64,7 @@ describe('the control plane, started as it is installed,', function () {
   it('comes up with the arguments of its manifest', async () => {
     assert.ok(await succeeds('install', '--kubeconfig', await server().kubeConfigFile(), '--older-form'));
     const [mesh, probe, webhook] = (await findFreePorts(3)) as [number, number, number];
+    meshPort = mesh;
     await leadWebhooksTo(webhook);
     const here = new Map([['15012', mesh], ['15020', probe], ['15017', webhook]]);
     const { spec } = await get<StatefulSet>(`/apis/apps/v1/namespaces/${system}/statefulsets/sallyport`);
@@ -67,6 +78,7 @@ describe('the control plane, started as it is installed,', function () {
     const [forwardProxy, older] = [example('bookinfo-forward-proxy'), example('older-external-service')];
     const of = (kind: string): Manifest => forwardProxy.find((object) => object.kind === kind)!;
     const registered: Manifest = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'bigip-proxy-svc', namespace: 'bookinfo' } };
+    pods = await createPods(server());
     await cluster.apply(...forwardProxy);
     await cluster.until(of('SnatBinding'), 'accepted', (live) => conditionsOf(live, 'Accepted') === 'Accepted=True');
     await cluster.until(registered, 'registered', () => true);
@@ -77,8 +89,72 @@ describe('the control plane, started as it is installed,', function () {
     await cluster.remove(of('SnatBinding'), of('EgressPolicy'), of('ExternalService'));
     await waitFor('the registration to be taken back', 15_000, async () => ((await cluster.get(registered)) === undefined ? true : undefined));
     await waitFor('the address to be given back', 15_000, async () => (await cluster.list('SnatAssignment')).some(({ spec }) => spec['holder'] === 'ns/bookinfo' && spec['releasedAt'] !== undefined) || undefined);
-    const asked = (await server().uses()).filter(({ user }) => user === `system:serviceaccount:${system}:control`);
+    const asked = await usesOfControl();
     assert.ok(asked.length > 20);
     assert.deepEqual(asked.filter(({ isAllowed }) => !isAllowed), []);
   });
+
+  it('needs every right that it has', async function () {
+    this.timeout(60_000);
+    await comeAcrossAll();
+    const unused = (asked: readonly ApiUse[]): readonly string[] => grants.filter((grant) => !asked.some((use) => covers(grant, use))).map(({ group, resource, verb, name }) => `${verb} ${resource}.${group} ${name ?? ''}`.trim());
+    const asked = await waitFor('the use of every right', 40_000, async () => {
+      const uses = await usesOfControl();
+      return unused(uses).length === 0 ? uses : undefined;
+    }).catch(async () => await usesOfControl());
+    assert.deepEqual(unused(asked), []);
+    assert.deepEqual(asked.filter(({ isAllowed }) => !isAllowed), []);
+    assert.deepEqual(asked.filter((use) => !grants.some((grant) => covers(grant, use))), [], 'what any account may do, and no rule of ours allows');
+  });
+
+  const usesOfControl = async (): Promise<readonly ApiUse[]> => (await server().uses()).filter(({ user }) => user === `system:serviceaccount:${system}:control`);
+
+  /** What the ordinary life above does not meet with: strangers' objects, changes by hand, pods that enrol, quarantines that end. */
+  async function comeAcrossAll(): Promise<void> {
+    const of = (apiVersion: string, kind: string, name: string, more: object, labels: object = {}): Manifest => ({ apiVersion, kind, metadata: { name, namespace: 'bookinfo', labels }, ...more });
+    const own = (kind: string, name: string, spec: object): Manifest => of('sallyport.dev/v1alpha1', kind, name, { spec });
+    const service = (name: string, address: string, port: number): Manifest => own('ExternalService', name, { addresses: [address], ports: [{ name: 'main', port, protocol: 'TCP' }] });
+    const slice = (name: string): Manifest => of('discovery.k8s.io/v1', 'EndpointSlice', `${name}-ipv4`, {});
+
+    // Names that somebody else has.
+    await cluster.apply(of('v1', 'Service', 'taken', { spec: { ports: [{ port: 80 }] } }), of('discovery.k8s.io/v1', 'EndpointSlice', 'half-taken-ipv4', { addressType: 'IPv4', endpoints: [] }));
+    await cluster.apply(service('taken', '10.4.0.202', 80), service('half-taken', '10.4.0.203', 80));
+    // Another port, another address.
+    await cluster.apply(service('changing', '10.4.0.204', 80));
+    await cluster.until(slice('changing'), 'registered', () => true);
+    await cluster.apply(service('changing', '10.4.0.205', 81));
+    // Another family: the slice of the first goes.
+    await cluster.until(slice('changing'), 'changed', (live) => JSON.stringify(live['endpoints']).includes('10.4.0.205'));
+    await cluster.apply(service('changing', '2001:db8::5', 81));
+    // A trust bundle that was changed by hand.
+    await client.request({ method: 'PATCH', path: '/api/v1/namespaces/bookinfo/configmaps/sallyport-trust-bundle', contentType: mergeContentType, body: { data: { 'trust-bundle.pem': 'of nobody' } } });
+    // An address whose quarantine ends.
+    await cluster.apply({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'SnatPool', metadata: { name: 'short' }, spec: { addresses: ['10.6.0.1'], quarantine: '1s' } }, own('SnatBinding', 'short', { subject: { namespace: 'bookinfo', serviceAccount: 'reviews' }, pool: 'short' }));
+    await cluster.until(own('SnatBinding', 'short', {}), 'accepted', (live) => conditionsOf(live, 'Accepted') === 'Accepted=True');
+    await cluster.remove(own('SnatBinding', 'short', {}));
+    // A pod that enrols, and a join token.
+    const csr = createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+    const trustBundlePem = (await processes.run(['ca', 'export'])).stdout;
+    await enrolPod({ address: `127.0.0.1:${meshPort}`, identity: defaultControlIdentity('cluster.local' as TrustDomain), trustBundlePem }, await pods.tokenOf(await pods.start('productpage')), csr, { timeoutMs: 10_000 });
+    assert.ok(await succeeds('token', 'create', 'spiffe://cluster.local/ns/bookinfo/sa/reviews'));
+  }
 });
+
+interface Grant {
+  readonly group: string;
+  readonly resource: string;
+  readonly verb: string;
+  readonly namespace?: string;
+  readonly name?: string;
+}
+
+/** Each verb of each rule at each resource and name. Whether somebody may be named as an owner an admission plugin asks, of which no audit tells. */
+const grants: readonly Grant[] = permissions.flatMap(({ where, group, resources, verbs, names = [undefined] }) =>
+  resources
+    .filter((resource) => !resource.endsWith('/finalizers'))
+    .flatMap((resource) => verbs.flatMap((verb) => names.map((name): Grant => ({ group, resource, verb, ...(where === 'cluster' ? {} : { namespace: system }), ...(name === undefined ? {} : { name }) })))),
+);
+
+function covers(grant: Grant, use: ApiUse): boolean {
+  return grant.group === use.group && grant.resource === use.resource && grant.verb === use.verb && (grant.namespace ?? use.namespace) === use.namespace && (grant.name ?? use.name) === use.name;
+}
