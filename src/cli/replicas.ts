@@ -101,7 +101,7 @@ async function* interleave<Item>(sources: readonly AsyncGenerator<Item>[]): Asyn
   }
 }
 
-/** Those that give no answer are told, so that nobody takes what the others say for all there is. Throws where none gives one. */
+/** Those that give no answer are told, so that nobody takes what the others say for all there is. */
 async function askEach<Answer>(context: CliContext, replicas: readonly ReplicaClient[], ask: (replica: ReplicaClient) => Promise<Answer>): Promise<{ readonly answers: readonly Answer[]; readonly failures: readonly SallyportError[] }> {
   const asked = await Promise.all(
     replicas.map(async (replica) =>
@@ -115,8 +115,6 @@ async function askEach<Answer>(context: CliContext, replicas: readonly ReplicaCl
     ),
   );
   const failed = asked.flatMap((each) => ('error' in each ? [each] : []));
-  const [first] = failed;
-  if (first !== undefined && failed.length === replicas.length) throw first.error;
   for (const { replica, error } of failed) context.say(`warning: without ${replica.name}: ${error.message}`);
   return { answers: asked.flatMap((each) => ('answer' in each ? [each.answer] : [])), failures: failed.map(({ error }) => error) };
 }

@@ -19,6 +19,8 @@ export interface ClusterDeployment {
   /** Runs a command at a replica, to its end. */
   cli(replica: string, args: readonly string[]): Promise<CommandResult>;
   status(replica: string): Promise<StatusResult>;
+  /** Where its administrators ask it. */
+  socketOf(replica: string): string;
   /** Waits until a replica has a CA and a plan. */
   ready(replica: string): Promise<void>;
   /** Makes a pod with a token of its own, and starts what runs in it, which asks this replica. */
@@ -91,6 +93,7 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
     },
     cli,
     status,
+    socketOf,
     async ready(replica) {
       await waitFor(`replica ${replica} to be ready`, readyWithinMs, async () => ((await status(replica).catch(() => undefined))?.ready === true ? true : undefined));
     },
