@@ -25,6 +25,7 @@ import { addProxyStatus } from './commands/proxy-status.ts';
 import { addRender } from './commands/render.ts';
 import { addStatus } from './commands/status.ts';
 import { addTransfers } from './commands/transfers.ts';
+import { addSupportBundle } from './commands/support-bundle.ts';
 import { addToken } from './commands/token.ts';
 import { addUninstall } from './commands/uninstall.ts';
 import { addValidate } from './commands/validate.ts';
@@ -47,7 +48,7 @@ export function createProgram(context: CliContext): Command {
     ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender, addGenerate]],
     ['Answers:', [addExplain, addWhois, addLedger, addTransfers, addStatus, addProxyStatus, addProxyConfig, addAnalyze]],
     ['Identity:', [addToken, addCa, addCert]],
-    ['Cluster:', [addInstall, addUninstall, addCheck]],
+    ['Cluster:', [addInstall, addUninstall, addCheck, addSupportBundle]],
     ['Other:', [addDialStdio, addCompletion, addVersion]],
   ];
   for (const [heading, adders] of groups) {

@@ -8,3 +8,6 @@
 export { gatherFacts, type GatherOptions } from './gather.ts';
 export { checks, runChecks, type Check, type CheckResult } from './checks.ts';
 export { describeResults, summaryOf } from './report.ts';
+export { bundleFiles, collectBundle, type BundledFile, type Collected } from './bundle.ts';
+export { createRedaction, type Redaction, type RedactionOptions } from './redaction.ts';
+export { tarOf, type ArchivedFile } from './tar.ts';

@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { waitFor } from '../../src/demo/processes.ts';
 import type { CheckResult } from '../../src/diagnosis/index.ts';
 import { createApiClient, mergeContentType, type ApiClient } from '../../src/kubernetes/index.ts';
@@ -110,6 +114,54 @@ describe('an installation in a cluster, looked at from outside,', function () {
       const tenants = await run(['analyze', '-f', '-', '--live', '--kubeconfig', kubeconfig], file);
       assert.equal(tenants.status, 2);
       assert.match(tenants.err, /\(standard input\):1:\d+ EgressPolicy bookinfo\/more .*\[subject-foreign\]/);
+    });
+  });
+
+  describe('in a support bundle', () => {
+    const secret = 'sallyport-join-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
+    let directory: string;
+    before(async () => {
+      directory = await mkdtemp(join(tmpdir(), 'sallyport-bundle-'));
+      const container = { name: 'control', image: 'sallyport', env: [{ name: 'ANY', value: 'correct-horse' }], securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ['ALL'] } } };
+      await cluster.apply({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'sallyport-0', namespace: system, annotations: { note: secret } }, spec: { nodeName: 'node-a', containers: [container], securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } } } });
+    });
+    after(() => rm(directory, { recursive: true }));
+
+    async function bundle(...args: readonly string[]): Promise<ReadonlyMap<string, string>> {
+      const file = join(directory, 'bundle.tar.gz');
+      const { status, out, err } = await ask('support-bundle', '-o', file, ...args);
+      assert.deepEqual([status, out], [0, `${file}\n`], err);
+      assert.equal((await stat(file)).mode & 0o777, 0o600);
+      execFileSync('tar', ['xzf', file, '-C', directory]);
+      const root = join(directory, 'sallyport-support');
+      const names = (await readdir(root, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+      return new Map(await Promise.all(names.map(async (name) => [name.slice(root.length + 1), await readFile(name, 'utf8')] as const)));
+    }
+
+    it('is there what helps: objects with their statuses, events, what was checked, and what could not be had', async () => {
+      const files = await bundle();
+      assert.match(files.get('objects/snatbindings.sallyport.dev.yaml')!, /type: Accepted\n +status: "True"\n|status: "True"\n +type: Accepted\n/);
+      assert.match(files.get('objects/snatassignments.sallyport.dev.yaml')!, /address: 10\.4\.0\.65/);
+      assert.match(files.get('events.yaml')!, /reason: AddressAssigned/);
+      assert.match(files.get('check.txt')!, /\n {2}warning {2}no object has a warning/);
+      assert.match(files.get('lease.yaml')!, /holderIdentity: a/);
+      assert.match(files.get('versions.yaml')!, /gitVersion: v1\./);
+      assert.match(files.get('README.txt')!, new RegExp(`- ${system}/logs/sallyport-0/control\\.log: `));
+      for (const name of ['definitions/snatpools.sallyport.dev.yaml', 'webhooks/sallyport-inject.yaml', `${system}/network-policies.yaml`, `${system}/statefulsets.yaml`]) assert.ok(files.has(name), name);
+    });
+
+    it('are no secrets', async () => {
+      const { data } = await client.request<{ readonly data: Readonly<Record<string, string>> }>({ method: 'GET', path: `/api/v1/namespaces/${system}/secrets/sallyport-ca` });
+      const all = [...(await bundle()).values()].join('');
+      assert.match(all, /note: "\[redacted\]"/);
+      for (const each of [secret, 'correct-horse', 'PRIVATE KEY', ...Object.values(data)]) assert.ok(!all.includes(each), each.slice(0, 40));
+    });
+
+    it('are no addresses where they are to go, and the same words in all files', async () => {
+      const files = await bundle('--redact-addresses');
+      assert.ok(![...files.values()].join('').includes('10.4.0.'));
+      const [, address] = /address: (address-\w+)/.exec(files.get('objects/snatassignments.sallyport.dev.yaml')!)!;
+      assert.ok(files.get('objects/snatbindings.sallyport.dev.yaml')!.includes(address!));
     });
   });
 
