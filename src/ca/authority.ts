@@ -8,14 +8,15 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { csrErrorCode, parseCsr, requestsOtherThan } from '../core/x509/csr.ts';
 import { SallyportError, invariant } from '../core/errors.ts';
 import type { IpAddress } from '../core/ip-address.ts';
-import type { CertificateIssued } from '../core/ledger-record.ts';
+import type { AttestedPod, CertificateIssued } from '../core/ledger-record.ts';
+import { podSubject } from '../core/x509/pod-subject.ts';
 import type { KeyKind } from '../core/x509/public-key.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { emptyName, encodeName } from './distinguished-name.ts';
 import { generatePrivateKey, type CaKeyKind } from './import.ts';
 import { presentedChain, type Issuer } from './issuer.ts';
 import { createGate } from './gate.ts';
-import { nameConstraintFault } from './name-constraints.ts';
+import { constrainsSubjects, nameConstraintFault } from './name-constraints.ts';
 import { authorityKeyId, createSigner, keyIdOf, leafExtensions, leafGeneralNames, serialNumber, writeCertificate, type LeafNames, type Signer } from './profiles.ts';
 import { rotate, trustBundle, type RotationEffect, type RotationEvent, type RotationState } from './rotation.ts';
 
@@ -68,6 +69,8 @@ export interface SvidRequest {
   readonly csr: Buffer;
   readonly lifetimeMs?: number;
   readonly purpose?: 'svid' | 'admin' | 'proxy';
+  /** Whose token began the chain of renewals that leads to this, where that was a pod's. */
+  readonly pod?: AttestedPod | undefined;
 }
 
 export interface ServerCertificateRequest {
@@ -168,15 +171,16 @@ export function createAuthority(options: AuthorityOptions): Authority {
     if (constraint !== undefined) throw new SallyportError('request-invalid', `the certificate would be invalid: ${constraint}`);
     if (notAfterMs > (slots.active?.issuedUntilMs ?? 0)) await rotateInTurn({ type: 'reserve', fingerprint: chain.fingerprint, untilMs: notAfterMs });
 
+    const subject = constrainsSubjects(chain.certificates) ? emptyName : leaf.subject;
     const serial = serialNumber(randomBytes);
     const certificate = await writeCertificate(signer, {
       serial,
       issuer: chain.certificates[0].subject,
-      subject: leaf.subject,
+      subject,
       notBeforeMs,
       notAfterMs,
       publicKeyDer: leaf.publicKeyDer,
-      extensions: leafExtensions({ ...leaf, names, authorityKeyId: keyId }),
+      extensions: leafExtensions({ ...leaf, subject, names, authorityKeyId: keyId }),
     });
     return {
       spiffeId: leaf.names.spiffeId,
@@ -202,11 +206,11 @@ export function createAuthority(options: AuthorityOptions): Authority {
     get trustBundle() {
       return bundle;
     },
-    issueSvid: ({ spiffeId, csr, purpose = 'svid', lifetimeMs = purpose === 'proxy' ? lifetimes.proxyMs : lifetimes.svidMs }) =>
+    issueSvid: ({ spiffeId, csr, purpose = 'svid', pod, lifetimeMs = purpose === 'proxy' ? lifetimes.proxyMs : lifetimes.svidMs }) =>
       gate(async () => {
         requireOwnId(spiffeId);
         const maxMs = purpose === 'proxy' ? lifetimes.proxyMaxMs : lifetimes.svidMaxMs;
-        return issue({ ...certifiedKey(csr, spiffeId), purpose, names: { spiffeId }, subject: emptyName, lifetimeMs: bounded(lifetimeMs, maxMs) });
+        return issue({ ...certifiedKey(csr, spiffeId), purpose, names: { spiffeId }, subject: pod === undefined ? emptyName : podSubject(pod), lifetimeMs: bounded(lifetimeMs, maxMs) });
       }),
     issueServerCertificate: ({ spiffeId, dnsNames = [], ipAddresses = [], lifetimeMs = lifetimes.serverMs, csr, keyKind = 'ec-p256' }) =>
       gate(async () => {

@@ -19,6 +19,11 @@ export function nameConstraintFault(certificates: readonly Certificate[], names:
   return undefined;
 }
 
+/** Whether a chain has something to say about the subjects of what it signs, which are ours to leave out. */
+export function constrainsSubjects(certificates: readonly Certificate[]): boolean {
+  return certificates.some(({ extensions: { nameConstraints } }) => [...(nameConstraints?.permitted ?? []), ...(nameConstraints?.excluded ?? [])].some(({ tag }) => tag === generalNameTags.directory));
+}
+
 function isWithin({ tag, content }: GeneralName, constraint: Buffer): boolean {
   const text = content.toString('latin1').toLowerCase();
   const base = constraint.toString('latin1').toLowerCase();

@@ -11,7 +11,7 @@ import { CertificatePurpose, EnrolmentService, IdentityService, type EnrolReques
 import type { Logger } from 'pino';
 import type { Issuance } from './issuance.ts';
 import { publicKeyHash, purposeOf, redeem, tokenKey, type JoinToken } from './join-tokens.ts';
-import { peerOf, type MeshAdmission, type MeshService } from './mesh-listener.ts';
+import { certificateOf, type MeshAdmission, type MeshService } from './mesh-listener.ts';
 import { createRateLimit } from './rate-limit.ts';
 import type { SharedState, SharedView } from './shared-state.ts';
 
@@ -138,7 +138,7 @@ export function createEnrolment({ shared, authority, issuance, admission, attest
    */
   async function certify(request: SvidRequest, { attestation, pod, assertGood }: Pick<Enrolled, 'attestation' | 'pod' | 'assertGood'>) {
     try {
-      const issued = await issuance.issue(attestation, () => authority.issueSvid(request), pod);
+      const issued = await issuance.issue(attestation, () => authority.issueSvid({ ...request, pod }), pod);
       assertGood();
       return { spiffeId: issued.spiffeId, certificateChain: [...issued.chainDer], trustBundle: [...authority.trustBundle] };
     } catch (error) {
@@ -173,9 +173,10 @@ export function createEnrolment({ shared, authority, issuance, admission, attest
         renew: unaryHandler(
           IdentityService.method.renew,
           async ({ csr }, call) => {
-            const { spiffeId, serialNumber, purpose } = peerOf(call, admission);
-            const { proxyLifetimeMs, pod } = issuance.granted(serialNumber);
-            const assertGood = (): void => void peerOf(call, admission);
+            const certificate = certificateOf(call, admission);
+            const { svid: { spiffeId }, purpose } = certificate;
+            const { proxyLifetimeMs, pod } = issuance.granted(certificate);
+            const assertGood = (): void => void certificateOf(call, admission);
             return await certify({ spiffeId, csr: Buffer.from(csr), purpose, ...lifetimeOf(proxyLifetimeMs) }, { attestation: 'certificate', ...(pod === undefined ? {} : { pod }), assertGood });
           },
           onError,

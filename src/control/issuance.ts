@@ -9,6 +9,7 @@ import type { Ledger, StateStore } from '../store/index.ts';
 import { byText } from '../core/order.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { RevokedCertificate } from '../backends/envoy/index.ts';
+import type { MeshCertificate } from './mesh-listener.ts';
 import type { ControlSections, IssuedCertificate as KeptCertificate } from './sections.ts';
 import type { Revocation, SharedPut } from './shared-sections.ts';
 import type { SharedState, SharedView } from './shared-state.ts';
@@ -25,8 +26,8 @@ export interface Issuance {
   isRevokedAsShown(svid: X509Svid): boolean;
   /** Whether a certificate of this pod was ever revoked. */
   isPodRevoked(uid: string): boolean;
-  /** What a renewal is granted again; empty for what is not known here. */
-  granted(serialNumber: string): Pick<ControlSections['certificates'], 'proxyLifetimeMs' | 'pod'>;
+  /** What a renewal is granted again, whichever replica has issued the certificate that is renewed. */
+  granted(certificate: MeshCertificate): Pick<KeptCertificate, 'proxyLifetimeMs' | 'pod'>;
   /** Certificates that are not to be accepted though they have not expired, by serial number. */
   revoked(): readonly RevokedCertificate[];
   /**
@@ -168,7 +169,12 @@ export function createIssuance({ store, shared, ledger, now, random, onRevoked, 
       return order !== undefined && store.get('certificates', serialNumber) === undefined && notBeforeMs + defaultLifetimes.backdateMs < order.orderedAtMs - (order.orderedAtMs % 1000);
     },
     isPodRevoked: (uid) => revocations().some(([, { pod }]) => pod?.uid === uid),
-    granted: (serialNumber) => store.get('certificates', serialNumber) ?? {},
+    granted: ({ svid: { serialNumber, notBeforeMs, notAfterMs, pod }, purpose }) =>
+      store.get('certificates', serialNumber) ?? {
+        // Less than it was, where its CA came to its end or had just begun: then by what is left of it.
+        ...(purpose === 'proxy' ? { proxyLifetimeMs: Math.max(defaultLifetimes.minimumMs, notAfterMs - notBeforeMs - defaultLifetimes.backdateMs) } : {}),
+        ...(pod === undefined ? {} : { pod }),
+      },
     revoked: () => revocations().filter(([, { notAfterMs }]) => notAfterMs > now()).map(([serialNumber, { spiffeId }]) => ({ serialNumber, spiffeId: spiffeId as SpiffeId })).sort((a, b) => byText(a.serialNumber, b.serialNumber)),
     async revoke({ serialNumber, spiffeId }) {
       const key = serialNumber ?? spiffeId ?? '';

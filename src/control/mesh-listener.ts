@@ -76,6 +76,11 @@ export interface MeshPeer {
   readonly purpose: LeafPurpose;
 }
 
+export interface MeshCertificate {
+  readonly svid: X509Svid;
+  readonly purpose: LeafPurpose;
+}
+
 /** What a certificate was shown on. */
 const connections = new WeakMap<PeerCertificate, GrpcConnection>();
 /** What a connection's certificate proves, read once. */
@@ -93,7 +98,13 @@ export interface MeshAdmission {
  * A connection whose certificate was good once and is no more ends with that, so that a client which has a new one, and would go on
  * calling over a connection that is there, shows the new one.
  */
-export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, { trustDomain, isRevoked, now }: MeshAdmission): MeshPeer {
+export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext'>, admission: MeshAdmission): MeshPeer {
+  const { svid: { spiffeId, serialNumber }, purpose } = certificateOf(call, admission);
+  return { spiffeId, serialNumber, purpose };
+}
+
+/** What the certificate of a caller says; throws as `peerOf` does. */
+export function certificateOf(call: Parameters<typeof peerOf>[0], { trustDomain, isRevoked, now }: MeshAdmission): MeshCertificate {
   // There is none where TLS did not accept it.
   const certificate = call.getAuthContext().sslPeerCertificate;
   if (certificate === undefined) throw new SallyportError('attestation-failed', 'no client certificate that the trust bundle verifies', { hint: 'enrol first, with a token' });
@@ -104,7 +115,7 @@ export function peerOf(call: Pick<ServerUnaryCall<unknown, unknown>, 'getAuthCon
   if (trustDomainOf(spiffeId) !== trustDomain) throw new SallyportError('attestation-failed', `${spiffeId} is not of trust domain ${trustDomain}`);
   // TLS looked at the time when the connection began; a connection may outlive its certificate.
   const isExpired = notAfterMs <= now();
-  if (!isExpired && !isRevoked(parsed.svid)) return { spiffeId, serialNumber, purpose: parsed.purpose };
+  if (!isExpired && !isRevoked(parsed.svid)) return parsed;
   connections.get(certificate)?.close();
   throw isExpired
     ? new SallyportError('attestation-failed', `the certificate of ${spiffeId} has expired`, { hint: 'enrol again, with a token' })

@@ -24,10 +24,10 @@ describe('importing a CA', () => {
   after(() => files.dispose());
 
   /** `NAME.key` and `NAME.pem`, signed by ISSUER with these extensions. */
-  const sign = (name: string, extensions: Extensions, { issuer = 'root', key = keyOf('P-256'), options = [] as readonly string[] } = {}): void => {
+  const sign = (name: string, extensions: Extensions, { issuer = 'root', key = keyOf('P-256'), options = [] as readonly string[], sections = '' } = {}): void => {
     files.write(`${name}.key`, pkcs8Pem(key));
     files.openssl('req', '-new', '-key', `${name}.key`, '-subj', `/O=Bank/CN=${name}`, '-out', `${name}.csr`);
-    files.write(`${name}.cnf`, `[e]\n${Object.entries(extensions).map(([id, value]) => `${id}=${value}`).join('\n')}\n`);
+    files.write(`${name}.cnf`, `[e]\n${Object.entries(extensions).map(([id, value]) => `${id}=${value}`).join('\n')}\n${sections}`);
     files.openssl('x509', '-req', '-in', `${name}.csr`, '-CA', `${issuer}.pem`, '-CAkey', `${issuer}.key`, '-CAcreateserial', '-days', '365', '-extfile', `${name}.cnf`, '-extensions', 'e', '-out', `${name}.pem`, ...options);
   };
   const take = (material: CaMaterial, { nowMs = Date.now(), domain = trustDomain } = {}): Promise<IssuerCheck> => importIssuer(material, { trustDomain: domain, nowMs });
@@ -144,6 +144,23 @@ describe('importing a CA', () => {
       await assert.rejects(authority.issueServerCertificate({ spiffeId: productpage, ...names }), (error) => error instanceof SallyportError && error.code === 'request-invalid');
     }
   });
+
+  for (const [what, nameConstraints, subject] of [
+    ['names the pod in a certificate’s subject', 'permitted;URI:cluster.local', /^subject=dnQualifier = "?pod productpage-1 uid-1 on node-a"?$/m],
+    ['leaves it out where the CA may sign for some subjects only', 'permitted;URI:cluster.local,permitted;dirName:bank', /^subject=$/m],
+  ] as const) {
+    it(`${what}, and openssl verifies it`, async () => {
+      sign('x', { ...intermediate, nameConstraints: `critical,${nameConstraints}` }, { sections: '[bank]\nO=Bank\n' });
+      const check = await take({ pem: pemOf('x.key', 'x.pem', 'root.pem') });
+      assert.ok(check.ok, codes(check).join());
+      const authority = createAuthority({ trustDomain, slots: noSlots, save: () => Promise.resolve(undefined), now: Date.now, randomBytes });
+      await authority.rotate({ type: 'initialize', issuer: check.issuer, nowMs: Date.now() });
+      const { chainDer } = await authority.issueSvid({ spiffeId: productpage, csr: createCsr(keyOf('P-256')), pod: { name: 'productpage-1', uid: 'uid-1', node: 'node-a' } });
+      files.write('leaf.pem', certificatesToPem(chainDer));
+      files.openssl('verify', '-x509_strict', '-CAfile', 'root.pem', '-untrusted', 'x.pem', 'leaf.pem');
+      assert.match(files.openssl('x509', '-in', 'leaf.pem', '-noout', '-subject'), subject);
+    });
+  }
 
   it('names every fault at once', async () => {
     sign('x', { ...intermediate, basicConstraints: 'CA:FALSE', keyUsage: 'digitalSignature', nameConstraints: 'permitted;URI:partner.example' });

@@ -63,7 +63,10 @@ describe('revoking at replicas', () => {
       shared,
       store,
       told,
-      issue: (pod) => issuance.issue('join-token', () => authority.issueSvid({ spiffeId: productpage, csr: createCsr(privateKey) }), ...(pod === undefined ? [] : [{ name: pod, uid: pod, node: null }])),
+      issue(podName) {
+        const pod = podName === undefined ? undefined : { name: podName, uid: podName, node: null };
+        return issuance.issue('join-token', () => authority.issueSvid({ spiffeId: productpage, csr: createCsr(privateKey), pod }), pod);
+      },
       revoked: () => issuance.revoked().map(({ serialNumber }) => serialNumber),
       async recorded() {
         const found: string[] = [];
@@ -108,6 +111,16 @@ describe('revoking at replicas', () => {
     assert.equal(again.issuance.isRevokedAsShown(shown(later)), false);
   });
 
+  it('is not all that goes beyond one: what a renewal is granted again the certificate says', async () => {
+    const [one, other] = [await start('one'), await start('other')];
+    const lifetimeMs = 90 * 86_400_000;
+    const proxy = await one.issuance.issue('join-token', () => authority.issueSvid({ spiffeId: productpage, csr: createCsr(privateKey), purpose: 'proxy', lifetimeMs }));
+    const certificate = { svid: shown(proxy), purpose: 'proxy' } as const;
+    assert.equal(one.issuance.granted(certificate).proxyLifetimeMs, lifetimeMs);
+    assert.ok(Math.abs(other.issuance.granted(certificate).proxyLifetimeMs! - lifetimeMs) <= 5 * 60_000);
+    assert.deepEqual(other.issuance.granted({ svid: shown(await one.issue()), purpose: 'svid' }), {});
+  });
+
   it('names what was issued elsewhere only, by identity or serial number', async () => {
     const [one, other] = [await start('one'), await start('other')];
     const [first, second, third] = [await other.issue(), await other.issue(), await other.issue()].map(({ serialNumber }) => serialNumber);
@@ -145,6 +158,15 @@ describe('revoking at replicas', () => {
     const after = await third.issue();
     assert.deepEqual([before, own, after].map((each) => one.issuance.isRevokedAsShown(shown(each))), [true, true, false]);
     assert.equal(third.issuance.isRevokedAsShown(shown(before)), true);
+  });
+
+  it('reaches the pod of a certificate that another has renewed', async () => {
+    const [one, other] = [await start('one'), await start('other')];
+    const { pod } = other.issuance.granted({ svid: shown(await one.issue('pod-a')), purpose: 'svid' });
+    assert.deepEqual(pod, { name: 'pod-a', uid: 'pod-a', node: null });
+    const { serialNumber } = await other.issuance.issue('certificate', () => authority.issueSvid({ spiffeId: productpage, csr: createCsr(privateKey), pod }), pod);
+    await one.issuance.revoke({ serialNumber });
+    assert.ok(one.issuance.isPodRevoked('pod-a'));
   });
 
   it('takes the spent join tokens of the identity with it, and leaves the others', async () => {

@@ -30,7 +30,7 @@ export interface GeneralName {
   readonly tag: number;
   readonly content: Buffer;
 }
-export const generalNameTags = { dns: contextTag(2), uri: contextTag(6), ip: contextTag(7) } as const;
+export const generalNameTags = { dns: contextTag(2), directory: constructedTag(4), uri: contextTag(6), ip: contextTag(7) } as const;
 
 export interface Extensions {
   /** Null for each that is absent. */

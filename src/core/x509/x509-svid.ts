@@ -1,5 +1,7 @@
 /** X509-SVIDs: what a leaf certificate must look like to name a peer ("The X.509 SPIFFE Verifiable Identity Document", sections 2 to 5). */
 import { clientAuth, generalNameTags, keyUsages, parseCertificate, serverAuth } from './certificate.ts';
+import type { AttestedPod } from '../ledger-record.ts';
+import { podOfSubject } from './pod-subject.ts';
 import { parseSpiffeId, trustDomainOf, type SpiffeId, type TrustDomain } from '../spiffe-id.ts';
 
 export interface X509Svid {
@@ -8,6 +10,8 @@ export interface X509Svid {
   readonly serialNumber: string;
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
+  /** Whose token began the chain of renewals that led to it, where that was a pod's. */
+  readonly pod?: AttestedPod;
 }
 
 export const svidRefusals = [
@@ -82,7 +86,8 @@ export function parseMeshCertificate(der: Buffer): MeshCertificateParse {
   if (purpose === 'proxy' && mark !== proxyMark(trustDomainOf(spiffeId.id))) return refuse('extended-key-usage', 'the extended key usage has no serverAuth, and the certificate is not marked as a proxy certificate');
 
   const { serialNumber, notBeforeMs, notAfterMs } = certificate;
-  return { ok: true, svid: { spiffeId: spiffeId.id, serialNumber, notBeforeMs, notAfterMs }, purpose };
+  const pod = podOfSubject(certificate.subject);
+  return { ok: true, svid: { spiffeId: spiffeId.id, serialNumber, notBeforeMs, notAfterMs, ...(pod === undefined ? {} : { pod }) }, purpose };
 }
 
 function purposeOf(extendedKeyUsage: readonly string[] | null): LeafPurpose | undefined {
