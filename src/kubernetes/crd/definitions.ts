@@ -53,8 +53,8 @@ interface Presentation {
 
 const accepted: Column = { name: 'Accepted', type: 'string', jsonPath: '.status.conditions[?(@.type=="Accepted")].status' };
 const enforced: Column = { name: 'Enforced', type: 'string', jsonPath: '.status.enforcedBy', description: 'How many of the gateways that it concerns enforce it' };
-const revision: Column = { name: 'Revision', type: 'string', jsonPath: '.status.revision', description: 'The revision of the plan since which it is as it is', priority: 1 };
-const why: Column = { name: 'Message', type: 'string', jsonPath: '.status.conditions[?(@.status=="False")].message', priority: 1 };
+const revision: Column = { name: 'Revision', type: 'string', jsonPath: '.status.revision', description: 'The beginning of the revision of the plan since which it is as it is', priority: 1 };
+const why: Column = { name: 'Message', type: 'string', jsonPath: '.status.conditions[?(@.type=="Accepted")].message', priority: 1 };
 const age: Column = { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' };
 
 const text = (description: string): StructuralSchema => ({ type: 'string', description });

@@ -120,7 +120,9 @@ export function startOperator(options: OperatorOptions): Operator {
   let warnings: readonly Fault[] = [];
   let concerned: Concerned | undefined;
   const changedSince = new Set<string>();
+  /** Of the plans that were published here, by what statuses call them: the later, the greater. */
   const orders = new Map<string, number>();
+  let published = 0;
   const inForce = createInForce();
 
   let rebuild = true;
@@ -237,12 +239,11 @@ export function startOperator(options: OperatorOptions): Operator {
     changedSince.clear();
     plan = compiled.plan;
     concerned = undefined;
-    orders.delete(plan.revision); // one that comes back is the latest again
-    orders.set(plan.revision, published += 1);
+    orders.delete(shortened(plan.revision)); // one that comes back is the latest again
+    orders.set(shortened(plan.revision), (published += 1));
     await publish(publication);
     setReady(undefined);
   }
-  let published = 0;
 
   /** Has written what is missing, or is at it: the turn that follows does what is left, and what another has come between. */
   async function assign(wanted: Assignments): Promise<void> {
@@ -293,7 +294,7 @@ export function startOperator(options: OperatorOptions): Operator {
       warnings: byObject,
       assignments: book.assignments,
       concerned,
-      published: { revision: plan!.revision, orderOf: (revision) => orders.get(revision), heldBy: (gateway) => reports.get(gateway)?.held ?? null },
+      published: { revision: shortened(plan!.revision), orderOf: (revision) => orders.get(revision), heldBy: (gateway) => shortenedOrNull(reports.get(gateway)?.held ?? null) },
       connected: new Map([...reports].map(([name, { connected }]) => [name, connected])),
       inForce: inForce.specs,
     };
@@ -374,6 +375,10 @@ export function startOperator(options: OperatorOptions): Operator {
     },
   };
 }
+
+/** As people see it in statuses, and in what the CLI prints: no two plans of a cluster begin alike. */
+const shortened = (revision: Revision): Revision => revision.slice(0, 12) as Revision;
+const shortenedOrNull = (revision: Revision | null): Revision | null => (revision === null ? null : shortened(revision));
 
 function namesOfSources(...objects: readonly (ApiObject | null)[]): SourceName[] {
   return objects.flatMap((object) => (object === null ? [] : [nameOfSource(object)]));
