@@ -193,7 +193,7 @@ describe('the certificate authority', () => {
   it('saves how long it must stay trusted before it signs, and about once an hour', async () => {
     const saved: RotationState[] = [];
     let failing = false;
-    const { authority, clock } = await demoAuthority({ save: (slots) => (failing ? Promise.reject(new Error('disk full')) : Promise.resolve(void saved.push(slots) as undefined)) });
+    const { authority, clock } = await demoAuthority({ save: (slots) => (failing ? Promise.reject(new Error('disk full')) : Promise.resolve(void saved.push(slots))) });
     saved.length = 0;
     for (let minute = 0; minute < 120; minute++) {
       clock.nowMs += 60_000;

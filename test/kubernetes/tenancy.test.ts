@@ -71,6 +71,7 @@ describe('tenants of a cluster', function () {
       publish: () => Promise.resolve(),
       gateways: () => new Map(),
       resolve: () => Promise.reject(new Error('no names in this test')),
+      replicaAddress: null,
       onAssigned: () => undefined,
       now: Date.now,
       monotonicNow: () => performance.now(),
