@@ -4,11 +4,13 @@ import { generateKeyPairSync, X509Certificate, type KeyObject } from 'node:crypt
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { enrol, type ControlPlane } from '../../src/api/enrolment-client.ts';
+import { enrol, renew, type ControlPlane } from '../../src/api/enrolment-client.ts';
 import type { Authority } from '../../src/ca/index.ts';
 import { tokenKey } from '../../src/control/join-tokens.ts';
+import type { Issuance } from '../../src/control/issuance.ts';
 import type { ControlSections } from '../../src/control/sections.ts';
 import { createCsr } from '../../src/core/x509/csr.ts';
+import { certificatesToPem } from '../../src/core/x509/pem.ts';
 import type { StateStore } from '../../src/store/index.ts';
 import { demoAuthority, productpage } from '../ca/openssl.ts';
 import { rejection } from '../support/rejection.ts';
@@ -39,7 +41,7 @@ describe('an enrolment whose answer is lost', () => {
     for (const close of closing.splice(0).reverse()) await close();
   }
 
-  async function start(): Promise<{ readonly store: StateStore<ControlSections>; readonly control: ControlPlane; readonly proxy: TcpProxy }> {
+  async function start(): Promise<{ readonly issuance: Issuance; readonly store: StateStore<ControlSections>; readonly control: ControlPlane; readonly proxy: TcpProxy }> {
     const heldAuthority: Authority = {
       ...authority,
       async issueSvid(request) {
@@ -51,7 +53,7 @@ describe('an enrolment whose answer is lost', () => {
     closing.push(() => server.close());
     const proxy = await startTcpProxy(server.port);
     closing.push(() => proxy.close());
-    return { store: server.store, proxy, control: { ...server.control, address: proxy.address } };
+    return { issuance: server.issuance, store: server.store, proxy, control: { ...server.control, address: proxy.address } };
   }
 
   async function loseAnswer(privateKey: KeyObject): Promise<ControlPlane> {
@@ -87,5 +89,27 @@ describe('an enrolment whose answer is lost', () => {
     await closeAll();
     const { control } = await start();
     await assertOnlyOwnerIsAnswered(control, owner);
+  });
+
+  describe('and one for what is revoked meanwhile', () => {
+    async function revokedMeanwhile(again: (control: ControlPlane, key: KeyObject, held: readonly Uint8Array[]) => Promise<unknown>): Promise<string> {
+      const { issuance, store, control } = await start();
+      await store.commit({ put: { tokens: { [tokenKey(token)!]: { spiffeId: productpage, expiresAtMs: Date.now() + 60_000 } } } });
+      const key = newKey();
+      const { certificateChain } = await enrol(control, token, createCsr(key), limits);
+      beforeIssuing = async () => {
+        await issuance.revoke({ spiffeId: productpage });
+      };
+      return (await rejection(again(control, key, certificateChain))).code;
+    }
+
+    it('gets no answer where that is a join token', async () => {
+      assert.equal(await revokedMeanwhile((control, key) => enrol(control, token, createCsr(key), limits)), 'token-invalid');
+    });
+
+    it('gets no answer where that is a certificate', async () => {
+      const shown = (key: KeyObject, held: readonly Uint8Array[]) => ({ certificateChainPem: certificatesToPem(held), privateKeyPem: key.export({ type: 'pkcs8', format: 'pem' }) as string });
+      assert.equal(await revokedMeanwhile((control, key, held) => renew(control, shown(key, held), createCsr(newKey()), limits)), 'identity-revoked');
+    });
   });
 });
