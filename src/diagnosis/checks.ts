@@ -125,7 +125,7 @@ export const checks: readonly Check[] = [
     code: 'definitions-current',
     category: 'Definitions',
     title: 'the custom resource definitions are of this version',
-    hint: 'sallyport install of the version of the control plane; where that is newer than this command, use its own',
+    hint: 'bring it up to date: sallyport install; where the control plane is newer than this command, use its own',
     why: 'Fields that a definition does not know are dropped by the API server before anybody sees them.',
     look: after(({ definitions }) =>
       given(definitions, (live) => {
@@ -181,7 +181,7 @@ export const checks: readonly Check[] = [
     code: 'control-rights',
     category: 'Control plane',
     title: 'the control plane has the rights of docs/reference/permissions.md',
-    hint: 'sallyport install: its roles are applied again',
+    hint: 'have the roles applied again: sallyport install',
     why: 'What a role lacks fails when it is needed, which may be much later.',
     look: after(({ rights }) => given(rights, (all) => unless(denied(all), all.length, 'are missing'))),
   },
@@ -189,7 +189,7 @@ export const checks: readonly Check[] = [
     code: 'ca-present',
     category: 'Trust',
     title: 'there is a CA',
-    hint: 'sallyport ca init, or bring your own: sallyport ca request, sallyport ca import',
+    hint: 'sallyport ca init, or bring your own: sallyport ca csr, sallyport ca import',
     why: 'Without one nobody is given a certificate, and no replica is ready. Its Secret is looked at without its content.',
     look: after(({ hasCa, controlPlane }) =>
       given(hasCa, (has) => {
@@ -203,7 +203,7 @@ export const checks: readonly Check[] = [
     code: 'trust-bundle-valid',
     category: 'Trust',
     title: 'the certificates of the trust bundle are valid for another 30 days',
-    hint: 'rotate the CA: sallyport ca status',
+    hint: 'see the CA: sallyport ca show; then the next: sallyport ca csr, sallyport ca import, sallyport ca rotate',
     why: 'After that nobody is let in by certificates under it.',
     look: after((facts, { namespace, clocks }) => withBundle(facts, namespace, (pem) => given(clocks, ({ server }) => expiryOf(pem, server)))),
   },
@@ -274,7 +274,7 @@ export const checks: readonly Check[] = [
     code: 'objects-accepted',
     category: 'Objects',
     title: 'every object is in force',
-    hint: 'mend what each one says: sallyport analyze, or kubectl describe; docs/reference/faults.md explains the codes',
+    hint: 'mend what each one says; docs/reference/faults.md explains the codes, and more is said by: sallyport analyze',
     why: 'An object that is not in force is as if it were not there, or as it was before.',
     look: after(({ objects }) => given(objects, (all) => {
       const told = all.filter(hasStatus);
@@ -296,7 +296,7 @@ export const checks: readonly Check[] = [
     code: 'objects-without-warnings',
     category: 'Objects',
     title: 'no object has a warning',
-    hint: 'sallyport analyze says more; docs/reference/faults.md explains the codes',
+    hint: 'docs/reference/faults.md explains the codes, and more is said by: sallyport analyze',
     why: 'What a warning is about is in force, and does not do what its author may expect.',
     look: after(({ objects }) => given(objects, (all) => {
       const accepted = all.filter((object) => isTrue(object, 'Accepted'));

@@ -7,6 +7,7 @@ import { parseManifests } from '../../src/core/manifest/manifest.ts';
 import { kinds } from '../../src/core/objects/index.ts';
 import { denyReasons } from '../../src/core/plan/plan.ts';
 import { conformancePage } from '../conformance/page.ts';
+import { analysesPage, checksPage } from '../support/diagnosis-pages.ts';
 import { permissionsPage } from '../support/permissions-page.ts';
 import { cliPage, kindsPage, kindTexts } from '../support/reference-pages.ts';
 
@@ -52,6 +53,8 @@ describe('reference pages', () => {
   for (const [name, write] of [
     ['kinds.md', kindsPage],
     ['cli.md', cliPage],
+    ['analyses.md', analysesPage],
+    ['checks.md', checksPage],
     ['conformance.md', conformancePage],
     ['permissions.md', permissionsPage],
   ] as const) {

@@ -42,8 +42,8 @@ export function addAnalyze(program: Command, context: CliContext): void {
     .addHelpText('after', '\nEXAMPLES\n  sallyport analyze\n  sallyport analyze -f policies/\n  sallyport analyze -f policies/ --live --fail-level error\n\nEXIT CODES\n  0 nothing found of that level   1 findings   2 the manifests cannot be applied   4 not allowed to look   6 cluster away')
     .action(async (options: AnalyzeOptions) => {
       const findings = sortFindings(await findingsOf(context, options));
-      print(context, options.output, { findings }, () => findings.flatMap(linesOf).join('\n'));
-      if (findings.length === 0) context.say('nothing found');
+      if (findings.length === 0 && options.output === undefined) context.say('nothing found');
+      else print(context, options.output, { findings }, () => findings.flatMap(linesOf).join('\n'));
       if (hasLevel(findings, options.failLevel)) context.setExitStatus(1);
     });
 }
