@@ -114,6 +114,10 @@ describe('state that replicas share', () => {
     text.text = undefined;
     await state.ready;
     await make(state, 't');
+    text.text = 'something else again';
+    assert.match((await rejection(make(state, 'another'))).message, /not what was written there/);
+    assert.match((await rejection(make(state, 'another'))).message, /not what was written there/);
+    assert.deepEqual([text.text, state.get('tokens', 't')], ['something else again', token]);
   });
 
   it('refuses the change that it has no room for, and makes those beside it', async () => {
