@@ -48,6 +48,7 @@ export interface KubernetesSideOptions extends KubernetesOptions, Pick<Kubernete
 
 /** Of the webhooks' certificate, which is made anew with each of the control plane's own. */
 const webhookCertificateMs = 24 * 3_600_000;
+const stateSecret = { name: 'sallyport-state', key: 'state.json' } as const;
 /** Whoever enrols waits for ten seconds. */
 const stateAnswerWithinMs = 4_000;
 
@@ -56,9 +57,13 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
   const planner = createKubernetesPlanner({ ...options, monotonicNow: () => performance.now(), resolve: createHostResolver() });
   const { operator } = planner;
   const attestor = createPodAttestor(client, podTokenAudience);
+  let isHeard = false;
   let isReady = false;
   let webhooks: Webhooks | undefined;
-  const ready = Promise.all([operator.ready, options.shared.ready]).then(() => {
+  const heard = operator.ready.then(() => {
+    isHeard = true;
+  });
+  const ready = Promise.all([heard, options.shared.ready]).then(() => {
     isReady = true;
   });
 
@@ -70,7 +75,8 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
     ready,
     attestPod: (token) => attestor.attest(token),
     conditions: () => [
-      ...(isReady ? [] : ['the Kubernetes API server has not been heard yet']),
+      ...(isHeard ? [] : ['the Kubernetes API server has not been heard yet']),
+      ...(isHeard && !isReady ? [`it is not known yet what is revoked: Secret ${namespace}/${stateSecret.name} could not be read`] : []),
       ...(isReady && !operator.isConnected ? ['the Kubernetes API server does not answer: the last plan stays in force, and nothing new is heard of'] : []),
       ...(operator.refused.size === 0 ? [] : [`${operator.refused.size} objects are not in force as they are: kubectl get sallyport -A -o wide`]),
     ],
@@ -106,5 +112,5 @@ export function openSharedCa({ client, namespace }: KubernetesOptions, random: (
 
 /** Who may join and what is revoked, as all replicas know it. */
 export function openReplicatedState({ client, namespace }: KubernetesOptions, { now, random, log }: Pick<KubernetesSideOptions, 'now' | 'random' | 'log'>): ReplicatedState {
-  return createReplicatedState({ text: openSecretText({ client, namespace, name: 'sallyport-state', key: 'state.json', withinMs: stateAnswerWithinMs, random, log }), now, random, log });
+  return createReplicatedState({ text: openSecretText({ client, namespace, ...stateSecret, withinMs: stateAnswerWithinMs, random, log }), now, random, log });
 }

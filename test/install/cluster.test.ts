@@ -193,6 +193,7 @@ describe('an installation in a cluster', function () {
       ['create', 'snatbindings.sallyport.dev', 'bookinfo', undefined, false],
       ['create', 'snatassignments.sallyport.dev', undefined, undefined, true],
       ['get', 'secrets', system, 'sallyport-ca', true],
+      ['update', 'secrets', system, 'sallyport-state', true],
       ['get', 'secrets', system, 'another', false],
       ['list', 'secrets', system, undefined, false],
       ['create', 'secrets', system, undefined, false],

@@ -86,6 +86,7 @@ describe('the control plane, started as it is installed,', function () {
     assert.equal((await cluster.list('SnatAssignment')).length, 1);
     await cluster.apply(...older);
     await cluster.until(older[0]!, 'heard of', (live) => (live.status?.conditions?.length ?? 0) > 0);
+    assert.ok(await succeeds('token', 'create', 'spiffe://cluster.local/ns/bookinfo/sa/productpage'));
     await cluster.remove(of('SnatBinding'), of('EgressPolicy'), of('ExternalService'));
     await waitFor('the registration to be taken back', 15_000, async () => ((await cluster.get(registered)) === undefined ? true : undefined));
     await waitFor('the address to be given back', 15_000, async () => (await cluster.list('SnatAssignment')).some(({ spec }) => spec['holder'] === 'ns/bookinfo' && spec['releasedAt'] !== undefined) || undefined);
