@@ -1,8 +1,8 @@
 /** The shell: installed objects at an API server. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { SallyportError, type ErrorCode } from '../core/errors.ts';
+import { SallyportError } from '../core/errors.ts';
 import { apiVersion } from '../core/objects/index.ts';
-import { applyContentType, ApiRefusal, assignmentFinalizer, createApiClient, loadKubeConfig, managedBy, managedByLabel, mergeContentType, type ApiRequest, type KubeConfigChoice } from '../kubernetes/index.ts';
+import { applyContentType, assignmentFinalizer, createApiClient, createAsker, loadKubeConfig, managedBy, managedByLabel, mergeContentType, type KubeConfigChoice } from '../kubernetes/index.ts';
 import { keep } from './metadata.ts';
 import { componentLabel } from './names.ts';
 import { installObjects } from './objects.ts';
@@ -56,33 +56,17 @@ const installedKinds: ReadonlyMap<string, Pick<KubernetesObject, 'apiVersion' | 
 );
 
 export function connectCluster(choice: KubeConfigChoice): Cluster {
-  const client = createApiClient(loadKubeConfig(choice));
-
-  async function ask<Answer>(request: ApiRequest): Promise<Answer> {
-    try {
-      return await client.request<Answer>(request);
-    } catch (cause) {
-      throw cause instanceof ApiRefusal ? errorOf(cause, request.path) : new SallyportError('unavailable', `the Kubernetes API server gives no answer (${cause instanceof Error ? cause.message : String(cause)})`, { cause });
-    }
-  }
-
-  /** Undefined: there is none. */
-  async function unlessGone<Answer>(request: ApiRequest): Promise<Answer | undefined> {
-    return await ask<Answer>(request).catch((error: unknown) => {
-      if (error instanceof SallyportError && error.code === 'not-found') return undefined;
-      throw error;
-    });
-  }
+  const { ask, find } = createAsker(createApiClient(loadKubeConfig(choice)));
 
   async function list({ apiVersion, kind }: Pick<KubernetesObject, 'apiVersion' | 'kind'>, query: { readonly labelSelector?: string } = {}): Promise<readonly KubernetesObject[]> {
-    const answer = await unlessGone<{ readonly items: readonly KubernetesObject[] }>({ method: 'GET', path: pathOfKind({ apiVersion, kind }), query });
+    const answer = await find<{ readonly items: readonly KubernetesObject[] }>({ method: 'GET', path: pathOfKind({ apiVersion, kind }), query });
     return (answer?.items ?? []).map((item) => ({ ...item, apiVersion, kind })); // which a list says once for all
   }
 
   return {
     async apply(object, { takeOver }) {
       const path = pathOf(object);
-      const before = await unlessGone<Versioned>({ method: 'GET', path });
+      const before = await find<Versioned>({ method: 'GET', path });
       const after = await ask<Versioned>({ method: 'PATCH', path, query: { fieldManager, force: takeOver }, contentType: applyContentType, body: object });
       return before === undefined ? 'created' : before.metadata.resourceVersion === after.metadata.resourceVersion ? 'unchanged' : 'changed';
     },
@@ -103,13 +87,13 @@ export function connectCluster(choice: KubeConfigChoice): Cluster {
       return (await Promise.all(kinds.map((kind) => list(kind, { labelSelector: `${managedByLabel}=${managedBy}` })))).flat();
     },
     async remove(object) {
-      await unlessGone({ method: 'DELETE', path: pathOf(object), query: { propagationPolicy: 'Background' } });
+      await find({ method: 'DELETE', path: pathOf(object), query: { propagationPolicy: 'Background' } });
     },
     async releaseAssignments() {
       const assignments = await list({ apiVersion, kind: 'SnatAssignment' });
       for (const assignment of assignments as readonly Live[]) {
         const finalizers = (assignment.metadata.finalizers ?? []).filter((each) => each !== assignmentFinalizer);
-        await unlessGone({ method: 'PATCH', path: pathOf(assignment), contentType: mergeContentType, body: { metadata: { finalizers } } });
+        await find({ method: 'PATCH', path: pathOf(assignment), contentType: mergeContentType, body: { metadata: { finalizers } } });
       }
     },
   };
@@ -140,26 +124,4 @@ function pathOfKind({ apiVersion, kind }: Pick<KubernetesObject, 'apiVersion' | 
 
 function pathOf(object: KubernetesObject): string {
   return `${pathOfKind(object, object.metadata.namespace)}/${object.metadata.name}`;
-}
-
-function errorOf(refusal: ApiRefusal, place: string): SallyportError {
-  const code = codeOf(refusal.status);
-  return new SallyportError(code, refusal.message.replaceAll('\n', ' '), { place, ...(code === 'cluster-conflict' ? { hint: 'add --force-conflicts to take the fields over' } : {}), cause: refusal });
-}
-
-function codeOf(status: number): ErrorCode {
-  switch (status) {
-    case 401:
-    case 403:
-      return 'cluster-forbidden';
-    case 404:
-      return 'not-found';
-    case 409:
-      return 'cluster-conflict';
-    case 400:
-    case 422:
-      return 'request-invalid';
-    default:
-      return 'unavailable';
-  }
 }

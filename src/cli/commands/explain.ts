@@ -18,11 +18,10 @@ export function addExplain(program: Command, context: CliContext): void {
       const cluster = await clusterOf(context, command);
       const defaultNamespace = options.namespace ?? cluster?.defaultNamespace ?? 'default';
       const workload = await cluster?.workload(subject, defaultNamespace);
-      const namespace = workload?.namespace ?? options.namespace;
       const [{ client }] = await replicasAt(cluster, context, command);
       const result = await client.post<ExplainResult>(adminPaths.explain, {
         subject: workload !== undefined ? `${workload.namespace}/${workload.serviceAccount}` : subject.includes('/') ? subject : `${defaultNamespace}/${subject}`,
-        target: namespace !== undefined && /^[a-z0-9-]+(:|$)/.test(options.to) ? `${namespace}/${options.to}` : options.to,
+        target: options.namespace !== undefined && /^[a-z0-9-]+(:|$)/.test(options.to) ? `${options.namespace}/${options.to}` : options.to,
         ...(options.authority === undefined ? {} : { authority: options.authority }),
       });
       print(context, options.output, result, () => [...result.text, ...(result.suggestion === null ? [] : ['', 'this would allow it:', '---', result.suggestion.trimEnd()])].join('\n'));

@@ -14,7 +14,7 @@ export function createAsker(client: ApiClient): Asker {
     try {
       return await client.request<Answer>(request);
     } catch (cause) {
-      throw errorOf(cause, request.method);
+      throw errorOf(cause, request);
     }
   };
   return {
@@ -27,13 +27,13 @@ export function createAsker(client: ApiClient): Asker {
   };
 }
 
-function errorOf(cause: unknown, method: ApiRequest['method']): SallyportError {
+function errorOf(cause: unknown, { method, path: place }: ApiRequest): SallyportError {
   if (!(cause instanceof ApiRefusal)) {
     return new SallyportError('unavailable', `the Kubernetes API server gives no answer (${cause instanceof Error ? cause.message : String(cause)})`, { cause, hint: 'see whether kubectl can reach it: kubectl version' });
   }
   const code = codeOf(cause.status, method);
   const hint = hintOf(code, cause.status);
-  return new SallyportError(code, cause.message.replaceAll(/\s*\n\s*/g, '; '), { cause, ...(hint === undefined ? {} : { hint }) });
+  return new SallyportError(code, cause.message.replaceAll(/\s*\n\s*/g, '; '), { place, cause, ...(hint === undefined ? {} : { hint }) });
 }
 
 function codeOf(status: number, method: ApiRequest['method']): ErrorCode {
@@ -59,6 +59,6 @@ function codeOf(status: number, method: ApiRequest['method']): ErrorCode {
 function hintOf(code: ErrorCode, status: number): string | undefined {
   if (status === 401) return 'the API server does not know who asks: see the kubeconfig, and log in again';
   if (code === 'cluster-forbidden') return 'ask whoever administers the cluster for that right; those that there are: kubectl auth can-i --list -n NAMESPACE';
-  if (code === 'cluster-conflict') return 'change it where it was set, or take the fields over: --force-conflicts';
+  if (code === 'cluster-conflict') return 'change it where it was set, or add --force-conflicts to take the fields over';
   return undefined;
 }
