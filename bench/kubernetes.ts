@@ -49,7 +49,7 @@ try {
   const admin = createAdminClient({ kind: 'unix', socketPath });
   const kubeconfig = await kubernetes.kubeConfigFile();
   const profile = options['cpu-prof'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options['cpu-prof']}`];
-  const startControl = (): RunningProcess => start({ ...commands[0]!, nodeOptions: ['--max-semi-space-size=4', ...options['node-option'], ...profile] }, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', 'one', '--state', join(directory, 'control'), '--socket', socketPath, '--listen', `127.0.0.1:${meshPort}`]);
+  const startControl = (): RunningProcess => start({ ...commands[0]!, nodeOptions: ['--max-semi-space-size=4', '--heap-growing-percent=30', ...options['node-option'], ...profile] }, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', 'one', '--state', join(directory, 'control'), '--socket', socketPath, '--listen', `127.0.0.1:${meshPort}`]);
   const isReady = async (): Promise<boolean> => (await admin.text(adminPaths.readyz)) === 'ok\n';
 
   const first: Manifest[] = ['out', 'sallyport-system', ...Array.from({ length: namespaceCount }, (_, index) => `n${index}`)].map((name) => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }));
