@@ -127,7 +127,7 @@ const metadataOnly = 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=
 /** Which fields somebody has written is told by the metadata: the content of the Secret does not leave the API server. */
 async function hasContent({ find }: Asker, namespace: string): Promise<boolean | null> {
   const found = await find<{ readonly metadata: { readonly managedFields?: readonly { readonly fieldsV1?: { readonly 'f:data'?: object } }[] } }>({ method: 'GET', path: `/api/v1/namespaces/${namespace}/secrets/${caSecretName}`, accept: metadataOnly });
-  return found === undefined ? null : (found.metadata.managedFields ?? []).some(({ fieldsV1 }) => Object.keys(fieldsV1?.['f:data'] ?? {}).some((field) => field !== '.'));
+  return found === undefined ? null : (found.metadata.managedFields ?? []).some(({ fieldsV1 }) => Object.keys(fieldsV1?.['f:data'] ?? {}).length > 0);
 }
 
 interface WebhookConfigurationObject {

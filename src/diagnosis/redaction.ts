@@ -38,7 +38,8 @@ const base64Run = /[A-Za-z0-9+/_-]{24,}(?:(?:\\[nr]|\s)+[A-Za-z0-9+/_-]{4,})*={0
 const webToken = /eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*/g;
 const joinToken = /sallyport-join-[A-Za-z0-9_-]+/g;
 const httpCredentials = /\b(Bearer|Basic|Negotiate)\s+[^\s"',;]+/gi;
-const httpHeader = /\b((?:proxy-)?authorization|(?:set-)?cookie)(["']?\s*[:=]\s*["']?)[^\r\n"']+/gi;
+/** To the end of the line: there are many schemes. */
+const httpHeader = /\b((?:proxy-)?authorization|(?:set-)?cookie)(["']?\s*[:=]).+/gi;
 const urlCredentials = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/?#"'<>]*@/gi;
 const ftpPassword = /\b(PASS|ACCT)[ \t]+[^\r\n"]*/g;
 /** `NAME=VALUE` and `NAME: VALUE`, quoted or not, also as options and in queries of URLs. In quotes within quotes: the rest of the line. */
@@ -93,7 +94,7 @@ function withoutSecrets(text: string): string {
     .replaceAll(webToken, redacted)
     .replaceAll(urlCredentials, `$1${redacted}@`)
     .replaceAll(httpCredentials, `$1 ${redacted}`)
-    .replaceAll(httpHeader, `$1$2${redacted}`)
+    .replaceAll(httpHeader, `$1$2 ${redacted}`)
     .replaceAll(ftpPassword, `$1 ${redacted}`)
     .replaceAll(namedValue, (whole, name: string, between: string, value: string) => (placeName.test(name) ? whole : `${name}${between}${value.startsWith('"') ? JSON.stringify(redacted) : redacted}`));
 }
@@ -108,12 +109,10 @@ function holdsSecret(run: string): boolean {
   });
 }
 
-/** A SEQUENCE in DER that says how long it is, in one byte or two more. */
-function isPrivateKey(bytes: Buffer): boolean {
-  if (bytes.length < 32 || bytes[0] !== 0x30) return false;
-  const length = bytes[1]! < 0x80 ? 2 + bytes[1]! : bytes[1] === 0x81 ? 3 + bytes[2]! : 4 + bytes.readUInt16BE(2);
-  const key = bytes.subarray(0, length);
-  return (['pkcs8', 'sec1', 'pkcs1'] as const).some((type) => {
+/** In DER, whatever follows it. */
+function isPrivateKey(key: Buffer): boolean {
+  const sequence = 0x30;
+  return key[0] === sequence && (['pkcs8', 'sec1', 'pkcs1'] as const).some((type) => {
     try {
       createPrivateKey({ key, format: 'der', type });
       return true;

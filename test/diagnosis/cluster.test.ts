@@ -99,10 +99,37 @@ describe('an installation in a cluster, looked at from outside,', function () {
     });
 
     it('is analysed as its operator sees it', async () => {
+      await cluster.until({ apiVersion: 'v1', kind: 'Service', metadata: { name: 'bigip-proxy-svc', namespace: 'bookinfo' } }, 'registered', () => true);
       const { status, out } = await ask('analyze');
       assert.equal(status, 1);
       assert.match(out, /^warning: ExternalService bookinfo\/bigip-proxy-svc spec: .*\[gateway-missing\]$/m);
       assert.doesNotMatch(out, /service-name-taken|policy-without-address|^error/m);
+    });
+
+    it('is analysed with what is not in force, and with what would mend it', async () => {
+      const policy: Manifest = { ...of('EgressPolicy'), metadata: { name: 'early', namespace: 'bookinfo' }, spec: { subjects: [{ namespace: 'bookinfo' }], to: [{ service: 'late' }] } };
+      const service: Manifest = { ...of('ExternalService'), metadata: { name: 'late', namespace: 'bookinfo' }, spec: { addresses: ['10.4.0.202'], ports: [{ port: 3129 }] } };
+      await cluster.apply(policy);
+      const fault = /^error: EgressPolicy bookinfo\/early spec\.to\[0\]\.service: .*\[policy-service-unknown\]$/m;
+      const { status, out } = await ask('analyze', '--fail-level', 'error');
+      assert.equal(status, 1);
+      assert.match(out, fault);
+      const mended = await run(['analyze', '-f', '-', '--live', '--fail-level', 'error', '--kubeconfig', kubeconfig], { stdin: JSON.stringify(service) });
+      assert.equal(mended.status, 0, mended.err);
+      assert.doesNotMatch(mended.out, fault);
+      await cluster.remove(policy);
+    });
+
+    it('is analysed with the pods behind a Service, and those beside it', async () => {
+      const of = (kind: string, name: string, spec: object): Manifest => ({ apiVersion: 'v1', kind, metadata: { name, namespace: 'shop' }, spec });
+      const pod = (name: string): Manifest => of('Pod', name, { serviceAccountName: 'shared', nodeName: 'node-a', containers: [{ name: 'app', image: 'app' }] });
+      const policy: Manifest = { ...example.find(({ kind }) => kind === 'EgressPolicy')!, metadata: { name: 'by-service', namespace: system }, spec: { subjects: [{ service: { name: 'web', namespace: 'shop' } }], to: [{ service: 'bigip-proxy-svc', namespace: 'bookinfo' }] } };
+      const slice: Manifest = { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { name: 'web-1', namespace: 'shop', labels: { 'kubernetes.io/service-name': 'web' } }, addressType: 'IPv4', ports: [], endpoints: [{ addresses: ['10.1.0.1'], targetRef: { kind: 'Pod', name: 'web', namespace: 'shop' } }] };
+      await cluster.apply(of('Service', 'web', { selector: { app: 'web' }, ports: [{ port: 80 }] }), pod('web'), pod('beside'), slice, policy);
+      const { out } = await ask('analyze');
+      assert.match(out, /^warning: EgressPolicy sallyport-system\/by-service spec\.subjects\[0\]: .*service accounts shared too.*\[subject-account-shared\]$/m);
+      assert.match(out, /^warning: EgressPolicy sallyport-system\/by-service spec\.subjects: it lets sa\/shop\/shared use .*\[policy-without-address\]$/m);
+      await cluster.remove(policy);
     });
 
     it('is analysed together with what is to be applied', async () => {
@@ -111,6 +138,10 @@ describe('an installation in a cluster, looked at from outside,', function () {
       assert.equal(status, 1);
       assert.match(out, /^warning: \(standard input\):1:\d+ EgressPolicy bookinfo\/more spec\.subjects\[0\]: there is no namespace "bokinfo".*\[subject-namespace-unknown\]$/m);
       assert.doesNotMatch(out, /gateway-missing/);
+      const smaller = { ...of('SnatPool'), spec: { addresses: ['10.4.0.90'] } };
+      const taking = await run(['analyze', '-f', '-', '--live', '--kubeconfig', kubeconfig], { stdin: JSON.stringify(smaller) });
+      assert.equal(taking.status, 2);
+      assert.match(taking.err, /SnatBinding bookinfo\/bookinfo .*\[assignment-outside-pool\]/);
       const tenants = await run(['analyze', '-f', '-', '--live', '--kubeconfig', kubeconfig], file);
       assert.equal(tenants.status, 2);
       assert.match(tenants.err, /\(standard input\):1:\d+ EgressPolicy bookinfo\/more .*\[subject-foreign\]/);
@@ -181,7 +212,8 @@ describe('an installation in a cluster, looked at from outside,', function () {
       ['a webhook with another CA', 'webhook-ca failed', () => patch(`${admission}/mutatingwebhookconfigurations/sallyport-inject`, [{ op: 'replace', path: '/webhooks/0/clientConfig/caBundle', value: Buffer.from(server().caPem).toString('base64') }], 'application/json-patch+json')],
       ['a CA that is gone', 'ca-present failed', async () => {
         const path = `/api/v1/namespaces/${system}/secrets/sallyport-ca`;
-        await patch(path, { data: null });
+        const { data } = await client.request<{ readonly data: object }>({ method: 'GET', path });
+        await patch(path, { data: Object.fromEntries(Object.keys(data).map((key) => [key, null])) });
       }],
       ['a role that was cut', 'control-rights failed', () => patch('/apis/rbac.authorization.k8s.io/v1/clusterroles/sallyport-control', { rules: [] })],
       ['a replica that is not ready', 'control-plane-ready failed', () => patch(`/apis/apps/v1/namespaces/${system}/statefulsets/sallyport/status`, { status: { readyReplicas: 1 } })],

@@ -28,6 +28,8 @@ const shaped: readonly (readonly [name: string, secret: fc.Arbitrary<Secret>])[]
   ['a join token', segment.map((core) => ({ text: `sallyport-join-${core}`, cores: [core] }))],
   ['a bearer token', of((core) => `Authorization: Bearer ${core}`)],
   ['a bearer token in small letters', of((core) => `bearer ${core}`)],
+  ['a header of another scheme', of((core) => `Proxy-Authorization: Digest username="bob", response="${core}"`)],
+  ['a cookie', of((core) => `Set-Cookie: session=${core}; HttpOnly`)],
   ['basic credentials', of((core) => `authorization: Basic ${core}==`)],
   ['a password in a URL', of((core) => `ftp://bob:${core}@ftp.partner.example/in`)],
   ['a token in a URL', of((core) => `https://${core}@git.example/a.git`)],
@@ -52,6 +54,7 @@ const places: readonly (readonly [name: string, put: (text: string) => unknown])
   ['JSON in an annotation', (text) => ({ metadata: { annotations: { was: JSON.stringify({ spec: { inner: text } }) } } })],
   ['JSON in a record of a log', (text) => `${JSON.stringify({ msg: 'a', body: JSON.stringify([{ inner: text }]) })}\n`],
   ['Base64', (text) => ({ data: { blob: Buffer.from(text).toString('base64') } })],
+  ['Base64 after what looks like it', (text) => `request 01HZX3V4Q8Y5B7N2K6M9P0R1ST ${Buffer.from(text).toString('base64')}\n`],
   ['Base64 in lines', (text) => `${Buffer.from(text).toString('base64').replaceAll(/.{64}/g, '$&\n')}\nand words that follow\n`],
 ];
 
@@ -77,8 +80,9 @@ describe('the redaction of a support bundle', () => {
 
   const named: readonly (readonly [name: string, put: (core: string) => unknown])[] = [
     ['a variable of a process', (core) => ({ env: [{ name: 'ANY', value: core }] })],
+    ['one in JSON in an annotation', (core) => ({ annotations: { was: JSON.stringify({ env: [{ name: 'ANY', value: core }] }) } })],
     ['a member whose name says so', (core) => ({ a: { dbPassword: core } })],
-    ['one in a record of a log', (core) => `${JSON.stringify({ 'x-api-key': `so ${core}` })}\n`],
+    ['a named value in a record of a log', (core) => `${JSON.stringify({ 'x-api-key': `so ${core}` })}\n`],
     ['one in JSON in text', (core) => `received ${JSON.stringify({ token: `a "${core}" b` })} from it`],
     ['one in JSON in JSON in text', (core) => `received ${JSON.stringify({ body: JSON.stringify({ secret: `a "${core}" b` }) })} from it`],
   ];
