@@ -105,11 +105,32 @@ describe('the command line on Kubernetes', function () {
       assert.equal(await cluster.get(policy), undefined);
     });
 
-    it('tells once what the API server warns of', async () => {
+    /** What somebody else has to say about objects that are made. */
+    async function admit(resource: string, validationAction: 'Deny' | 'Warn', expression: string): Promise<void> {
       const admission = '/apis/admissionregistration.k8s.io/v1';
-      const rule = { apiGroups: ['sallyport.dev'], apiVersions: ['*'], operations: ['CREATE'], resources: ['referencegrants'] };
-      await cluster.client.request({ method: 'POST', path: `${admission}/validatingadmissionpolicies`, body: { metadata: { name: 'warn' }, spec: { matchConstraints: { resourceRules: [rule] }, validations: [{ expression: 'false', message: 'think twice' }] } } });
-      await cluster.client.request({ method: 'POST', path: `${admission}/validatingadmissionpolicybindings`, body: { metadata: { name: 'warn' }, spec: { policyName: 'warn', validationActions: ['Warn'] } } });
+      const rule = { apiGroups: ['sallyport.dev'], apiVersions: ['*'], operations: ['CREATE'], resources: [resource] };
+      const metadata = { name: resource };
+      await cluster.client.request({ method: 'POST', path: `${admission}/validatingadmissionpolicies`, body: { metadata, spec: { matchConstraints: { resourceRules: [rule] }, validations: [{ expression, message: 'think twice' }] } } });
+      await cluster.client.request({ method: 'POST', path: `${admission}/validatingadmissionpolicybindings`, body: { metadata, spec: { policyName: resource, validationActions: [validationAction] } } });
+    }
+
+    it('says what is written where the API server refuses after all what it would have taken', async () => {
+      await admit('snatbindings', 'Deny', 'request.dryRun == true');
+      const late = object('SnatBinding', 'late', { subject: { namespace: 'fresh' }, pool: 'partners' }, 'fresh');
+      const { status, err } = await waitFor('the policy', 20_000, async () => {
+        const result = await apply([late, own]);
+        await cluster.remove(late);
+        return result.status === 0 ? undefined : result;
+      });
+      assert.equal(status, 2);
+      assert.match(err, /^error: .*think twice; written before that: ExternalService fresh\/own \(at .*\nhint: run the same command again for the others\n$/);
+      await cluster.client.request({ method: 'DELETE', path: '/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/snatbindings' });
+      await waitFor('the policy to be gone', 20_000, async () => ((await apply([late])).status === 0 ? true : undefined));
+      await cluster.remove(late);
+    });
+
+    it('tells once what the API server warns of', async () => {
+      await admit('referencegrants', 'Warn', 'false');
       const grant = object('ReferenceGrant', 'grant', { from: [{ group: 'sallyport.dev', kind: 'EgressPolicy', namespace: 'default' }], to: [{ group: 'sallyport.dev', kind: 'ExternalService' }] }, 'bookinfo');
       const tried = await waitFor('the policy', 20_000, async () => {
         const { err } = await apply([grant], '--dry-run');

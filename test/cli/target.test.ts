@@ -5,7 +5,7 @@ import { chooseTarget, type ReplicaClient, type Surroundings, type Target } from
 import type { ProxyStatus, WhoisConnection } from '../../src/api/admin.ts';
 
 const socketPath = '/state/admin.sock';
-const home = { HOME: '/home/ada' };
+const home = { HOME: '/people/ada' };
 const nothing: Surroundings = { namesCluster: false, namesServer: false, env: home, socketPath, exists: () => false };
 const with_ = (...paths: readonly string[]) => (path: string): boolean => paths.includes(path);
 
@@ -14,10 +14,10 @@ describe('whom a command asks', () => {
     ['the cluster that is named, whatever the environment says', { namesCluster: true, env: { SALLYPORT_SERVER: 'a:1' }, exists: with_(socketPath) }, 'cluster', false],
     ['the control plane that is named, as a plugin of kubectl too', { namesServer: true, env: { SALLYPORT_KUBERNETES: 'true' } }, 'server', false],
     ['the cluster, as a plugin of kubectl, whatever runs here', { env: { SALLYPORT_KUBERNETES: 'true', SALLYPORT_SERVER: 'a:1' }, exists: with_(socketPath) }, 'cluster', false],
-    ['the control plane that the environment names', { env: { ...home, SALLYPORT_SERVER: 'a:1' }, exists: with_('/home/ada/.kube/config') }, 'server', false],
-    ['the control plane whose socket the environment names', { env: { ...home, SALLYPORT_SOCKET: '/s' }, exists: with_('/home/ada/.kube/config') }, 'server', false],
-    ['the control plane that is here, before a cluster that could be meant', { exists: with_(socketPath, '/home/ada/.kube/config') }, 'server', true],
-    ['the cluster of the kubeconfig, where no control plane is here', { exists: with_('/home/ada/.kube/config') }, 'cluster', true],
+    ['the control plane that the environment names', { env: { ...home, SALLYPORT_SERVER: 'a:1' }, exists: with_('/people/ada/.kube/config') }, 'server', false],
+    ['the control plane whose socket the environment names', { env: { ...home, SALLYPORT_SOCKET: '/s' }, exists: with_('/people/ada/.kube/config') }, 'server', false],
+    ['the control plane that is here, before a cluster that could be meant', { exists: with_(socketPath, '/people/ada/.kube/config') }, 'server', true],
+    ['the cluster of the kubeconfig, where no control plane is here', { exists: with_('/people/ada/.kube/config') }, 'cluster', true],
     ['the cluster of one of the files of KUBECONFIG', { env: { ...home, KUBECONFIG: '/a:/b' }, exists: with_('/b') }, 'cluster', true],
   ];
   for (const [what, surroundings, target, isGuess] of cases) it(`is ${what}`, () => assert.deepEqual(chooseTarget({ ...nothing, ...surroundings }), { target, isGuess }));
@@ -31,7 +31,7 @@ describe('whom a command asks', () => {
   });
 
   it('is not the cluster of a kubeconfig that KUBECONFIG has put aside', () => {
-    assert.throws(() => chooseTarget({ ...nothing, env: { ...home, KUBECONFIG: '/a' }, exists: with_('/home/ada/.kube/config') }), { code: 'unavailable' });
+    assert.throws(() => chooseTarget({ ...nothing, env: { ...home, KUBECONFIG: '/a' }, exists: with_('/people/ada/.kube/config') }), { code: 'unavailable' });
   });
 });
 

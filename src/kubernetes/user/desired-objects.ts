@@ -133,7 +133,7 @@ export function openDesiredObjects({ ask, find }: Asker, trial: Asker, defaultNa
       }
     } catch (error) {
       if (!(error instanceof SallyportError) || done.length === 0) throw error;
-      throw new SallyportError(error.code, `${error.message}; written before that: ${done.join(', ')}`, { cause: error, hint: error.hint ?? 'run the same command again for the others' });
+      throw new SallyportError(error.code, `${error.message}; written before that: ${done.join(', ')}`, { ...(error.place === undefined ? {} : { place: error.place }), cause: error, hint: error.hint ?? 'run the same command again for the others' });
     }
   }
 
