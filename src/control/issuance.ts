@@ -60,6 +60,7 @@ const longestLifeMs = Math.max(defaultLifetimes.svidMaxMs, defaultLifetimes.prox
 export function createIssuance({ store, shared, ledger, now, random, onRevoked, log }: IssuanceOptions): Issuance {
   const stamp = () => ({ time: new Date(now()).toISOString(), origin: 'control' }) as const;
   const listeners = new Set<() => void>();
+  const revokedByOrder = new Set([...store.entries('certificates')].filter(([, certificate]) => certificate.isRevoked === true).map(([serialNumber]) => serialNumber));
   let isSharing = false;
   let sharing: NodeJS.Timeout | undefined;
   let isClosed = false;
@@ -71,10 +72,14 @@ export function createIssuance({ store, shared, ledger, now, random, onRevoked, 
     [...store.entries('certificates')].filter(([serialNumber, { spiffeId, notAfterMs }]) => notAfterMs > now() && (spiffeId === key || serialNumber === key) && !isRevoked(serialNumber));
 
   /** Own certificates that another replica has had revoked, and that others do not know of yet. */
-  const unshared = (): Certificates => [...store.entries('certificates')].filter(([serialNumber, certificate]) => certificate.isRevoked === true && certificate.notAfterMs > now() && shared.get('revocations', serialNumber) === undefined);
+  const unshared = (): Certificates =>
+    [...revokedByOrder].flatMap((serialNumber) => {
+      const certificate = store.get('certificates', serialNumber);
+      return certificate !== undefined && certificate.notAfterMs > now() && shared.get('revocations', serialNumber) === undefined ? [[serialNumber, certificate] as const] : [];
+    });
 
   /** All that is known to be revoked. */
-  const revocations = (): Certificates => [...shared.entries('revocations'), ...(shared.isReplicated ? unshared() : [])];
+  const revocations = (): Certificates => [...shared.entries('revocations'), ...unshared()];
 
   async function recordRevoked(certificates: Certificates): Promise<void> {
     await Promise.all(certificates.map(([serialNumber, { spiffeId }]) => ledger.append({ ...stamp(), type: 'certificate-revoked', spiffeId, serialNumber })));
@@ -88,6 +93,7 @@ export function createIssuance({ store, shared, ledger, now, random, onRevoked, 
     for (const [key, order] of Object.entries(orders)) {
       if (order === null || store.get('heeded', key)?.orderedAtMs === order.orderedAtMs) continue;
       const marked = standing(key).map(([serialNumber, certificate]) => [serialNumber, { ...certificate, isRevoked: true }] as const);
+      for (const [serialNumber] of marked) revokedByOrder.add(serialNumber);
       store.commit({ put: { heeded: { [key]: order }, certificates: Object.fromEntries<KeptCertificate>(marked) } }).catch((error: unknown) => log.error({ err: error }, 'an order to revoke is carried out, and not kept'));
     }
   }
