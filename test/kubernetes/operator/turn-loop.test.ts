@@ -22,11 +22,18 @@ describe('turns', () => {
     await setImmediate();
     await setImmediate();
     assert.equal(begun, 2);
+    end();
+    await setImmediate();
+    await setImmediate();
+    assert.equal(begun, 2); // nobody has woken it again
+    loop.wake();
+    await setImmediate();
+    await setImmediate();
     const closed = loop.close();
     loop.wake();
     end();
     await closed;
     await setImmediate();
-    assert.equal(begun, 2);
+    assert.equal(begun, 3);
   });
 });
