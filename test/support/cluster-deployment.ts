@@ -15,7 +15,7 @@ export interface Workload {
 
 export interface ClusterDeployment {
   /** Starts a replica, and waits until it answers administrators. */
-  startReplica(name: string): Promise<void>;
+  startReplica(name: string, options?: readonly string[]): Promise<void>;
   /** Runs a command at a replica, to its end. */
   cli(replica: string, args: readonly string[]): Promise<CommandResult>;
   status(replica: string): Promise<StatusResult>;
@@ -86,9 +86,9 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
   const status = async (replica: string): Promise<StatusResult> => JSON.parse((await processes.run(['status', '-o', 'json', '--server', socketOf(replica)])).stdout) as StatusResult;
 
   return {
-    async startReplica(name) {
+    async startReplica(name, options = []) {
       const port = await portOf(meshPorts, name);
-      processes.start(name, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', name, '--replica-address', `127.0.0.1:${port}`, '--state', join(directory, name), '--socket', socketOf(name), '--listen', `127.0.0.1:${port}`, '--log-level', 'debug', ...serveOptions]);
+      processes.start(name, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', name, '--replica-address', `127.0.0.1:${port}`, '--state', join(directory, name), '--socket', socketOf(name), '--listen', `127.0.0.1:${port}`, '--log-level', 'debug', ...serveOptions, ...options]);
       await waitFor(`replica ${name}`, readyWithinMs, async () => ((await processes.run(['ca', 'show', '--server', socketOf(name)])).status === 0 ? true : undefined));
     },
     cli,

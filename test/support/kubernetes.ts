@@ -42,6 +42,9 @@ export interface KubernetesServer {
   /** Ends it, as a crash would, and starts it again on the same etcd and port. */
   kill(): Promise<void>;
   restart(): Promise<void>;
+  /** Lets etcd stand still, as a full disk does, and go on: requests wait meanwhile. */
+  freezeEtcd(): void;
+  thawEtcd(): void;
   /** Forgets all history up to now. */
   compact(): Promise<void>;
   /** Requests for resources up to now, where the server was to record them; a watch from its beginning on. */
@@ -163,6 +166,8 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
     },
     kill: () => processes.kill('apiserver'),
     restart: start,
+    freezeEtcd: () => void process.kill(processes.pid('etcd'), 'SIGSTOP'),
+    thawEtcd: () => void process.kill(processes.pid('etcd'), 'SIGCONT'),
     compact: async () => {
       const post = async (path: string, body: object): Promise<Response> => fetch(`http://127.0.0.1:${etcdPort}/v3/kv/${path}`, { method: 'POST', body: JSON.stringify(body) });
       const { header } = (await (await post('range', { key: 'AA==' })).json()) as { readonly header: { readonly revision: string } };

@@ -290,6 +290,7 @@ export function startOperator(options: OperatorOptions): Operator {
     concerned ??= concernedBy(plan!);
     return {
       collection,
+      accepted: accepted!.desired,
       refused: accepted!.refused,
       warnings: byObject,
       assignments: book.assignments,

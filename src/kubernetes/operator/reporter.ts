@@ -1,7 +1,7 @@
 /** Statuses: what became of each object, written where it says something else than what is there. Only the leader has one. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { describeRef, keyOf, refOf } from '../../core/desired-state.ts';
+import { describeRef, keyOf, refOf, type DesiredState } from '../../core/desired-state.ts';
 import type { Fault } from '../../core/errors.ts';
 import type { DesiredObject, SnatBinding } from '../../core/objects/index.ts';
 import type { Refusal } from '../../core/plan/acceptance.ts';
@@ -20,6 +20,8 @@ import { objectPath, resourceOf } from './resources.ts';
 /** What the leader knows, of which statuses tell. */
 export interface Situation {
   readonly collection: Collection;
+  /** What of it is in force. */
+  readonly accepted: DesiredState;
   /** By `describeRef`. */
   readonly refused: ReadonlyMap<string, Refusal>;
   /** By `describeRef`. */
@@ -182,7 +184,7 @@ function gatewaysOf({ apiObject, objects }: Source, { services, policies, bindin
   return new Set(objects.flatMap((object) => [...(of(object) ?? [])]));
 }
 
-function ownFields({ apiObject, objects: [first] }: Source, { assignments, published, connected }: Situation, holdings: ReadonlyMap<Holder, readonly Assignment[]>): Readonly<Record<string, unknown>> {
+function ownFields({ apiObject, objects: [first] }: Source, { accepted, assignments, published, connected }: Situation, holdings: ReadonlyMap<Holder, readonly Assignment[]>): Readonly<Record<string, unknown>> {
   const { name } = apiObject.metadata;
   switch (apiObject.kind) {
     case 'EgressGateway': {
@@ -193,8 +195,11 @@ function ownFields({ apiObject, objects: [first] }: Source, { assignments, publi
       const own = assignments.filter(({ pool }) => pool === name);
       return { assigned: own.filter(({ releasedAt }) => releasedAt === null).length, quarantined: own.filter(({ releasedAt }) => releasedAt !== null).length };
     }
-    case 'SnatBinding':
-      return first?.kind === 'SnatBinding' ? { addresses: addressesOf(first, holdings.get(holderOfBinding(first)) ?? []) } : {};
+    case 'SnatBinding': {
+      if (first === undefined) return {};
+      const inForce = accepted.SnatBinding.get(keyOf(refOf(first))); // in its earlier form, where it fell back to that
+      return { addresses: inForce === undefined ? [] : addressesOf(inForce, holdings.get(holderOfBinding(inForce)) ?? []) };
+    }
     default:
       return {};
   }
