@@ -12,7 +12,7 @@ import type { Logger } from 'pino';
 import { SallyportError } from '../core/errors.ts';
 import { createGrpcServer, type GrpcConnection } from '../grpc/index.ts';
 import { trustDomainOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
-import { parseMeshCertificate, type LeafPurpose, type MeshCertificateParse, type X509Svid } from '../core/x509/x509-svid.ts';
+import { parseMeshCertificate, type LeafPurpose, type MeshCertificate, type MeshCertificateParse, type X509Svid } from '../core/x509/x509-svid.ts';
 import type { ControlIdentity } from './control-identity.ts';
 import { listening } from './listening.ts';
 
@@ -73,11 +73,6 @@ function tlsOptions({ certificateChainPem, privateKeyPem, trustBundlePem }: Cont
 export interface MeshPeer {
   readonly spiffeId: SpiffeId;
   readonly serialNumber: string;
-  readonly purpose: LeafPurpose;
-}
-
-export interface MeshCertificate {
-  readonly svid: X509Svid;
   readonly purpose: LeafPurpose;
 }
 

@@ -40,7 +40,11 @@ export type X509SvidParse = { readonly ok: true; readonly svid: X509Svid } | Ref
 export type LeafPurpose = 'svid' | 'proxy';
 /** As a sentence names it. */
 export const leafPurposes: Readonly<Record<LeafPurpose, string>> = { svid: 'an X509-SVID', proxy: 'a proxy certificate' };
-export type MeshCertificateParse = { readonly ok: true; readonly svid: X509Svid; readonly purpose: LeafPurpose } | Refused;
+export interface MeshCertificate {
+  readonly svid: X509Svid;
+  readonly purpose: LeafPurpose;
+}
+export type MeshCertificateParse = ({ readonly ok: true } & MeshCertificate) | Refused;
 
 /**
  * The second URI of a proxy certificate. The extended key usage keeps it from those who look at that; data planes that do not, such
