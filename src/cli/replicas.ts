@@ -11,9 +11,10 @@ type Query = Readonly<Record<string, string | undefined>>;
 
 /** Who held it, as far as any replica knows. Throws where none knows, and one has not been heard: "nobody" is for all of them to say. */
 export async function askWhois(context: CliContext, replicas: Replicas, query: Query): Promise<WhoisResult> {
-  const { answers, failures } = await askEach(context, replicas, ({ client }) => client.get<WhoisResult>(adminPaths.whois, query));
+  const { answers, failures } = await askEach(replicas, ({ client }) => client.get<WhoisResult>(adminPaths.whois, query));
+  if (answers.length > 0) tell(context, failures);
   const result = mergeWhois(answers);
-  if (result.connections.length === 0 && failures.length > 0) throw failures[0]!;
+  if (result.connections.length === 0 && failures.length > 0) throw failures[0]!.error;
   return result;
 }
 
@@ -31,7 +32,8 @@ export function mergeWhois(results: readonly WhoisResult[]): WhoisResult {
 /** That of the replica that leads, with the proxies of all. */
 export async function askStatus(context: CliContext, [leader, ...others]: Replicas): Promise<StatusResult> {
   const status = await leader.client.get<StatusResult>(adminPaths.status);
-  const { answers } = await askEach(context, others, ({ client }) => client.get<StatusResult>(adminPaths.status));
+  const { answers, failures } = await askEach(others, ({ client }) => client.get<StatusResult>(adminPaths.status));
+  tell(context, failures);
   return { ...status, proxies: mergeProxies([status, ...answers].map(({ proxies }) => proxies)) };
 }
 
@@ -101,20 +103,24 @@ async function* interleave<Item>(sources: readonly AsyncGenerator<Item>[]): Asyn
   }
 }
 
-/** Those that give no answer are told, so that nobody takes what the others say for all there is. */
-async function askEach<Answer>(context: CliContext, replicas: readonly ReplicaClient[], ask: (replica: ReplicaClient) => Promise<Answer>): Promise<{ readonly answers: readonly Answer[]; readonly failures: readonly SallyportError[] }> {
-  const asked = await Promise.all(
-    replicas.map(async (replica) =>
-      await ask(replica).then(
-        (answer) => ({ replica, answer }),
-        (error: unknown) => {
-          if (!(error instanceof SallyportError)) throw error;
-          return { replica, error };
-        },
-      ),
-    ),
-  );
-  const failed = asked.flatMap((each) => ('error' in each ? [each] : []));
-  for (const { replica, error } of failed) context.say(`warning: without ${replica.name}: ${error.message}`);
-  return { answers: asked.flatMap((each) => ('answer' in each ? [each.answer] : [])), failures: failed.map(({ error }) => error) };
+interface Failure {
+  readonly replica: string;
+  readonly error: SallyportError;
+}
+
+async function askEach<Answer>(replicas: readonly ReplicaClient[], ask: (replica: ReplicaClient) => Promise<Answer>): Promise<{ readonly answers: readonly Answer[]; readonly failures: readonly Failure[] }> {
+  const answers: Answer[] = [];
+  const failures: Failure[] = [];
+  const asked = await Promise.allSettled(replicas.map(ask));
+  for (const [index, result] of asked.entries()) {
+    if (result.status === 'fulfilled') answers.push(result.value);
+    else if (result.reason instanceof SallyportError) failures.push({ replica: replicas[index]!.name, error: result.reason });
+    else throw result.reason;
+  }
+  return { answers, failures };
+}
+
+/** So that nobody takes what the others say for all there is. */
+function tell(context: CliContext, failures: readonly Failure[]): void {
+  for (const { replica, error } of failures) context.say(`warning: without ${replica}: ${error.message}`);
 }
