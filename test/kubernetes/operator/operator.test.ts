@@ -6,8 +6,9 @@ import type { Assignment } from '../../../src/core/snat/assignments.ts';
 import { runThrough } from '../../../src/core/steps.ts';
 import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
-import { createApiClient } from '../../../src/kubernetes/client.ts';
+import { createApiClient, type ApiClient } from '../../../src/kubernetes/client.ts';
 import { startOperator, type GatewayReport, type Operator, type Publication } from '../../../src/kubernetes/operator/operator.ts';
+import { startTcpProxy } from '../../support/tcp-proxy.ts';
 import { conditionsOf, manifestsIn, openCluster, type Cluster, type Manifest } from '../../support/cluster.ts';
 import { useKubernetes } from '../../support/kubernetes.ts';
 
@@ -44,11 +45,12 @@ describe('the operator at a real API server', function () {
     }
   });
 
-  async function start(replica = 'one', address = `127.0.0.1:${server().port}`): Promise<Running> {
+  /** @param pace how fast its monotonic clock goes, by which Leases end */
+  async function start(replica = 'one', client: ApiClient = createApiClient(server().kubeConfig()), pace = 1): Promise<Running> {
     const publications: Publication[] = [];
     const assigned: Assignment[] = [];
     const operator = startOperator({
-      client: createApiClient(server().kubeConfig({ address })),
+      client,
       namespace: 'default',
       replica,
       trustDomain: 'cluster.local' as TrustDomain,
@@ -63,7 +65,7 @@ describe('the operator at a real API server', function () {
       replicaAddress: null,
       onAssigned: (record) => void assigned.push(record),
       now: Date.now,
-      monotonicNow: () => performance.now(),
+      monotonicNow: () => performance.now() * pace,
       random: Math.random,
       log: pino({ level: process.env['LOG'] ?? 'silent' }),
     });
@@ -195,4 +197,61 @@ describe('the operator at a real API server', function () {
     const done = await cluster.until(service!, 'done', (each) => each.status?.['enforcedBy'] === '1/1');
     assert.deepEqual(done.status!['gateways'], [{ name: 'egress-1', revision: held.slice(0, 12) }]);
   });
+
+  it('writes nothing more once it is cut off from the API server, serves what it knows, and follows whoever leads when it is back', async () => {
+    const pace = 3; // all replicas' alike
+    const proxy = await startTcpProxy(server().port);
+    try {
+      const direct = createApiClient(server().kubeConfig({ address: proxy.address }));
+      let writes = 0;
+      const counting: ApiClient = {
+        ...direct,
+        request: (request) => {
+          if (request.method !== 'GET') writes += 1;
+          return direct.request(request);
+        },
+      };
+      const pool = object('SnatPool', 'p', { addresses: ['10.7.0.0/30'] });
+      const binding = (namespace: string): Manifest => object('SnatBinding', namespace, { subject: { namespace }, pool: 'p' }, 'default');
+      const accepted = (each: Manifest) => cluster.until(each, 'accepted', (live) => conditionsOf(live, 'Accepted') === 'Accepted=True', 20_000);
+      const cutOff = await start('cut-off', counting, pace);
+      const other = await start('other', undefined, pace);
+      await waitFor('the first to lead', 20_000, () => (cutOff.operator.isLeader ? true : undefined));
+      await cluster.apply(pool, binding('default'));
+      await accepted(binding('default'));
+      await waitFor('the other to know it', 5_000, () => (other.operator.plan?.revision === cutOff.operator.plan?.revision ? true : undefined));
+      const { revision } = cutOff.operator.plan!;
+
+      proxy.refuses = true;
+      proxy.cut();
+      await waitFor('its end as a leader', 20_000, () => (cutOff.operator.isLeader ? undefined : true));
+      assert.equal(other.operator.isLeader, false, 'before another begins');
+      await waitFor('another to lead', 20_000, () => (other.operator.isLeader ? true : undefined));
+      assert.deepEqual([cutOff.operator.isConnected, cutOff.operator.plan!.revision], [false, revision]);
+      const writesBefore = writes;
+      await cluster.apply(binding('kube-public'));
+      const given = await accepted(binding('kube-public'));
+
+      proxy.refuses = false;
+      await waitFor('it to know what has happened', 30_000, () => (cutOff.operator.assignments.length === 2 && cutOff.operator.leader === 'other' ? true : undefined));
+      await cluster.apply(binding('kube-system'));
+      await accepted(binding('kube-system'));
+      await waitFor('both to be of one mind', 10_000, () => (cutOff.operator.plan!.revision === other.operator.plan!.revision && cutOff.operator.assignments.length === 3 ? true : undefined));
+      assert.deepEqual([cutOff.operator.isLeader, writes - writesBefore], [false, 0]);
+
+      // The same cut before one that follows: nobody else notices.
+      proxy.refuses = true;
+      proxy.cut();
+      await waitFor('it to notice', 20_000, () => (cutOff.operator.isConnected ? undefined : true));
+      await cluster.remove(binding('kube-system'));
+      await waitFor('the release', 10_000, () => (other.operator.assignments.some(({ releasedAt }) => releasedAt !== null) ? true : undefined));
+      assert.equal(cutOff.operator.assignments.some(({ releasedAt }) => releasedAt !== null), false);
+      proxy.refuses = false;
+      await waitFor('it to know of the release', 30_000, () => (cutOff.operator.assignments.some(({ releasedAt }) => releasedAt !== null) ? true : undefined));
+      assert.deepEqual([other.operator.isLeader, cutOff.operator.isLeader, writes - writesBefore], [true, false, 0]);
+      assert.deepEqual((await cluster.get(binding('kube-public')))!.status!['addresses'], given.status!['addresses']);
+    } finally {
+      proxy.close();
+    }
+  }).timeout(120_000);
 });
