@@ -31,19 +31,20 @@ function isSecretName(name: string): boolean {
   return secretName.test(name) && !placeName.test(name);
 }
 
+// Of these each takes a time that grows with the text, whatever stands in it: none begins anew within a word that it has seen.
 const privateKeyPem = /-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[^]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)/g;
 /** Also over several lines, and with line ends as JSON writes them. */
 const base64Run = /[A-Za-z0-9+/_-]{24,}(?:(?:\\[nr]|\s)+[A-Za-z0-9+/_-]{4,})*={0,2}/g;
 /** https://www.rfc-editor.org/rfc/rfc7515#section-7.1 */
-const webToken = /eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*/g;
+const webToken = /eyJ[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*)?/g;
 const joinToken = /sallyport-join-[A-Za-z0-9_-]+/g;
 const httpCredentials = /\b(Bearer|Basic|Negotiate)\s+[^\s"',;]+/gi;
 /** To the end of the line: there are many schemes. */
 const httpHeader = /\b((?:proxy-)?authorization|(?:set-)?cookie)(["']?\s*[:=]).+/gi;
-const urlCredentials = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/?#"'<>]*@/gi;
+const urlCredentials = /\b([a-z][a-z0-9+.-]{0,30}:\/\/)[^\s/?#"'<>]*@/gi;
 const ftpPassword = /\b(PASS|ACCT)[ \t]+[^\r\n"]*/g;
 /** `NAME=VALUE` and `NAME: VALUE`, quoted or not, also as options and in queries of URLs. In quotes within quotes: the rest of the line. */
-const namedValue = /([\w.-]*(?:pass(?:word|wd|phrase)|secret|token|api[-_]?key|private[-_]?key|credential)[\w.-]*)(\\*["']?\s*[:=]\s*)(\\+["'].*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s,;&"'\\]+)/gi;
+const namedValue = /(?<![\w.-])([\w.-]*?(?:pass(?:word|wd|phrase)|secret|token|api[-_]?key|private[-_]?key|credential)[\w.-]{0,100})(\\*["']?\s*[:=]\s*)(\\+["'].*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s,;&"'\\]+)/gi;
 const addressLike = /(?<![\w.:])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?:(?:\.[0-9]{1,3}){3})?)/gi;
 /** As in the name of an assignment: an IPv6 address and a port, by dots. */
 const dottedAddress = /(?<![\w.])((?:[0-9a-f]{1,4}\.){8})([0-9]{1,5})(?![\w.])/gi;
@@ -91,7 +92,7 @@ function withoutKeys(text: string): string {
 function withoutSecrets(text: string): string {
   return withoutKeys(text)
     .replaceAll(joinToken, redacted)
-    .replaceAll(webToken, redacted)
+    .replaceAll(webToken, (whole, rest: string | undefined) => (rest === undefined ? whole : redacted))
     .replaceAll(urlCredentials, `$1${redacted}@`)
     .replaceAll(httpCredentials, `$1 ${redacted}`)
     .replaceAll(httpHeader, `$1$2 ${redacted}`)

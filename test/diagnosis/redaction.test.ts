@@ -92,6 +92,12 @@ describe('the redaction of a support bundle', () => {
     });
   }
 
+  for (const piece of ['a', 'a-', 'a.', 'token ', 'eyJ', '-----BEGIN PRIVATE KEY', '://', 'Zm9v\n', '1.', 'password\\']) {
+    it(`reads a megabyte of ${JSON.stringify(piece)} in a time that grows with it`, () => {
+      createRedaction({ addressKey: Buffer.alloc(32) }).text(piece.repeat(1_000_000 / piece.length));
+    });
+  }
+
   it('leaves what is no secret', () => {
     const certificate = 'MIIBszCCAVmgAwIBAgIUQzJ5b3NlcmlhbG51bWJlcmlzaGVyZTAKBggqhkjOPQQDAjAXMRUwEwYDVQQDDAxzYWxseXBvcnQ=';
     for (const value of [
