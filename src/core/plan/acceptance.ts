@@ -47,7 +47,8 @@ const foreignKinds: ReadonlySet<string> = new Set<Kind>(['Namespace', 'Service']
  * that came last: one that is not in force before any that is, then a tenant's before the platform's, which nobody keeps from coming to be
  * by what he writes first, then by age, then by name. That one falls back to its earlier form, or
  * where that has a fault too, or there is none, it is left out. As many builds as there are rounds of faults, each of which takes out
- * one object at least.
+ * one object at least; where that takes too long, everything that is new in a fault is left out at once, so that nobody stalls the others
+ * by what he writes.
  */
 export const accept = (desired: DesiredState, before: Assignments, context: BuildContext, standingOf: (ref: ObjectRef) => Standing): Acceptance => runThrough(acceptInSteps(desired, before, context, standingOf));
 
@@ -55,12 +56,13 @@ export const accept = (desired: DesiredState, before: Assignments, context: Buil
 export function* acceptInSteps(desired: DesiredState, before: Assignments, context: BuildContext, standingOf: (ref: ObjectRef) => Standing): Steps<Acceptance> {
   const refused = new Map<string, Refusal>();
   let admitted = desired;
-  for (;;) {
+  for (let round = 1; ; round += 1) {
     const built = yield* buildInSteps(admitted, before, context);
     if (built.ok) return { ...built, desired: admitted, refused };
     const put: DesiredObject[] = [];
     const remove: ObjectRef[] = [];
-    for (const [name, { ref, faults }] of chargedWith(built.faults, admitted, (each) => precedenceOf(each, standingOf(each), refused.get(describeRef(each)), context.rootNamespace))) {
+    const charge = round > patientRoundsMax ? chargeAllNew : chargeOneEach;
+    for (const [name, { ref, faults }] of charge(built.faults, admitted, (each) => precedenceOf(each, standingOf(each), refused.get(describeRef(each)), context.rootNamespace))) {
       const { fallback } = standingOf(ref);
       const known = refused.get(name);
       const fellBack = known === undefined && fallback !== null;
@@ -73,23 +75,58 @@ export function* acceptInSteps(desired: DesiredState, before: Assignments, conte
   }
 }
 
+/** Rounds in which of each fault one object yields. More happen only where many objects are in each other's way in many ways. */
+const patientRoundsMax = 32;
+
+interface Party {
+  readonly ref: ObjectRef;
+  readonly precedence: Precedence;
+}
+
+type Charged = Map<string, { readonly ref: ObjectRef; readonly faults: PlanFault[] }>;
+type Charge = (faults: readonly PlanFault[], admitted: DesiredState, precedence: (ref: ObjectRef) => Precedence) => Charged;
+
 /**
  * Each object that has to yield, with the faults that are laid to its charge. Who comes first is heard first: a fault with one that has to
  * yield already may be none any more, so it waits for the next round. What is in force is then never decided anew.
  */
-function chargedWith(faults: readonly PlanFault[], admitted: DesiredState, precedence: (ref: ObjectRef) => Precedence): Map<string, { readonly ref: ObjectRef; readonly faults: PlanFault[] }> {
+const chargeOneEach: Charge = (faults, admitted, precedence) => {
   const cases = faults.map((fault) => {
-    const grounds = fault.restsOn.flatMap(({ kind, namespace = '', name }) => (name === undefined ? [] : [{ kind, namespace, name }]));
-    const parties = [fault.object, ...grounds].filter((ref) => !foreignKinds.has(ref.kind) && admitted[ref.kind as Kind].has(keyOf(ref))).map((ref) => ({ ref, precedence: precedence(ref) }));
-    return { fault, parties, charged: parties.reduce((last, next) => (compare(last.precedence, next.precedence) < 0 ? next : last)) };
+    const parties = partiesOf(fault, admitted, precedence);
+    return { fault, parties, charged: lastOf(parties) };
   });
-  const charged = new Map<string, { ref: ObjectRef; faults: PlanFault[] }>();
+  const charged: Charged = new Map();
   for (const { fault, parties, charged: { ref, precedence: { name } } } of cases.sort((a, b) => compare(a.charged.precedence, b.charged.precedence))) {
     const known = charged.get(name);
     if (known !== undefined) known.faults.push(fault);
     else if (!parties.some((party) => charged.has(party.precedence.name))) charged.set(name, { ref, faults: [fault] });
   }
   return charged;
+};
+
+/** Every object of a fault that is not in force; where all are, the one that came last. */
+const chargeAllNew: Charge = (faults, admitted, precedence) => {
+  const charged: Charged = new Map();
+  for (const fault of faults) {
+    const parties = partiesOf(fault, admitted, precedence);
+    const fresh = parties.filter((party) => party.precedence.rank > 0);
+    for (const { ref, precedence: { name } } of fresh.length > 0 ? fresh : [lastOf(parties)]) {
+      const known = charged.get(name);
+      if (known === undefined) charged.set(name, { ref, faults: [fault] });
+      else if (known.faults.length < faultsToldMax) known.faults.push(fault);
+    }
+  }
+  return charged;
+};
+const faultsToldMax = 10;
+
+function partiesOf(fault: PlanFault, admitted: DesiredState, precedence: (ref: ObjectRef) => Precedence): readonly Party[] {
+  const grounds = fault.restsOn.flatMap(({ kind, namespace = '', name }) => (name === undefined ? [] : [{ kind, namespace, name }]));
+  return [fault.object, ...grounds].filter((ref) => !foreignKinds.has(ref.kind) && admitted[ref.kind as Kind].has(keyOf(ref))).map((ref) => ({ ref, precedence: precedence(ref) }));
+}
+
+function lastOf(parties: readonly Party[]): Party {
+  return parties.reduce((last, next) => (compare(last.precedence, next.precedence) < 0 ? next : last));
 }
 
 /** Smaller goes first. */

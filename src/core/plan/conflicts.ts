@@ -163,11 +163,12 @@ interface Offer {
   readonly grant: Grant;
 }
 
-/** The service ports share one agent listener. */
+/** The service ports share one agent listener. One fault a port is enough, and as many as there are pairs would be more than anybody reads. */
 function rivalsAtAgents(servicePorts: readonly ServicePort[]): PlanFault[] {
-  const faults = new Map<string, PlanFault>();
+  const faults: PlanFault[] = [];
   const offered = new Map<string, { readonly wide: Offer[]; readonly accounts: Map<string, Offer[]> }>();
   for (const servicePort of servicePorts) {
+    let isTold = false;
     for (const grant of servicePort.grants) {
       const { subject, snat } = grant;
       if (snat === null) continue;
@@ -175,22 +176,30 @@ function rivalsAtAgents(servicePorts: readonly ServicePort[]): PlanFault[] {
       if (entry === undefined) offered.set(subject.namespace, (entry = { wide: [], accounts: new Map() }));
       const { wide, accounts } = entry;
       const own = subject.serviceAccount === undefined ? wide : (accounts.get(subject.serviceAccount) ?? []);
-      const rivals = subject.serviceAccount === undefined ? [...wide, ...[...accounts.values()].flat()] : [...wide, ...own];
-      for (const { servicePort: rival, grant: rivalGrant } of rivals) {
-        const key = `${rival.id} ${servicePort.id}`;
-        if (rival === servicePort || faults.has(key)) continue;
-        faults.set(key, {
+      const rivals = subject.serviceAccount === undefined ? [wide, ...accounts.values()] : [wide, own];
+      const rival = isTold ? undefined : firstOther(rivals, servicePort);
+      if (rival !== undefined) {
+        isTold = true;
+        faults.push({
           code: 'agent-listener-conflict',
-          message: `agents of ${nameOfSubject(subject)} would offer both ${rival.id} and ${servicePort.id} on "${describeEndpoint(servicePort.agentListen)}"`,
+          message: `agents of ${nameOfSubject(subject)} would offer both ${rival.servicePort.id} and ${servicePort.id} on "${describeEndpoint(servicePort.agentListen)}"`,
           hint: 'set "agentAddress" of one of them to another loopback address, such as 127.0.0.2',
           object: refOfService(servicePort),
           path: ['spec', 'agentAddress'],
-          restsOn: [refOfService(rival), ...groundsOfGrant(rivalGrant), ...groundsOfGrant(grant)],
+          restsOn: [refOfService(rival.servicePort), ...groundsOfGrant(rival.grant), ...groundsOfGrant(grant)],
         });
       }
       own.push({ servicePort, grant });
       if (subject.serviceAccount !== undefined) accounts.set(subject.serviceAccount, own);
     }
   }
-  return [...faults.values()];
+  return faults;
+}
+
+function firstOther(offers: Iterable<readonly Offer[]>, than: ServicePort): Offer | undefined {
+  for (const each of offers) {
+    const other = each.find(({ servicePort }) => servicePort !== than);
+    if (other !== undefined) return other;
+  }
+  return undefined;
 }

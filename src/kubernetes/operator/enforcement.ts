@@ -12,7 +12,7 @@ export interface Concerned {
 /** Keys of the policies and bindings that a service port's grants come from; looked for once, since most ports stay as they are. */
 const origins = new WeakMap<ServicePort, { readonly policies: ReadonlySet<string>; readonly bindings: ReadonlySet<string> }>();
 
-function originsOf(servicePort: ServicePort) {
+export function originsOf(servicePort: ServicePort): { readonly policies: ReadonlySet<string>; readonly bindings: ReadonlySet<string> } {
   let known = origins.get(servicePort);
   if (known === undefined) {
     const { grants } = servicePort;

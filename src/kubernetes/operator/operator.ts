@@ -24,6 +24,7 @@ import type { ResolveHost } from '../registration/host-addresses.ts';
 import { electLeader, type LeaderElection } from '../leader/elect.ts';
 import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
 import type { Findings } from '../webhook/validation.ts';
+import { affectedBy, fewOf, objectsOf, type Outcome } from './affected.ts';
 import { createAssigner } from './assigner.ts';
 import { concernedBy, type Concerned } from './enforcement.ts';
 import { createInForce } from './in-force.ts';
@@ -133,8 +134,12 @@ export function startOperator(options: OperatorOptions): Operator {
   let assigning: Promise<void> | undefined;
   let leading: LeaderWork | undefined;
   let trustBundlePem: string | undefined;
-  /** What is to be looked at though it was not touched. */
-  let reportDue: 'nothing' | 'waiting' | 'all' = 'nothing';
+  /** What statuses were last told of; null: of nothing yet. */
+  let reported: Outcome | null = null;
+  /** Whether gateways hold something else than when statuses were last told. */
+  let areGatewaysDue = false;
+  /** Objects of which something other than the plan had something to say. */
+  let remarked: readonly string[] = [];
   const turns = createTurnLoop(turn);
   const wake = (): void => turns.wake();
 
@@ -164,11 +169,9 @@ export function startOperator(options: OperatorOptions): Operator {
         now,
         random,
         log,
-        onFinding: () => {
-          reportDue = 'all';
-          wake();
-        },
+        onFinding: wake,
       });
+      reported = null;
       if (trustBundlePem !== undefined) leading.publishTrustBundle(trustBundlePem);
       mustWrite = true; // what the last one could not, or has not any more
       rebuild = true;
@@ -202,20 +205,26 @@ export function startOperator(options: OperatorOptions): Operator {
     const stood = [...touched].filter((name) => isInForce(collection, name));
     const change = absorb(collection, changes);
     desired = await runSteps(applyChangeInSteps(desired, change));
-    for (const ref of [...change.put.map(refOf), ...change.remove]) changedSince.add(describeRef(ref));
+    const changed = [...change.put.map(refOf), ...change.remove].map(describeRef);
+    for (const name of changed) changedSince.add(name);
     const isFirst = accepted === undefined;
     // Who came first matters only where somebody has to yield.
     const standsOtherwise = (accepted?.refused.size ?? 0) > 0 && [...touched].filter((name) => isInForce(collection, name)).join() !== stood.join();
-    const isRebuilt = rebuild || isFirst || standsOtherwise || change.put.length + change.remove.length > 0;
+    const isRebuilt = rebuild || isFirst || standsOtherwise || changed.length > 0;
     if (isRebuilt) {
       rebuild = false;
       await build(touched);
     }
     if (leading === undefined || accepted === undefined || plan === null) return;
     leading.register(accepted.desired, collection);
-    const names = isRebuilt || reportDue === 'all' ? undefined : reportDue === 'waiting' ? new Set([...touched, ...leading.waiting, ...gatewayNames()]) : touched;
-    reportDue = 'nothing';
-    await runSteps(leading.report(situation(leading), names));
+    const outcome = { plan, desired: accepted.desired, assignments: book.assignments, refused: accepted.refused, warnings };
+    // What others than the plan have to say: that a Service's accounts are shared, or that something is in the way of a registration.
+    const remarks = [...sharedAccountWarnings(accepted.desired, watches.accounts.sharedAccounts), ...leading.findings.values()];
+    const due = reported === null ? [] : [...affectedBy(reported, outcome), ...changed, ...remarked, ...(remarked = objectsOf(remarks)), ...fewOf(desired)];
+    const names = reported === null ? undefined : new Set([...touched, ...due.flatMap((name) => (collection.makers.get(name) ?? []).map((source) => source.name)), ...(areGatewaysDue ? leading.waiting : [])]);
+    reported = outcome;
+    areGatewaysDue = false;
+    await runSteps(leading.report(situation(remarks), names));
   }
 
   async function build(touched: ReadonlySet<SourceName>): Promise<void> {
@@ -279,14 +288,9 @@ export function startOperator(options: OperatorOptions): Operator {
     return source === undefined ? null : (readEarlier(source.apiObject, namespace).find((object) => describeRef(refOf(object)) === describeRef(ref)) ?? null);
   }
 
-  function gatewayNames(): SourceName[] {
-    return [...collection.sources.values()].flatMap(({ name, apiObject }) => (apiObject.kind === 'EgressGateway' ? [name] : []));
-  }
-
-  function situation({ findings }: LeaderWork): Situation {
+  function situation(remarks: readonly Fault[]): Situation {
     const reports = gateways();
-    const shared = sharedAccountWarnings(accepted!.desired, watches.accounts.sharedAccounts);
-    const byObject = Map.groupBy([...warnings, ...shared, ...findings.values()].filter(({ object }) => object !== undefined), ({ object }) => describeRef(object!));
+    const byObject = Map.groupBy([...warnings, ...remarks].filter(({ object }) => object !== undefined), ({ object }) => describeRef(object!));
     concerned ??= concernedBy(plan!);
     return {
       collection,
@@ -315,7 +319,7 @@ export function startOperator(options: OperatorOptions): Operator {
     const reports = JSON.stringify([...gateways()]);
     if (reports === lastReports) return;
     lastReports = reports;
-    if (reportDue === 'nothing') reportDue = 'waiting';
+    areGatewaysDue = true;
     wake();
   }, lookEveryMs);
 

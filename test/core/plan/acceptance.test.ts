@@ -49,6 +49,25 @@ describe('acceptance of objects that came one by one', () => {
     });
   }
 
+  it('ends also where many are in each other\'s way in many ways, and takes nothing from what is in force', () => {
+    const count = 60;
+    const namespaces = Array.from({ length: count }, (_, index) => `n${index}`);
+    const inForce = { isAccepted: true };
+    const { refused, plan } = play(
+      gateway('gw'),
+      [pool('eu', ['192.0.2.0/24']), inForce],
+      [externalService('calm/s', { agentAddress: '127.0.0.9' }), inForce],
+      [policy('calm/p', { subjects: [{ namespace: 'n0' }], to: [{ service: 's' }] }), inForce],
+      ...namespaces.map((_, index) => [externalService(`crowd/s${index}`), index === 0 ? inForce : { createdAt: 1 }] as const),
+      [policy('crowd/p', { subjects: namespaces.map((namespace) => ({ namespace })), to: namespaces.map((_, index) => ({ service: `s${index}` })) }), inForce],
+      // Each of them younger than all that they bring into each other's way.
+      ...namespaces.map((namespace, index) => [binding(`${namespace}/b`, { subject: { namespace }, pool: 'eu' }), { createdAt: 2 + index }] as const),
+    );
+    assert.deepEqual(['ExternalService calm/s', 'ExternalService crowd/s0', 'EgressPolicy calm/p', 'EgressPolicy crowd/p', 'SnatPool eu'].filter((name) => refused.has(name)), []);
+    assert.deepEqual(plan.servicePorts.map(({ service }) => service.namespace).filter((namespace) => namespace === 'calm').length, 1);
+    assert.ok(refused.size > 0);
+  });
+
   it('lays a conflict that a new policy brings about to the policy, not to the services that were there', () => {
     const inForce = { isAccepted: true };
     const { refusals } = play(
