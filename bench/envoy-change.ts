@@ -10,12 +10,12 @@ import { request } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, createSecureContext } from 'node:tls';
+import { createSecureContext } from 'node:tls';
 import { parseArgs, promisify } from 'node:util';
 import { stringify } from 'yaml';
 import { adminPaths, type ApplyResult } from '../src/api/admin.ts';
 import { findFreePorts } from '../src/demo/processes.ts';
-import { commands, createWorld, eachIdentity, gatewayName, objectsBesidePolicies, policyOf, printTable, quantile, startProgram, trustDomain, waitFor, writeLargeState, type Row } from './large-world.ts';
+import { commands, createWorld, eachIdentity, gatewayName, isAnswered, objectsBesidePolicies, policyOf, printTable, quantile, startProgram, trustDomain, waitFor, writeLargeState, type Row } from './large-world.ts';
 
 const { values: options } = parseArgs({ options: { envoy: { type: 'string', default: process.env['ENVOY'] ?? 'envoy' }, changes: { type: 'string', default: '50' } } });
 
@@ -40,24 +40,13 @@ try {
   const identity = await world.certificateOf(`spiffe://${trustDomain}/ns/n3/sa/a3`);
   const secureContext = createSecureContext({ cert: identity.certificateChainPem, key: identity.privateKeyPem, ca: identity.trustBundlePem });
 
-  /** Whether a byte comes back from the service. */
-  function isAnswered(service: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      const socket = connect({ host: '127.0.0.1', port: gatewayPort, servername: `s${service}.out.svc.cluster.local`, secureContext, checkServerIdentity: () => undefined });
-      const end = (answered: boolean): void => {
-        socket.destroy();
-        resolve(answered);
-      };
-      socket.once('data', () => end(true)).once('end', () => end(false)).once('error', () => end(false));
-      socket.write('?');
-    });
-  }
+  const isServed = (service: number): Promise<boolean> => isAnswered(gatewayPort, `s${service}.out.svc.cluster.local`, secureContext);
 
   /** What Envoy has read of its connection to the control plane so far, bytes. */
   const received = async (): Promise<number> => Number(/upstream_cx_rx_bytes_total: ([0-9]+)/.exec(await adminOf(join(directory, 'identity/admin.sock'), '/stats?filter=cluster.*upstream_cx_rx_bytes_total&usedonly'))?.[1]);
 
   const serviceOf = (shift: number): number => (33 + shift) % 500;
-  await waitFor('the first answer through Envoy', () => isAnswered(serviceOf(0)));
+  await waitFor('the first answer through Envoy', () => isServed(serviceOf(0)));
   report('20,000 grants: from the start of Envoy until it enforces them', performance.now() - startedAtMs, 'ms');
   report('  bytes that it was sent', (await received()) / 1024, 'KiB');
   report('  its resident memory at most', await envoy.peakMib(), 'MiB');
@@ -65,11 +54,11 @@ try {
   const changes: { readonly answeredMs: number; readonly enforcedMs: number; readonly bytes: number }[] = [];
   for (let round = 1; round <= Number(options.changes); round += 1) {
     const service = serviceOf(100 + round);
-    if (await isAnswered(service)) throw new Error(`s${service} is allowed already`);
+    if (await isServed(service)) throw new Error(`s${service} is allowed already`);
     const text = stringify(policyOf(3, 3, 100 + round));
     const before = await received();
     const appliedAtMs = performance.now();
-    const enforced = waitFor('the change', () => isAnswered(service)).then(() => performance.now() - appliedAtMs);
+    const enforced = waitFor('the change', () => isServed(service)).then(() => performance.now() - appliedAtMs);
     await world.admin.post<ApplyResult>(adminPaths.apply, { sources: [{ file: 'policy.yaml', text }] });
     const answeredMs = performance.now() - appliedAtMs;
     changes.push({ answeredMs, enforcedMs: await enforced, bytes: (await received()) - before });

@@ -9,7 +9,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, createSecureContext } from 'node:tls';
+import { createSecureContext } from 'node:tls';
 import { parseArgs } from 'node:util';
 import { createAdminClient } from '../src/api/admin-client.ts';
 import { adminPaths, type StatusResult, type TokenResult } from '../src/api/admin.ts';
@@ -22,7 +22,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { openCluster, type Manifest } from '../test/support/cluster.ts';
 import { startKubernetes, type ApiUse } from '../test/support/kubernetes.ts';
 import { peers } from '../test/support/peers.ts';
-import { accountCount, commands, eachIdentity, namespaceCount, printTable, quantile, start, trustDomain, waitFor, type Row, type RunningProcess } from './large-world.ts';
+import { accountCount, commands, eachIdentity, isAnswered, namespaceCount, printTable, quantile, start, trustDomain, waitFor, type Row, type RunningProcess } from './large-world.ts';
 
 const { values: options } = parseArgs({ options: { changes: { type: 'string', default: '100' }, 'cpu-prof': { type: 'string' }, 'node-option': { type: 'string', multiple: true, default: [] } } });
 const serviceCount = 1_000;
@@ -96,28 +96,18 @@ try {
   const answer = await enrol({ address: `127.0.0.1:${meshPort}`, identity: defaultControlIdentity(trustDomain), trustBundlePem: bundle }, await token(`spiffe://${trustDomain}/ns/n3/sa/a3`), createCsr(privateKey), { timeoutMs: 10_000 });
   const secureContext = createSecureContext({ cert: certificatesToPem(answer.certificateChain), key: privateKey.export({ type: 'pkcs8', format: 'pem' }), ca: bundle });
 
-  /** Whether a byte comes back from the service. */
-  const isAnswered = (service: number): Promise<boolean> =>
-    new Promise((resolve) => {
-      const socket = connect({ host: '127.0.0.1', port: gatewayPort, servername: `s${service}.out.svc.cluster.local`, secureContext, checkServerIdentity: () => undefined });
-      const end = (answered: boolean): void => {
-        socket.destroy();
-        resolve(answered);
-      };
-      socket.once('data', () => end(true)).once('end', () => end(false)).once('error', () => end(false));
-      socket.write('?');
-    });
+  const isServed = (service: number): Promise<boolean> => isAnswered(gatewayPort, `s${service}.out.svc.cluster.local`, secureContext);
 
-  await waitFor('the first answer through the gateway', () => isAnswered(33));
+  await waitFor('the first answer through the gateway', () => isServed(33));
   await waitFor('all statuses', settled, 120_000);
   const [usesBefore, cpuBefore] = [await kubernetes.uses(), await control.cpuMs()];
   const applied: number[] = [];
   const enforced: number[] = [];
   for (let round = 1; round <= Number(options.changes); round += 1) {
     const service = (100 + round) % serviceCount;
-    if (await isAnswered(service)) throw new Error(`s${service} is allowed already`);
+    if (await isServed(service)) throw new Error(`s${service} is allowed already`);
     const appliedAtMs = performance.now();
-    const isEnforced = waitFor('the change', () => isAnswered(service)).then(() => performance.now() - appliedAtMs);
+    const isEnforced = waitFor('the change', () => isServed(service)).then(() => performance.now() - appliedAtMs);
     await cluster.apply(inOwn(policyOf(3, 3, service), 3));
     applied.push(performance.now() - appliedAtMs);
     enforced.push(await isEnforced);

@@ -9,6 +9,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { connect, type SecureContext } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { createAdminClient, type AdminClient } from '../src/api/admin-client.ts';
 import { adminPaths, type TokenResult } from '../src/api/admin.ts';
@@ -203,6 +204,19 @@ export function createWorld(directory: string, meshPort: number): World {
       return { certificateChainPem: certificatesToPem(answer.certificateChain), privateKeyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), trustBundlePem };
     },
   };
+}
+
+/** Whether a byte comes back from a service through the gateway that listens on this port. */
+export function isAnswered(port: number, serverName: string, secureContext: SecureContext): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port, servername: serverName, secureContext, checkServerIdentity: () => undefined });
+    const end = (answered: boolean): void => {
+      socket.destroy();
+      resolve(answered);
+    };
+    socket.once('data', () => end(true)).once('end', () => end(false)).once('error', () => end(false));
+    socket.write('?');
+  });
 }
 
 /** Asks until the answer is true; a question that throws is asked again. */
