@@ -114,6 +114,14 @@ export function createApiClient(config: KubeConfig, onWarning?: (text: string) =
   };
 }
 
+/** What there is at a path; undefined for nothing. */
+export async function readIfThere<Answer>(client: Pick<ApiClient, 'request'>, path: string, bound: Pick<ApiRequest, 'withinMs'> = {}): Promise<Answer | undefined> {
+  return await client.request<Answer>({ method: 'GET', path, ...bound }).catch((error: unknown) => {
+    if (error instanceof ApiRefusal && error.status === 404) return undefined;
+    throw error;
+  });
+}
+
 function isSuccess({ statusCode = 0 }: IncomingMessage): boolean {
   return statusCode >= 200 && statusCode < 300;
 }

@@ -3,7 +3,7 @@
  * text, so that to write it needs no right to create any.
  */
 import type { Logger } from 'pino';
-import { ApiRefusal, type ApiClient } from './client.ts';
+import { ApiRefusal, readIfThere, type ApiClient } from './client.ts';
 import { pathOf, reflect } from './watch/reflect.ts';
 import type { ApiObject } from './watch/reflection.ts';
 
@@ -45,10 +45,7 @@ export function openSecretText({ client, namespace, name, key, withinMs, random,
   return {
     place: `Secret ${namespace}/${name}`,
     async read() {
-      seen = await client.request<SecretObject>({ method: 'GET', path, ...bound }).catch((error: unknown) => {
-        if (error instanceof ApiRefusal && error.status === 404) return undefined;
-        throw error;
-      });
+      seen = await readIfThere<SecretObject>(client, path, bound);
       const text = seen?.data?.[key];
       return text === undefined ? undefined : Buffer.from(text, 'base64').toString('utf8');
     },

@@ -4,7 +4,7 @@ import { parseAllDocuments } from 'yaml';
 import { waitFor } from '../../src/demo/processes.ts';
 import { ApiRefusal, applyContentType, createApiClient, type ApiClient } from '../../src/kubernetes/client.ts';
 import { customResourceDefinitions } from '../../src/kubernetes/index.ts';
-import { objectPath, resourceOf } from '../../src/kubernetes/operator/resources.ts';
+import { resourceOf } from '../../src/kubernetes/operator/resources.ts';
 import type { ApiObject } from '../../src/kubernetes/watch/reflection.ts';
 import type { KubernetesServer } from './kubernetes.ts';
 
@@ -112,5 +112,3 @@ export function manifestsIn(path: string): Manifest[] {
 export function conditionsOf({ status }: LiveObject, ...types: readonly string[]): string {
   return types.map((type) => `${type}=${status?.conditions?.find((condition) => condition.type === type)?.status ?? ''}`).join(' ');
 }
-
-export { objectPath };

@@ -1,6 +1,6 @@
 /** The shell of the reducer in election.ts: a Lease at the API server, and timers. */
 import type { Logger } from 'pino';
-import { ApiRefusal, type ApiClient } from '../client.ts';
+import { ApiRefusal, readIfThere, type ApiClient } from '../client.ts';
 import { beginElection, leaseDurationMs, lookEveryMs, stepElection, type Election, type ElectionEffect, type ElectionEvent, type LeaseState } from './election.ts';
 
 export interface LeaderElection {
@@ -56,12 +56,9 @@ export function electLeader({ client, namespace, lease, self, annotations = {}, 
     switch (effect.type) {
       case 'read':
         underWay = ask(async () => {
-          const found = await client.request<LeaseObject>({ method: 'GET', path: `${folder}/${lease}` }).catch((error: unknown) => {
-            if (error instanceof ApiRefusal && error.status === 404) return null;
-            throw error;
-          });
+          const found = await readIfThere<LeaseObject>(client, `${folder}/${lease}`);
           seenAnnotations = found?.metadata.annotations ?? {};
-          handle({ type: 'read', lease: found === null ? null : stateOf(found), nowMs: monotonicNow() });
+          handle({ type: 'read', lease: found === undefined ? null : stateOf(found), nowMs: monotonicNow() });
         });
         break;
       case 'write':

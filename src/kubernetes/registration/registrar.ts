@@ -11,7 +11,7 @@ import { SallyportError, type Fault } from '../../core/errors.ts';
 import type { IpAddress } from '../../core/ip-address.ts';
 import type { ExternalService } from '../../core/objects/index.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
-import { ApiRefusal, fieldManager, mergeContentType, type ApiClient } from '../client.ts';
+import { ApiRefusal, fieldManager, mergeContentType, readIfThere, type ApiClient } from '../client.ts';
 import { pathOf, reflect, type Mirror } from '../watch/reflect.ts';
 import { createWorkQueue } from '../work-queue.ts';
 import { createHostAddresses, type ResolveHost } from './host-addresses.ts';
@@ -187,10 +187,7 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
   }
 
   async function read(object: OwnedObject): Promise<StoredObject | null> {
-    return await client.request<StoredObject>({ method: 'GET', path: placeOf(object) }).catch((error: unknown) => {
-      if (isMissing(error)) return null;
-      throw error;
-    });
+    return (await readIfThere<StoredObject>(client, placeOf(object))) ?? null;
   }
 
   function addressesOf({ spec }: ExternalService): readonly IpAddress[] | null {
@@ -260,9 +257,8 @@ function placeOf(object: OwnedObject): string {
 
 const obstacle = (fault: Fault): SallyportError => new SallyportError('unavailable', fault.message, { faults: [fault] });
 
-const isMissing = (error: unknown): boolean => error instanceof ApiRefusal && error.status === 404;
 /** What was to be changed is another by now, or gone, of which the mirror will tell. */
-const isOutdated = (error: unknown): boolean => isMissing(error) || (error instanceof ApiRefusal && error.status === 409);
+const isOutdated = (error: unknown): boolean => error instanceof ApiRefusal && (error.status === 404 || error.status === 409);
 
 /** Answers that say something about the object, so that it is no use to ask again before something has changed. */
 const refusals: ReadonlySet<number> = new Set([400, 403, 405, 413, 415, 422]);

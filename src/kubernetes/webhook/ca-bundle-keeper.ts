@@ -3,7 +3,7 @@
  * know it, and it changes with the CA.
  */
 import type { Logger } from 'pino';
-import { ApiRefusal, fieldManager, type ApiClient } from '../client.ts';
+import { fieldManager, readIfThere, type ApiClient } from '../client.ts';
 import { createWorkQueue } from '../work-queue.ts';
 import type { JsonPatch } from './injection.ts';
 
@@ -47,10 +47,7 @@ export function createCaBundleKeeper({ client, random, log, lookEveryMs = 15_000
 
   async function settle(configuration: string): Promise<void> {
     const path = `/apis/admissionregistration.k8s.io/v1/${configuration}`;
-    const found = await client.request<WebhookConfiguration>({ method: 'GET', path }).catch((error: unknown) => {
-      if (error instanceof ApiRefusal && error.status === 404) return undefined;
-      throw error;
-    });
+    const found = await readIfThere<WebhookConfiguration>(client, path);
     const patch = found === undefined ? null : caBundlePatch(found, trustBundlePem!);
     if (patch === null) return;
     await client.request({ method: 'PATCH', path, query: { fieldManager }, body: patch, contentType: 'application/json-patch+json' });
