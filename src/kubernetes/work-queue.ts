@@ -12,7 +12,10 @@ export interface WorkQueue {
   add(key: string): void;
   /** The same, without rest: for what is wanted otherwise from now on. */
   renew(key: string): void;
-  /** For a key whose work has just written: it is worked on once more after a pause, which grows with each such work in a row. */
+  /**
+   * For a key whose work has just written: it is worked on once more after a pause, which grows with each such work in a row. What was added
+   * meanwhile, as by hearing of the first of its writes, waits until then.
+   */
   rest(key: string): void;
   /** Resolves when nothing is left to do; failures that wait for their next try are, keys that rest are not. */
   idle(): Promise<void>;
@@ -29,10 +32,12 @@ export interface WorkQueueOptions {
 }
 
 const pause = { baseMs: 200, maxMs: 30_000 } as const;
-const restPause = { baseMs: 200, maxMs: 60_000 } as const;
+const restPause = { baseMs: 500, maxMs: 60_000 } as const;
 
 export function createWorkQueue({ work, onFailure, random, concurrency = 8 }: WorkQueueOptions): WorkQueue {
   const waiting = new Set<string>();
+  /** Those that are not to rest before they are worked on. */
+  const renewed = new Set<string>();
   const underWay = new Map<string, Promise<void>>();
   const failures = new Map<string, number>();
   const retries = new Map<string, NodeJS.Timeout>();
@@ -62,6 +67,7 @@ export function createWorkQueue({ work, onFailure, random, concurrency = 8 }: Wo
       if (closed || underWay.size >= concurrency) break;
       if (underWay.has(key)) continue;
       waiting.delete(key);
+      renewed.delete(key);
       underWay.set(key, workOn(key));
     }
     if (waiting.size + underWay.size + retries.size > 0) return;
@@ -86,10 +92,13 @@ export function createWorkQueue({ work, onFailure, random, concurrency = 8 }: Wo
     add,
     renew(key) {
       endRest(key);
+      restsInARow.delete(key);
+      if (!closed) renewed.add(key);
       add(key);
     },
     rest(key) {
-      if (closed) return;
+      if (closed || renewed.has(key)) return;
+      waiting.delete(key);
       const before = restsInARow.get(key) ?? 0;
       restsInARow.set(key, before + 1);
       endRest(key);

@@ -5,7 +5,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { backOffMs } from '../../core/back-off.ts';
 import { refOfKey, type ObjectKey } from '../../core/desired-state.ts';
 import { SallyportError, type Fault } from '../../core/errors.ts';
 import type { IpAddress } from '../../core/ip-address.ts';
@@ -43,8 +42,6 @@ export interface RegistrarOptions {
   readonly log: Logger;
 }
 
-const pause = { baseMs: 500, maxMs: 60_000 } as const;
-
 const ours = { version: 'v1', labelSelector: `${managedByLabel}=${managedBy}` };
 const resources = {
   Service: { ...ours, group: '', plural: 'services' },
@@ -59,19 +56,12 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
   const findings = new Map<ObjectKey, Fault>();
   const slicesOf = new Map<ObjectKey, Map<string, StoredObject>>();
 
-  /** Keys that are being written, and those that were a moment ago: the mirror has yet to hear of all that was done. */
-  const writing = new Set<ObjectKey>();
-  const resting = new Map<ObjectKey, NodeJS.Timeout>();
-  const writesInARow = new Map<ObjectKey, number>();
-
   const queue = createWorkQueue({
     random,
     async work(key) {
       await setImmediate(); // many at once, of which most say already what is wanted, are no turn of the event loop
-      const hasWritten = await settle(key).finally(() => writing.delete(key));
+      await settle(key);
       if (closed) return;
-      if (hasWritten) rest(key);
-      else writesInARow.delete(key);
       const registrant = wanted?.get(key);
       report(key, registrant === undefined ? null : (hostFaultOf(registrant.external) ?? addressFaultOf(registrant.external)));
     },
@@ -110,47 +100,36 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
     for (const key of new Set([...(wanted?.keys() ?? []), ...services.objects.keys(), ...slicesOf.keys()])) look(key);
   }
 
-  /** For what the API server says, which may be what has just been written. */
+  /** For what the API server says. */
   function look(key: ObjectKey): void {
-    if (isBegun() && !writing.has(key) && !resting.has(key)) queue.add(key);
+    if (isBegun()) queue.add(key);
   }
 
   /** For what is wanted otherwise from now on, which is not to wait. */
   function renew(key: ObjectKey): void {
-    clearTimeout(resting.get(key));
-    resting.delete(key);
-    writesInARow.delete(key);
-    if (isBegun()) queue.add(key);
+    if (isBegun()) queue.renew(key);
   }
 
   const isBegun = (): boolean => synced && wanted !== null;
 
-  /** Looks at what has just been written only after a pause, which grows while it is never as written: somebody else has his own idea of it. */
-  function rest(key: ObjectKey): void {
-    const before = writesInARow.get(key) ?? 0;
-    writesInARow.set(key, before + 1);
-    const wake = (): void => {
-      resting.delete(key);
-      look(key);
-    };
-    clearTimeout(resting.get(key));
-    resting.set(key, setTimeout(wake, backOffMs(pause, before, random())));
-  }
-
-  /** Brings the API server to hold what is wanted under a key, and resolves to whether that took anything. Throws where something is in the way. */
-  async function settle(key: ObjectKey): Promise<boolean> {
+  /** Brings the API server to hold what is wanted under a key. Throws where something is in the way. */
+  async function settle(key: ObjectKey): Promise<void> {
     const { name } = refOfKey('ExternalService', key);
     const registrant = wanted?.get(key);
     const registration = registrant === undefined ? null : registrationOf(registrant.external, registrant.owner, addressesOf(registrant.external), trustDomain);
     let existing: Existing = { service: services.objects.get(key) ?? null, slices: [...(slicesOf.get(key)?.values() ?? [])] };
     if (registration !== null && existing.service === null && findings.get(key)?.code === 'service-name-taken') existing = { ...existing, service: await read(registration.service) };
-    for (let hasWritten = false; ; hasWritten = true) {
+    for (let hasWritten = false; ; ) {
       const { actions, stranger } = planRegistration(name, existing, registration);
-      if (actions.length > 0) writing.add(key);
+      hasWritten ||= actions.length > 0;
       const met = await performAll(actions);
-      if (met !== null) existing = met.kind === 'Service' ? { ...existing, service: met } : { ...existing, slices: [...existing.slices, met] };
-      else if (stranger !== null) throw obstacle(takenFaultOf(stranger));
-      else return hasWritten || actions.length > 0;
+      if (met !== null) {
+        existing = met.kind === 'Service' ? { ...existing, service: met } : { ...existing, slices: [...existing.slices, met] };
+        continue;
+      }
+      if (stranger !== null) throw obstacle(takenFaultOf(stranger));
+      if (hasWritten) queue.rest(key);
+      return;
     }
   }
 
@@ -235,7 +214,6 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
       closed = true;
       services.close();
       slices.close();
-      for (const timer of resting.values()) clearTimeout(timer);
       await Promise.all([hosts.close(), queue.close()]);
     },
   };
