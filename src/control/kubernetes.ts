@@ -78,6 +78,7 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
       ...(isHeard ? [] : ['the Kubernetes API server has not been heard yet']),
       ...(isHeard && !isReady ? [`it is not known yet what is revoked: Secret ${namespace}/${stateSecret.name} could not be read`] : []),
       ...(isReady && !operator.isConnected ? ['the Kubernetes API server does not answer: the last plan stays in force, and nothing new is heard of'] : []),
+      ...(isReady && operator.isConnected && operator.leader === '' ? ['no replica leads: what is applied comes into force, but no address is given, no status is written, and nothing is registered'] : []),
       ...(operator.refused.size === 0 ? [] : [`${operator.refused.size} objects are not in force as they are: kubectl get sallyport -A -o wide`]),
     ],
     publishTrustBundle: (pem) => operator.publishTrustBundle(pem),

@@ -1,11 +1,11 @@
 /** The shell of the reducer in election.ts: a Lease at the API server, and timers. */
 import type { Logger } from 'pino';
 import { ApiRefusal, readIfThere, type ApiClient } from '../client.ts';
-import { beginElection, leaseDurationMs, lookEveryMs, stepElection, type Election, type ElectionEffect, type ElectionEvent, type LeaseState } from './election.ts';
+import { beginElection, leaderOf, leaseDurationMs, lookEveryMs, renewWithinMs, stepElection, type Election, type ElectionEffect, type ElectionEvent, type LeaseState } from './election.ts';
 
 export interface LeaderElection {
   readonly isLeader: boolean;
-  /** Who holds the Lease, as last seen; empty: nobody. */
+  /** Who leads, as far as is known here; empty: nobody, or it has not been heard of for too long. */
   readonly leader: string;
   /** As it has given them at the Lease. */
   readonly leaderAnnotations: Readonly<Record<string, string>>;
@@ -38,6 +38,9 @@ interface LeaseObject {
   readonly spec: { readonly holderIdentity?: string; readonly leaseDurationSeconds?: number; readonly acquireTime?: string; readonly renewTime?: string; readonly leaseTransitions?: number };
 }
 
+/** What is answered later is of no use: who leads must have renewed by then. */
+const answerWithin = { withinMs: renewWithinMs } as const;
+
 export function electLeader({ client, namespace, lease, self, annotations = {}, onElected, onDeposed, now, monotonicNow, log }: LeaderElectionOptions): LeaderElection {
   const folder = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
   let state: Election = beginElection(self);
@@ -56,7 +59,7 @@ export function electLeader({ client, namespace, lease, self, annotations = {}, 
     switch (effect.type) {
       case 'read':
         underWay = ask(async () => {
-          const found = await readIfThere<LeaseObject>(client, `${folder}/${lease}`);
+          const found = await readIfThere<LeaseObject>(client, `${folder}/${lease}`, answerWithin);
           seenAnnotations = found?.metadata.annotations ?? {};
           handle({ type: 'read', lease: found === undefined ? null : stateOf(found), nowMs: monotonicNow() });
         });
@@ -94,7 +97,7 @@ export function electLeader({ client, namespace, lease, self, annotations = {}, 
       metadata: { name: lease, namespace, annotations, ...(resourceVersion === null ? {} : { resourceVersion }) },
       spec: { holderIdentity: holder, leaseDurationSeconds: leaseDurationMs / 1000, acquireTime: acquiredAt, renewTime, leaseTransitions: transitions },
     };
-    return client.request(resourceVersion === null ? { method: 'POST', path: folder, body } : { method: 'PUT', path: `${folder}/${lease}`, body });
+    return client.request({ ...(resourceVersion === null ? { method: 'POST', path: folder } : { method: 'PUT', path: `${folder}/${lease}` }), body, ...answerWithin });
   }
 
   const wake = (): void => handle({ type: 'woken', nowMs: monotonicNow() });
@@ -105,7 +108,7 @@ export function electLeader({ client, namespace, lease, self, annotations = {}, 
       return state.leadsUntilMs !== null && monotonicNow() < state.leadsUntilMs;
     },
     get leader() {
-      return state.seen?.lease.holder ?? '';
+      return leaderOf(state, monotonicNow());
     },
     get leaderAnnotations() {
       return seenAnnotations;

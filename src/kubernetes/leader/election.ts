@@ -21,6 +21,10 @@ export interface Election {
   readonly leadsUntilMs: number | null;
   /** The Lease as last seen, and since when it has been like that. */
   readonly seen: { readonly lease: LeaseState; readonly sinceMs: number } | null;
+  /** Whether a request has failed since: then it is to be read before it is written. */
+  readonly mayDiffer: boolean;
+  /** Whether a Lease with our name is of this process, not of one that had the name before. */
+  readonly hasLed: boolean;
   /** When the request that is under way was begun; null: none is. */
   readonly askedAtMs: number | null;
 }
@@ -49,7 +53,13 @@ export const renewWithinMs = 10_000;
 export const lookEveryMs = 2_000;
 
 export function beginElection(self: string): Election {
-  return { self, leadsUntilMs: null, seen: null, askedAtMs: null };
+  return { self, leadsUntilMs: null, seen: null, mayDiffer: true, hasLed: false, askedAtMs: null };
+}
+
+/** Who leads, as far as is known here; empty: nobody, or it has not been heard of for so long that nobody may. */
+export function leaderOf({ self, leadsUntilMs, seen }: Election, nowMs: number): string {
+  if (leadsUntilMs !== null && nowMs < leadsUntilMs) return self;
+  return seen === null || seen.lease.holder === self || nowMs - seen.sinceMs >= seen.lease.durationMs ? '' : seen.lease.holder;
 }
 
 interface Step {
@@ -68,17 +78,21 @@ export function stepElection(state: Election, event: ElectionEvent): Step {
 }
 
 function stepLiving(state: Election, event: ElectionEvent): Step {
-  const { self, askedAtMs } = state;
+  const { self, askedAtMs, mayDiffer, hasLed } = state;
   switch (event.type) {
-    case 'woken':
-      return askedAtMs === null ? { state: { ...state, askedAtMs: event.nowMs }, effects: [{ type: 'read' }] } : { state, effects: [] };
+    case 'woken': {
+      if (askedAtMs !== null) return { state, effects: [] };
+      // One request instead of two, each of which a slow store makes wait: what is seen is ours, and is written only where it still is.
+      const own = state.leadsUntilMs === null || mayDiffer ? undefined : state.seen?.lease;
+      return { state: { ...state, askedAtMs: event.nowMs }, effects: [own === undefined ? { type: 'read' } : { type: 'write', transitions: own.transitions, resourceVersion: own.resourceVersion }] };
+    }
     case 'failed':
-      return { state: { ...state, askedAtMs: null }, effects: [] };
+      return { state: { ...state, mayDiffer: true, askedAtMs: null }, effects: [] };
     case 'read': {
       const { lease, nowMs } = event;
       if (lease === null) return { state: { ...state, seen: null }, effects: [{ type: 'write', transitions: 0, resourceVersion: null }] };
       const seen = state.seen?.lease.resourceVersion === lease.resourceVersion ? state.seen : { lease, sinceMs: nowMs };
-      const isOurs = lease.holder === self && state.leadsUntilMs !== null;
+      const isOurs = lease.holder === self && hasLed;
       const isFree = lease.holder === '' || nowMs - seen.sinceMs >= lease.durationMs;
       if (isOurs || isFree) return { state: { ...state, seen }, effects: [{ type: 'write', transitions: lease.transitions + (isOurs ? 0 : 1), resourceVersion: lease.resourceVersion }] };
       const lost = state.leadsUntilMs !== null; // somebody else holds it while we think that we do
@@ -88,7 +102,7 @@ function stepLiving(state: Election, event: ElectionEvent): Step {
       // From when the request was begun: it may have been written at any time since.
       const leadsUntilMs = (askedAtMs ?? event.nowMs) + renewWithinMs;
       const isNew = state.leadsUntilMs === null;
-      const next: Election = { ...state, seen: { lease: event.lease, sinceMs: event.nowMs }, askedAtMs: null, leadsUntilMs: event.nowMs < leadsUntilMs ? leadsUntilMs : null };
+      const next: Election = { ...state, seen: { lease: event.lease, sinceMs: event.nowMs }, mayDiffer: false, hasLed: true, askedAtMs: null, leadsUntilMs: event.nowMs < leadsUntilMs ? leadsUntilMs : null };
       return { state: next, effects: isNew && next.leadsUntilMs !== null ? [{ type: 'elected' }] : [] };
     }
   }

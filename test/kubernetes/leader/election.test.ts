@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { beginElection, leaseDurationMs, lookEveryMs, renewWithinMs, stepElection, type Election, type ElectionEffect, type ElectionEvent, type LeaseState } from '../../../src/kubernetes/leader/election.ts';
+import { beginElection, leaderOf, leaseDurationMs, lookEveryMs, renewWithinMs, stepElection, type Election, type ElectionEffect, type ElectionEvent, type LeaseState } from '../../../src/kubernetes/leader/election.ts';
 
 const lease = (holder: string, resourceVersion = '1', transitions = 0): LeaseState => ({ holder, transitions, resourceVersion, durationMs: leaseDurationMs });
 
@@ -12,6 +12,7 @@ function replica(self: string) {
       state = step.state;
       return step.effects;
     },
+    leader: (nowMs: number) => leaderOf(state, nowMs),
     leads: (nowMs: number) => state.leadsUntilMs !== null && nowMs < state.leadsUntilMs,
   };
 }
@@ -46,14 +47,45 @@ describe('the election of a leader', () => {
     assert.deepEqual(a.feed({ type: 'read', lease: lease('a', '7', 3), nowMs: 0 }), []);
   });
 
+  const elected = (): ReturnType<typeof replica> => {
+    const a = replica('a');
+    for (const event of [{ type: 'woken', nowMs: 0 }, { type: 'read', lease: null, nowMs: 0 }, { type: 'written', lease: lease('a'), nowMs: 0 }] as const) a.feed(event);
+    return a;
+  };
+
+  it('renews by one request, and reads again where that has failed', () => {
+    const a = elected();
+    assert.deepEqual(a.feed({ type: 'woken', nowMs: 2_000 }), [{ type: 'write', transitions: 0, resourceVersion: '1' }]);
+    a.feed({ type: 'written', lease: lease('a', '2'), nowMs: 2_100 });
+    assert.deepEqual(a.feed({ type: 'woken', nowMs: 4_000 }), [{ type: 'write', transitions: 0, resourceVersion: '2' }]);
+    a.feed({ type: 'failed', nowMs: 4_100 });
+    assert.deepEqual(a.feed({ type: 'woken', nowMs: 6_000 }), [{ type: 'read' }]);
+    assert.deepEqual(a.feed({ type: 'read', lease: lease('b', '3'), nowMs: 6_100 }), [{ type: 'deposed' }]);
+  });
+
+  it('goes to who had it as soon as he is heard again, where nobody else has taken it meanwhile', () => {
+    const a = elected();
+    assert.deepEqual(a.feed({ type: 'woken', nowMs: renewWithinMs }), [{ type: 'deposed' }, { type: 'read' }]);
+    assert.deepEqual(a.feed({ type: 'read', lease: lease('a'), nowMs: renewWithinMs + 1 }), [{ type: 'write', transitions: 0, resourceVersion: '1' }]);
+    assert.deepEqual(a.feed({ type: 'written', lease: lease('a', '2'), nowMs: renewWithinMs + 2 }), [{ type: 'elected' }]);
+  });
+
+  it('names nobody who has not been heard of for so long that another may begin, nor whoever has stopped by himself', () => {
+    const [a, b] = [elected(), replica('b')];
+    b.feed({ type: 'woken', nowMs: 0 });
+    b.feed({ type: 'read', lease: lease('a'), nowMs: 0 });
+    assert.deepEqual([b.leader(0), b.leader(leaseDurationMs - 1), b.leader(leaseDurationMs)], ['a', 'a', '']);
+    assert.deepEqual([a.leader(0), a.leader(renewWithinMs - 1), a.leader(renewWithinMs)], ['a', 'a', '']);
+  });
+
   it('ends where another holds the Lease, and where the API server is away for too long', () => {
-    const elected = () => {
-      const a = replica('a');
-      for (const event of [{ type: 'woken', nowMs: 0 }, { type: 'read', lease: null, nowMs: 0 }, { type: 'written', lease: lease('a'), nowMs: 0 }, { type: 'woken', nowMs: 2_000 }] as const) a.feed(event);
-      return a;
-    };
-    assert.deepEqual(elected().feed({ type: 'read', lease: lease('b', '9'), nowMs: 2_001 }), [{ type: 'deposed' }]);
+    const outdone = elected();
+    outdone.feed({ type: 'woken', nowMs: 2_000 });
+    outdone.feed({ type: 'failed', nowMs: 2_001 });
+    outdone.feed({ type: 'woken', nowMs: 4_000 });
+    assert.deepEqual(outdone.feed({ type: 'read', lease: lease('b', '9'), nowMs: 4_001 }), [{ type: 'deposed' }]);
     const away = elected();
+    away.feed({ type: 'woken', nowMs: 2_000 });
     assert.deepEqual(away.feed({ type: 'failed', nowMs: 4_000 }), []);
     assert.deepEqual(away.feed({ type: 'woken', nowMs: renewWithinMs }), [{ type: 'deposed' }, { type: 'read' }]);
   });
@@ -121,12 +153,12 @@ describe('the election of a leader', () => {
           });
         };
         for (const { who, passMs, delayMs, outcome } of turns) {
-          for (const effect of replicas[who]!.feed({ type: 'woken', nowMs })) if (effect.type === 'read') request(who, effect, delayMs, outcome);
+          for (const effect of replicas[who]!.feed({ type: 'woken', nowMs })) if (effect.type === 'read' || effect.type === 'write') request(who, effect, delayMs, outcome);
           check();
           pass(passMs);
         }
         for (let look = 0; look < 40; look += 1) {
-          for (const index of replicas.keys()) for (const effect of replicas[index]!.feed({ type: 'woken', nowMs })) if (effect.type === 'read') request(index, effect, 10, 'ok');
+          for (const index of replicas.keys()) for (const effect of replicas[index]!.feed({ type: 'woken', nowMs })) if (effect.type === 'read' || effect.type === 'write') request(index, effect, 10, 'ok');
           pass(lookEveryMs);
         }
         assert.equal(replicas.filter((each) => each.leads(nowMs)).length, 1);
