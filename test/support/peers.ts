@@ -15,11 +15,19 @@ const versionFlags = (version: string): readonly string[] => {
 
 const kubernetes = goPrograms(
   { pinnedIn: 'kubernetes', name: 'k8s.io/kubernetes' },
-  { 'kube-apiserver': 'k8s.io/kubernetes/cmd/kube-apiserver', 'kube-controller-manager': 'k8s.io/kubernetes/cmd/kube-controller-manager', kubectl: 'k8s.io/kubernetes/cmd/kubectl' },
+  {
+    'kube-apiserver': 'k8s.io/kubernetes/cmd/kube-apiserver',
+    'kube-controller-manager': 'k8s.io/kubernetes/cmd/kube-controller-manager',
+    'kube-proxy': 'k8s.io/kubernetes/cmd/kube-proxy',
+    'kube-scheduler': 'k8s.io/kubernetes/cmd/kube-scheduler',
+    kubectl: 'k8s.io/kubernetes/cmd/kubectl',
+    kubelet: 'k8s.io/kubernetes/cmd/kubelet',
+  },
   versionFlags,
 );
 
 export const peers = {
+  containerd: extracted(['containerd', 'runc', 'containernetworking-plugins', 'libseccomp2'], 'usr/bin/containerd'),
   curl: debian('curl'),
   dig: debian('dig', 'bind9-dnsutils'),
   dnsmasq: debian('dnsmasq', 'dnsmasq-base'),
@@ -32,12 +40,16 @@ export const peers = {
   kubeApiserver: kubernetes['kube-apiserver'],
   kubeControllerManager: kubernetes['kube-controller-manager'],
   kubectl: kubernetes.kubectl,
+  kubelet: kubernetes.kubelet,
+  kubeProxy: kubernetes['kube-proxy'],
+  kubeScheduler: kubernetes['kube-scheduler'],
   kubernetesOpenApi: goFiles("Kubernetes' OpenAPI documents", { pinnedIn: 'kubernetes-client', name: 'k8s.io/client-go' }, 'openapi/openapitest/testdata'),
   lftp: debian('lftp'),
   logger: debian('logger', 'bsdutils'),
   ncftp: debian('ncftp'),
   nft: debian('nft', 'nftables'),
   openssl: debian('openssl'),
+  otelcol: goPrograms({ pinnedIn: 'opentelemetry-collector', name: 'go.opentelemetry.io/collector/otelcol' }, { otelcol: '.' }, () => ['-ldflags', '-s -w']).otelcol,
   proftpd: extracted(['proftpd-core', 'proftpd-mod-crypto', 'libhashkit2', 'libhiredis0.14', 'libmemcached11', 'libmemcachedutil2', 'libpcre2-posix3'], 'usr/sbin/proftpd'),
   pureftpd: extracted(['pure-ftpd'], 'usr/sbin/pure-ftpd'),
   pyftpdlib: pypi('Python with pyftpdlib', ['pyftpdlib==2.2.0', 'pyOpenSSL==26.4.0'], 'bin/python'),
