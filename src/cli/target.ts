@@ -83,7 +83,7 @@ export async function clusterOf(context: CliContext, command: Command): Promise<
   const { target, isGuess } = targetOf(context, command);
   if (target === 'server') return null;
   const { openUserCluster } = await import('../kubernetes/index.ts');
-  const cluster = openUserCluster(clusterChoiceOf(command.opts<TargetOptions>()), (text) => context.say(`warning: ${text}`));
+  const cluster = await openUserCluster(clusterChoiceOf(command.opts<TargetOptions>()), (text) => context.say(`warning: ${text}`));
   // Whoever has not said so should see what is asked, and changed.
   if (isGuess) context.say(`no control plane runs here: asking the cluster of context ${JSON.stringify(cluster.context)}`);
   return cluster;

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { SallyportError } from '../core/errors.ts';
 import { apiVersion } from '../core/objects/index.ts';
-import { applyContentType, assignmentFinalizer, createApiClient, createAsker, loadKubeConfig, managedBy, managedByLabel, mergeContentType, type KubeConfigChoice } from '../kubernetes/index.ts';
+import { applyContentType, assignmentFinalizer, createApiClient, createAsker, openClusterAccess, managedBy, managedByLabel, mergeContentType, type KubeConfigChoice } from '../kubernetes/index.ts';
 import { keep } from './metadata.ts';
 import { componentLabel } from './names.ts';
 import { installObjects } from './objects.ts';
@@ -55,8 +55,8 @@ const installedKinds: ReadonlyMap<string, Pick<KubernetesObject, 'apiVersion' | 
   installObjects(installOptions('0').parse({ gateways: ['any'] })).map(({ object }) => [object['kind'] as string, object as unknown as KubernetesObject]),
 );
 
-export function connectCluster(choice: KubeConfigChoice): Cluster {
-  const { ask, find } = createAsker(createApiClient(loadKubeConfig(choice)));
+export async function connectCluster(choice: KubeConfigChoice): Promise<Cluster> {
+  const { ask, find } = createAsker(createApiClient(await openClusterAccess(choice)));
 
   async function list({ apiVersion, kind }: Pick<KubernetesObject, 'apiVersion' | 'kind'>, query: { readonly labelSelector?: string } = {}): Promise<readonly KubernetesObject[]> {
     const answer = await find<{ readonly items: readonly KubernetesObject[] }>({ method: 'GET', path: pathOfKind({ apiVersion, kind }), query });

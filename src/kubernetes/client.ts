@@ -1,11 +1,24 @@
 /**
- * Requests to an API server, as plain JSON. Who asks, and by which way, is @kubernetes/client-node's to say; its own clients are not used, since
- * they open a TLS connection for every request, and drop what they do not know of an object (docs/decisions/0700).
+ * Requests to an API server, as plain JSON. The clients of @kubernetes/client-node are not used, since they open a TLS connection for every
+ * request, and drop what they do not know of an object (docs/decisions/0700).
  */
 import { Agent, request as httpsRequest, type RequestOptions } from 'node:https';
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http';
 import { createInterface } from 'node:readline';
-import type { KubeConfig } from '@kubernetes/client-node';
+
+/** How an API server is reached, and as whom it is asked: a `KubeConfig` of @kubernetes/client-node is one. */
+export interface ApiAccess {
+  getCurrentCluster(): { readonly server: string; readonly proxyUrl?: string } | null;
+  /** Adds credentials, and whom to trust, as they are now. */
+  applyToHTTPSOptions(options: RequestOptions): Promise<void>;
+}
+
+export interface ClusterAccess extends ApiAccess {
+  /** As the kubeconfig calls it. */
+  readonly context: string;
+  /** Where a namespace is wanted and none is named. */
+  readonly defaultNamespace: string;
+}
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -55,8 +68,8 @@ export const fieldManager = 'sallyport';
 const answerWithinMs = 30_000;
 
 /** @param onWarning called with what the API server has to say about a request that it does, as admission webhooks have it do */
-export function createApiClient(config: KubeConfig, onWarning?: (text: string) => void): ApiClient {
-  const base = config.getCurrentCluster()?.server ?? '';
+export function createApiClient(access: ApiAccess, onWarning?: (text: string) => void): ApiClient {
+  const { server: base = '', proxyUrl } = access.getCurrentCluster() ?? {};
   const isPlain = base.startsWith('http:');
   const keptOpen = isPlain ? new HttpAgent({ keepAlive: true }) : new Agent({ keepAlive: true });
 
@@ -64,16 +77,16 @@ export function createApiClient(config: KubeConfig, onWarning?: (text: string) =
   async function ask({ method, path, query = {}, body, contentType = 'application/json', accept = 'application/json' }: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const url = new URL(base.replace(/\/$/, '') + path);
     for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
-    const access: RequestOptions = {};
-    await config.applyToHTTPSOptions(access);
+    const own: RequestOptions = {};
+    await access.applyToHTTPSOptions(own);
     const text = body === undefined ? undefined : JSON.stringify(body);
     const options: RequestOptions = {
-      ...access,
+      ...own,
       // A proxy has an agent of its own; the usual one would be without keep-alive.
-      agent: config.getCurrentCluster()?.proxyUrl === undefined ? keptOpen : access.agent,
+      agent: proxyUrl === undefined ? keptOpen : own.agent,
       method,
       signal,
-      headers: { ...(access.headers as OutgoingHttpHeaders | undefined), accept, ...(text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }) },
+      headers: { ...(own.headers as OutgoingHttpHeaders | undefined), accept, ...(text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }) },
     };
     return await new Promise((resolve, reject) => {
       const sent = isPlain ? httpRequest(url, options, resolve) : httpsRequest(url, options, resolve);

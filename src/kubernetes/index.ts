@@ -13,7 +13,7 @@ export { createHostResolver } from './registration/resolve-host.ts';
 export { createTrustBundlePublisher, type TrustBundlePublisher, type TrustBundlePublisherOptions } from './trust-bundle/publisher.ts';
 export { assignmentFinalizer } from './assignments.ts';
 export { applyContentType, ApiRefusal, createApiClient, mergeContentType, type ApiClient, type ApiRequest } from './client.ts';
-export { loadKubeConfig, type KubeConfigChoice } from './kube-config.ts';
+export { openClusterAccess, type KubeConfigChoice } from './kube-config.ts';
 export { judge, readLiveState, type Judgement, type LiveState } from './live-state.ts';
 export { desiredResources, objectPath } from './operator/resources.ts';
 export { createAsker, type Asker } from './user/asking.ts';

@@ -131,12 +131,12 @@ exit $status
     const accounts = [['deployment/productpage', 'bookinfo-productpage'], ['sts/ratings', 'bookinfo-ratings'], ['ds/logs', 'default'], ['job/once', 'bookinfo-job'], ['cj/nightly', 'bookinfo-job'], ['po/productpage-1', 'bookinfo-productpage'], ['sa/bookinfo-productpage', 'bookinfo-productpage']] as const;
     for (const [subject, serviceAccount] of accounts) {
       it(`know ${subject} to run as ${serviceAccount}`, async () => {
-        assert.deepEqual(await openUserCluster({ file: kubeconfig }, () => undefined).workload(subject, 'bookinfo'), { namespace: 'bookinfo', serviceAccount });
+        assert.deepEqual(await (await openUserCluster({ file: kubeconfig }, () => undefined)).workload(subject, 'bookinfo'), { namespace: 'bookinfo', serviceAccount });
       });
     }
 
     it('take for a workload only what has the name of a kind of workloads', async () => {
-      const asked = openUserCluster({ file: kubeconfig }, () => undefined);
+      const asked = await openUserCluster({ file: kubeconfig }, () => undefined);
       for (const subject of ['bookinfo/productpage', 'spiffe://cluster.local/ns/bookinfo/sa/productpage', 'deploy', 'deploy/']) assert.equal(await asked.workload(subject, 'bookinfo'), undefined, subject);
     });
 

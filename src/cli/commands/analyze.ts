@@ -76,8 +76,8 @@ function findingsOfFiles(parsed: ParsedManifests, place: Place): readonly Findin
 }
 
 async function findingsOfCluster(parsed: ParsedManifests, place: Place & { readonly rootNamespace: string }, options: ClusterOptions): Promise<readonly Finding[]> {
-  const { createApiClient, judge, loadKubeConfig, readLiveState } = await import('../../kubernetes/index.ts');
-  const live = await readLiveState(createApiClient(loadKubeConfig(clusterChoiceOf(options))), place.rootNamespace);
+  const { createApiClient, judge, openClusterAccess, readLiveState } = await import('../../kubernetes/index.ts');
+  const live = await readLiveState(createApiClient(await openClusterAccess(clusterChoiceOf(options))), place.rootNamespace);
   const { accepted, faults, faultsOfPut, warnings } = judge(live, parsed.objects.map(({ object }) => object), place);
   refuse(parsed.faults([...faultsOfPut.values()].flatMap((refusal) => refusal.faults)));
   const found = analyze({ ...accepted, rootNamespace: place.rootNamespace, clusterDomain: place.clusterDomain, isWholeCluster: true, registered: live.registered });

@@ -20,8 +20,8 @@ export function addCheck(program: Command, context: CliContext): void {
     .addHelpText('after', '\nEXAMPLES\n  sallyport check --pre\n  sallyport check\n  sallyport check -o json --context production\n\nEXIT CODES\n  0 nothing fails   1 something fails   4 the cluster does not know you   6 cluster away')
     .action(async ({ namespace, pre, output, ...choice }: CheckOptions) => {
       const { describeResults, gatherFacts, runChecks, summaryOf } = await import('../../diagnosis/index.ts');
-      const { createApiClient, loadKubeConfig } = await import('../../kubernetes/index.ts');
-      const results = runChecks(await gatherFacts({ client: createApiClient(loadKubeConfig(clusterChoiceOf(choice))), namespace, version, before: pre === true, now: Date.now }));
+      const { createApiClient, openClusterAccess } = await import('../../kubernetes/index.ts');
+      const results = runChecks(await gatherFacts({ client: createApiClient(await openClusterAccess(clusterChoiceOf(choice))), namespace, version, before: pre === true, now: Date.now }));
       const isWell = results.every(({ verdict }) => verdict !== 'failed');
       if (output === 'json') context.out(JSON.stringify({ success: isWell, checks: results }, null, 2));
       else context.out([...describeResults(results), summaryOf(results)].join('\n'));

@@ -63,7 +63,7 @@ export function addInstall(program: Command, context: CliContext): void {
       const timeoutMs = parseDuration(options.timeout);
       if (timeoutMs === undefined) throw new SallyportError('usage', `${JSON.stringify(options.timeout)} is not a time span`, { place: '--timeout', value: options.timeout, hint: 'write it like 5m' });
       const objects = explained.map(({ object }) => object as unknown as KubernetesObject);
-      const cluster = connectCluster(clusterChoiceOf(options));
+      const cluster = await connectCluster(clusterChoiceOf(options));
       const left = (await cluster.installed()).filter((object) => !isKept(object) && !objects.some((wanted) => isSame(wanted, object)));
       if (left.length > 0 && options.prune !== true) {
         throw new SallyportError('cluster-conflict', `an earlier installation had what this one has not: ${left.map(nameOf).join(', ')}`, { hint: 'install with the same options again, or add --prune to remove that' });

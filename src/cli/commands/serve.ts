@@ -103,10 +103,10 @@ export function addServe(program: Command, context: CliContext): void {
 async function kubernetesOf({ kubeconfig, context: contextName, namespace, replica, replicaAddress, listen, webhookListen, agentImage, agentControl = `sallyport.${namespace}.svc:15012` }: ServeOptions, { env }: CliContext): Promise<KubernetesOptions> {
   if ((webhookListen === undefined) !== (agentImage === undefined)) throw new SallyportError('usage', '--webhook-listen and --agent-image go together: what is injected is made of an image');
   const podAddress = parseAddress(env['POD_IP'] ?? '');
-  const { createApiClient, loadKubeConfig } = await import('../../kubernetes/index.ts');
-  const config = loadKubeConfig({ ...(kubeconfig === undefined ? {} : { file: kubeconfig }), ...(contextName === undefined ? {} : { context: contextName }) });
+  const { createApiClient, openClusterAccess } = await import('../../kubernetes/index.ts');
+  const access = await openClusterAccess({ ...(kubeconfig === undefined ? {} : { file: kubeconfig }), ...(contextName === undefined ? {} : { context: contextName }) });
   return {
-    client: createApiClient(config),
+    client: createApiClient(access),
     namespace,
     replica: replica ?? env['POD_NAME'] ?? hostname(),
     replicaAddress: replicaAddress ?? (podAddress === undefined ? null : formatEndpoint({ address: podAddress, port: parseEndpoint(listen, '--listen').port })),

@@ -23,10 +23,10 @@ export function addSupportBundle(program: Command, context: CliContext): void {
     .addHelpText('after', '\nEXAMPLES\n  sallyport support-bundle\n  sallyport support-bundle --redact-addresses -o for-support.tar.gz && tar tzf for-support.tar.gz\n\nEXIT CODES\n  0 written   4 the cluster does not know you   6 cluster away')
     .action(async ({ namespace, output, redactAddresses, ...choice }: SupportBundleOptions) => {
       const { bundleFiles, collectBundle, createRedaction, tarOf } = await import('../../diagnosis/index.ts');
-      const { createApiClient, loadKubeConfig } = await import('../../kubernetes/index.ts');
+      const { createApiClient, openClusterAccess } = await import('../../kubernetes/index.ts');
       const now = Date.now();
       const path = output ?? `sallyport-support-${new Date(now).toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}.tar.gz`;
-      const collected = await collectBundle({ client: createApiClient(loadKubeConfig(clusterChoiceOf(choice))), namespace, version, before: false, now: Date.now });
+      const collected = await collectBundle({ client: createApiClient(await openClusterAccess(clusterChoiceOf(choice))), namespace, version, before: false, now: Date.now });
       const redaction = createRedaction(redactAddresses === true ? { addressKey: randomBytes(32) } : {});
       writeFile(path, gzipSync(tarOf(bundleFiles(collected, redaction, { hidesAddresses: redactAddresses === true }), now)));
       for (const note of collected.notes) context.say(`not in it: ${redaction.text(note)}`);

@@ -21,7 +21,7 @@ export function addUninstall(program: Command, context: CliContext): void {
     .addHelpText('after', '\nEXAMPLES\n  sallyport uninstall\n  sallyport uninstall --purge --yes\n\nEXIT CODES\n  0 removed   2 not confirmed, nothing removed   4 not allowed   6 cluster away')
     .action(async (options: UninstallOptions) => {
       const { connectCluster, isKept } = await import('../../install/index.ts');
-      const cluster = connectCluster(clusterChoiceOf(options));
+      const cluster = await connectCluster(clusterChoiceOf(options));
       const [definitions, installed, made] = [await cluster.definitions(), await cluster.installed(), await cluster.made()];
       const kept = [...definitions, ...installed.filter(isKept)];
       // What was made goes after the rights to make it again.

@@ -1,7 +1,7 @@
 /** A cluster as a person asks it, by his kubeconfig. */
 import type { WorkloadName } from '../../core/spiffe-id.ts';
 import { createApiClient } from '../client.ts';
-import { loadKubeConfig, type KubeConfigChoice } from '../kube-config.ts';
+import { openClusterAccess, type KubeConfigChoice } from '../kube-config.ts';
 import { createAsker } from './asking.ts';
 import { openDesiredObjects, type DesiredObjects } from './desired-objects.ts';
 import { findReplicas, type Replica } from './replicas.ts';
@@ -20,15 +20,14 @@ export interface UserCluster {
 }
 
 /** @param onWarning called with what the API server has to say about what it does */
-export function openUserCluster(choice: KubeConfigChoice, onWarning: (text: string) => void): UserCluster {
-  const config = loadKubeConfig(choice);
-  const asker = createAsker(createApiClient(config, onWarning));
-  const context = config.getCurrentContext();
-  const defaultNamespace = config.getContextObject(context)?.namespace ?? 'default';
+export async function openUserCluster(choice: KubeConfigChoice, onWarning: (text: string) => void): Promise<UserCluster> {
+  const access = await openClusterAccess(choice);
+  const asker = createAsker(createApiClient(access, onWarning));
+  const { context, defaultNamespace } = access;
   return {
     context,
     defaultNamespace,
-    objects: openDesiredObjects(asker, createAsker(createApiClient(config)), defaultNamespace),
+    objects: openDesiredObjects(asker, createAsker(createApiClient(access)), defaultNamespace),
     workload: (text, namespace) => findWorkload(asker, text, namespace),
     replicas: (namespace) => findReplicas(asker, namespace),
   };
