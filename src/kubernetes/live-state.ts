@@ -14,7 +14,7 @@ import { createAccountsBehind, type PodObject, type ServiceObject, type SliceObj
 import { collect, emptyCollection, readEarlier, rivalFaults, standingsOf, type Collection } from './desired/collection.ts';
 import { assignmentResource, desiredResources } from './operator/resources.ts';
 import { sharedAccountWarnings } from './operator/shared-accounts.ts';
-import { managedBy, managedByLabel } from './registration/registration.ts';
+import { isMarked } from './registration/registration.ts';
 import { createAsker } from './user/asking.ts';
 import { listAll } from './user/list-all.ts';
 import { pathOf, type Resource } from './watch/reflect.ts';
@@ -56,13 +56,9 @@ export async function readLiveState(client: ApiClient, rootNamespace: string): P
     collection,
     desired: applyChange(emptyDesiredState, change),
     assignments: book.assignments,
-    registered: new Set(services.flatMap(({ name, after }) => (isOurs(after!) ? [name] : []))),
+    registered: new Set(services.flatMap(({ name, after }) => (isMarked(after!) ? [name] : []))),
     sharedAccounts: (service) => accounts.sharedAccounts(service),
   };
-}
-
-function isOurs({ metadata }: ApiObject): boolean {
-  return (metadata as { readonly labels?: Readonly<Record<string, string>> }).labels?.[managedByLabel] === managedBy;
 }
 
 export interface Judgement {

@@ -5,6 +5,7 @@
  */
 import { serviceAccountsAnnotation } from '../../core/objects/kubernetes.ts';
 import { byText } from '../../core/order.ts';
+import { addTo, dropFrom } from '../sets-by-key.ts';
 import type { ApiObject, ObjectChange, ObjectName } from '../watch/reflection.ts';
 
 /** The part of a `v1 Service` that is looked at. */
@@ -38,7 +39,7 @@ export const keepOfPod = ({ apiVersion, kind, metadata, spec, status }: PodObjec
 export const keepOfSlice = ({ apiVersion, kind, metadata, endpoints }: SliceObject): SliceObject => ({
   ...typeOf({ apiVersion, kind }),
   metadata: { ...bare(metadata), ...labelsOf(metadata, [serviceNameLabel]) },
-  endpoints: (endpoints ?? []).flatMap(({ targetRef }) => (targetRef?.kind === 'Pod' ? [{ targetRef: { kind: 'Pod', name: targetRef.name ?? '' } }] : [])),
+  endpoints: podsIn(endpoints).map((name) => ({ targetRef: { kind: 'Pod', name } })),
 });
 export const keepOfService = ({ apiVersion, kind, metadata, spec }: ServiceObject): ServiceObject => ({ ...typeOf({ apiVersion, kind }), metadata: { ...bare(metadata), ...annotationOf(metadata) }, spec: { selector: spec?.selector ?? {} } });
 /** Of a Namespace its labels are what selectors match. */
@@ -94,10 +95,10 @@ export function createAccountsBehind(): AccountsBehind {
         if (before !== null) leave(name);
         const service = after === null ? undefined : serviceOf(after);
         if (after === null || service === undefined) continue;
-        const pods = (after.endpoints ?? []).map(({ targetRef }) => `${after.metadata.namespace}/${targetRef?.name}`);
+        const pods = podsIn(after.endpoints).map((pod) => `${after.metadata.namespace}/${pod}`);
         membersOf.set(name, { service, pods });
-        add(slicesOf, service, name);
-        for (const pod of pods) add(servicesOf, pod, service);
+        addTo(slicesOf, service, name);
+        for (const pod of pods) addTo(servicesOf, pod, service);
         touched.add(service);
       }
       return tell(touched);
@@ -106,9 +107,9 @@ export function createAccountsBehind(): AccountsBehind {
         const known = membersOf.get(slice);
         if (known === undefined) return;
         membersOf.delete(slice);
-        drop(slicesOf, known.service, slice);
+        dropFrom(slicesOf, known.service, slice);
         const still = podsBehind(known.service);
-        for (const pod of known.pods) if (!still.has(pod)) drop(servicesOf, pod, known.service);
+        for (const pod of known.pods) if (!still.has(pod)) dropFrom(servicesOf, pod, known.service);
         touched.add(known.service);
       }
     },
@@ -119,11 +120,11 @@ export function createAccountsBehind(): AccountsBehind {
         // One that has ended is behind nothing and leaves no more.
         const next = after === null || after.status?.phase === 'Succeeded' || after.status?.phase === 'Failed' ? undefined : (after.spec?.serviceAccountName ?? 'default');
         if (known === next) continue;
-        if (known !== undefined) drop(podsUnder, accountKey(name, known), name);
+        if (known !== undefined) dropFrom(podsUnder, accountKey(name, known), name);
         if (next === undefined) accounts.delete(name);
         else {
           accounts.set(name, next);
-          add(podsUnder, accountKey(name, next), name);
+          addTo(podsUnder, accountKey(name, next), name);
         }
         for (const service of servicesOf.get(name) ?? []) touched.add(service);
       }
@@ -142,6 +143,10 @@ function serviceOf({ metadata }: SliceObject): ObjectName | undefined {
   return name === undefined ? undefined : `${metadata.namespace}/${name}`;
 }
 
+function podsIn(endpoints: SliceObject['endpoints'] | undefined): readonly string[] {
+  return (endpoints ?? []).flatMap(({ targetRef }) => (targetRef?.kind === 'Pod' ? [targetRef.name ?? ''] : []));
+}
+
 /** Pods and Services of one namespace share its accounts. */
 function accountKey(name: ObjectName, account: string): string {
   return `${name.slice(0, name.indexOf('/'))}/${account}`;
@@ -151,22 +156,10 @@ function written({ metadata }: ApiObject): string {
   return (metadata as { readonly annotations?: Readonly<Record<string, string>> }).annotations?.[serviceAccountsAnnotation] ?? '';
 }
 
-function add(sets: Map<string, Set<string>>, key: string, value: string): void {
-  const known = sets.get(key);
-  if (known === undefined) sets.set(key, new Set([value]));
-  else known.add(value);
-}
-
-function drop(sets: Map<string, Set<string>>, key: string, value: string): void {
-  const known = sets.get(key);
-  known?.delete(value);
-  if (known?.size === 0) sets.delete(key);
-}
-
 type Metadata = ApiObject['metadata'];
 
-function bare({ name, namespace, uid, resourceVersion, creationTimestamp }: Metadata): Metadata {
-  return { name, uid, resourceVersion, ...(namespace === undefined ? {} : { namespace }), ...(creationTimestamp === undefined ? {} : { creationTimestamp }) };
+function bare({ name, namespace, uid, resourceVersion, creationTimestamp, deletionTimestamp }: Metadata): Metadata {
+  return { name, uid, resourceVersion, ...(namespace === undefined ? {} : { namespace }), ...(creationTimestamp === undefined ? {} : { creationTimestamp }), ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }) };
 }
 
 function typeOf({ apiVersion, kind }: { readonly apiVersion: string | undefined; readonly kind: string | undefined }): { readonly apiVersion?: string; readonly kind?: string } {

@@ -13,6 +13,7 @@ import { createTrustBundlePublisher } from '../trust-bundle/publisher.ts';
 import { createCaBundleKeeper } from '../webhook/ca-bundle-keeper.ts';
 import { createEvents } from './events.ts';
 import { createReporter, type Situation } from './reporter.ts';
+import type { Watches } from './watches.ts';
 
 export interface LeaderWork {
   /** What of the objects in force is to be found by workloads. */
@@ -29,6 +30,7 @@ export interface LeaderWork {
 
 export interface LeaderWorkOptions {
   readonly client: ApiClient;
+  readonly watches: Pick<Watches, 'namespaces' | 'services' | 'slices'>;
   readonly replica: string;
   readonly trustDomain: TrustDomain;
   readonly resolve: ResolveHost;
@@ -38,11 +40,13 @@ export interface LeaderWorkOptions {
   readonly log: Logger;
 }
 
-export function startLeaderWork({ client, replica, trustDomain, resolve, onFinding, now, random, log }: LeaderWorkOptions): LeaderWork {
+export function startLeaderWork({ client, watches: { namespaces, services, slices }, replica, trustDomain, resolve, onFinding, now, random, log }: LeaderWorkOptions): LeaderWork {
   const findings = new Map<string, Fault>();
   const reporter = createReporter({ client, tell: createEvents({ client, instance: replica, now, log }), now, random, log });
   const registrar = createRegistrar({
     client,
+    services,
+    slices,
     trustDomain,
     resolve,
     random,
@@ -55,6 +59,7 @@ export function startLeaderWork({ client, replica, trustDomain, resolve, onFindi
   });
   const trustBundles = createTrustBundlePublisher({
     client,
+    namespaces,
     random,
     log,
     onFinding: (namespace, fault) => {

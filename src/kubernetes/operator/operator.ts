@@ -161,16 +161,7 @@ export function startOperator(options: OperatorOptions): Operator {
     self: replica,
     ...(replicaAddress === null ? {} : { annotations: { [addressAnnotation]: replicaAddress } }),
     onElected: () => {
-      leading = startLeaderWork({
-        client,
-        replica,
-        trustDomain,
-        resolve,
-        now,
-        random,
-        log,
-        onFinding: wake,
-      });
+      leading = startLeaderWork({ client, watches, replica, trustDomain, resolve, now, random, log, onFinding: wake });
       reported = null;
       if (trustBundlePem !== undefined) leading.publishTrustBundle(trustBundlePem);
       mustWrite = true; // what the last one could not, or has not any more

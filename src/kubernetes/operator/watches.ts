@@ -3,9 +3,11 @@ import type { Logger } from 'pino';
 import type { AssignmentObject } from '../assignment-book.ts';
 import type { ApiClient } from '../client.ts';
 import { createAccountsBehind, keepOfNamespace, keepOfPod, keepOfService, keepOfSlice, type AccountsBehind } from '../desired/accounts-behind.ts';
-import { reflect, type Mirror, type ReflectOptions, type Resource } from '../watch/reflect.ts';
-import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
-import { withSharedStrings } from '../watch/shared-strings.ts';
+import { keepOfStored, type StoredObject } from '../registration/plan.ts';
+import { isMarked } from '../registration/registration.ts';
+import { reflect, type Followed, type Mirror, type OnChange, type ReflectOptions, type Resource } from '../watch/reflect.ts';
+import type { ApiObject } from '../watch/reflection.ts';
+import { withSharedValues } from '../watch/shared-values.ts';
 import { assignmentResource, desiredResources } from './resources.ts';
 
 export interface Watches {
@@ -14,6 +16,10 @@ export interface Watches {
   /** Whether each has a list or a watch under way that has not failed. */
   readonly isConnected: boolean;
   readonly accounts: Pick<AccountsBehind, 'sharedAccounts'>;
+  readonly namespaces: Followed<ApiObject>;
+  /** Those that are marked as ours as they are to be looked at by whoever keeps them so; of the others what desired state is made of. */
+  readonly services: Followed<StoredObject>;
+  readonly slices: Followed<StoredObject>;
   close(): void;
 }
 
@@ -21,24 +27,26 @@ export interface WatchesOptions {
   readonly client: ApiClient;
   readonly random: () => number;
   readonly log: Logger;
-  readonly onDesired: (changes: readonly ObjectChange<ApiObject>[]) => void;
-  readonly onAssignments: (changes: readonly ObjectChange<AssignmentObject>[]) => void;
+  readonly onDesired: OnChange<ApiObject>;
+  readonly onAssignments: OnChange<AssignmentObject>;
 }
 
 export function watchAll({ client, random, log, onDesired, onAssignments }: WatchesOptions): Watches {
   const accounts = createAccountsBehind();
-  const mirrors: Mirror<never>[] = [];
-  const watch = <Item extends ApiObject>(resource: Resource, onChange: (changes: readonly ObjectChange<Item>[]) => void, more: Pick<ReflectOptions<Item>, 'keep' | 'isOptional'> = {}): void => {
-    mirrors.push(reflect<Item>({ client, resource, onChange, random, log, ...more }) as unknown as Mirror<never>);
+  const mirrors: Pick<Mirror<ApiObject>, 'synced' | 'isConnected' | 'close'>[] = [];
+  const watch = <Item extends ApiObject>(resource: Resource, onChange: OnChange<Item>, more: Pick<ReflectOptions<Item>, 'keep' | 'isOptional'> = {}): Followed<Item> => {
+    const mirror = reflect<Item>({ client, resource, onChange, random, log, ...more });
+    mirrors.push(mirror);
+    return mirror;
   };
   const core = (plural: string): Resource => ({ group: '', version: 'v1', plural });
 
   for (const { isOptional, ...resource } of desiredResources) watch<ApiObject>(resource, onDesired, { keep: withoutManagedFields, isOptional });
   watch<AssignmentObject>(assignmentResource, onAssignments, { keep: withoutManagedFields });
-  watch(core('namespaces'), onDesired, { keep: keepOfNamespace });
-  watch(core('services'), (changes) => onDesired(accounts.takeServices(changes)), { keep: keepOfService });
   watch(core('pods'), (changes) => onDesired(accounts.takePods(changes)), { keep: keepOfPod });
-  watch({ group: 'discovery.k8s.io', version: 'v1', plural: 'endpointslices' }, (changes) => onDesired(accounts.takeSlices(changes)), { keep: keepOfSlice });
+  const namespaces = watch(core('namespaces'), onDesired, { keep: keepOfNamespace });
+  const services = watch<StoredObject>(core('services'), (changes) => onDesired(accounts.takeServices(changes)), { keep: storedOr(keepOfService) });
+  const slices = watch<StoredObject>({ group: 'discovery.k8s.io', version: 'v1', plural: 'endpointslices' }, (changes) => onDesired(accounts.takeSlices(changes)), { keep: storedOr(keepOfSlice) });
 
   return {
     synced: Promise.all(mirrors.map(({ synced }) => synced)).then(() => undefined),
@@ -46,15 +54,22 @@ export function watchAll({ client, random, log, onDesired, onAssignments }: Watc
       return mirrors.every(({ isConnected }) => isConnected);
     },
     accounts,
+    namespaces,
+    services,
+    slices,
     close() {
       for (const mirror of mirrors) mirror.close();
     },
   };
 }
 
+function storedOr(keep: (item: StoredObject) => ApiObject): (item: StoredObject) => StoredObject {
+  return (item) => (isMarked(item) ? keepOfStored(item) : (keep(item) as StoredObject));
+}
+
 /** Who has written which field is of no use here, and often the larger part. */
 function withoutManagedFields<Item extends ApiObject>(item: Item): Item {
   const { managedFields: _, ...metadata } = item.metadata as Item['metadata'] & { readonly managedFields?: unknown };
   const { status } = item as Item & { readonly status?: unknown };
-  return { ...item, metadata, ...(status === undefined ? {} : { status: withSharedStrings(status) }) };
+  return { ...item, metadata, ...(status === undefined ? {} : { status: withSharedValues(status) }) };
 }

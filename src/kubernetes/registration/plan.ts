@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { apiVersion, olderApiVersion } from '../../core/objects/index.ts';
 import { fieldManager } from '../client.ts';
 import type { ApiObject } from '../watch/reflection.ts';
-import { managedBy, managedByLabel, type OwnedObject, type Registration } from './registration.ts';
+import { isMarked, type OwnedObject, type Registration } from './registration.ts';
 
 /** One that the API server has. */
 export type StoredObject = OwnedObject & {
@@ -15,6 +15,18 @@ export type StoredObject = OwnedObject & {
     readonly managedFields?: readonly { readonly manager?: string; readonly fieldsV1?: { readonly 'f:metadata'?: Readonly<Record<string, unknown>> } }[];
   };
 };
+
+/** What of one is looked at here. Most of what the API server says of it is who has written which field. */
+export function keepOfStored({ metadata, status: _, ...content }: StoredObject): StoredObject {
+  const { name, namespace, uid, resourceVersion, creationTimestamp, deletionTimestamp, labels, annotations, ownerReferences, managedFields = [] } = metadata;
+  const written = managedFields.flatMap(({ manager, fieldsV1 }) => {
+    if (manager !== fieldManager) return [];
+    const { 'f:labels': ofLabels = {}, 'f:annotations': ofAnnotations = {} } = fieldsV1?.['f:metadata'] ?? {};
+    return [{ manager, fieldsV1: { 'f:metadata': { 'f:labels': ofLabels, 'f:annotations': ofAnnotations } } }];
+  });
+  const given = Object.fromEntries(Object.entries({ creationTimestamp, deletionTimestamp, labels, annotations, ownerReferences }).filter(([, value]) => value !== undefined));
+  return { ...content, metadata: { name, namespace, uid, resourceVersion, ...given, managedFields: written } };
+}
 
 /** What there is under the names of a registration, and beside it what else is ours and named like its slices. */
 export interface Existing {
@@ -73,8 +85,8 @@ function approach(known: StoredObject | null, wanted: OwnedObject): Action[] {
  * as a Service of Sallyport itself does, is ours only where we have written it, and somebody else its selector.
  */
 export function isOurs(object: StoredObject, serviceName: string): boolean {
-  const { labels, ownerReferences = [], managedFields = [] } = object.metadata;
-  if (labels?.[managedByLabel] !== managedBy) return false;
+  const { ownerReferences = [], managedFields = [] } = object.metadata;
+  if (!isMarked(object)) return false;
   if (hasSelector(object) && !managedFields.some(({ manager }) => manager === fieldManager)) return false;
   const controller = ownerReferences.find((reference) => reference.controller === true);
   return controller === undefined || (controller.kind === 'ExternalService' && controller.name === serviceName && (controller.apiVersion === apiVersion || controller.apiVersion === olderApiVersion));

@@ -10,12 +10,14 @@ import { SallyportError, type Fault } from '../../core/errors.ts';
 import type { IpAddress } from '../../core/ip-address.ts';
 import type { ExternalService } from '../../core/objects/index.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
-import { ApiRefusal, fieldManager, mergeContentType, readIfThere, type ApiClient } from '../client.ts';
-import { pathOf, reflect, type Mirror } from '../watch/reflect.ts';
+import { ApiRefusal, fieldManager, mergeContentType, type ApiClient } from '../client.ts';
+import { addTo, dropFrom } from '../sets-by-key.ts';
+import { pathOf, type Followed } from '../watch/reflect.ts';
+import type { ObjectChange } from '../watch/reflection.ts';
 import { createWorkQueue } from '../work-queue.ts';
 import { createHostAddresses, type ResolveHost } from './host-addresses.ts';
-import { planRegistration, type Action, type Existing, type StoredObject } from './plan.ts';
-import { isPlaceless, managedBy, managedByLabel, registrationOf, serviceNameOf, type OwnedObject, type Owner } from './registration.ts';
+import { planRegistration, type Action, type StoredObject } from './plan.ts';
+import { isMarked, isPlaceless, registrationOf, serviceNameOf, type OwnedObject, type Owner } from './registration.ts';
 
 /** An external service that is to be registered. */
 export interface Registrant {
@@ -33,6 +35,9 @@ export interface Registrar {
 
 export interface RegistrarOptions {
   readonly client: ApiClient;
+  /** All that there are; those that are marked as ours with all that is looked at of them (`keepOfStored`). */
+  readonly services: Followed<StoredObject>;
+  readonly slices: Followed<StoredObject>;
   readonly trustDomain: TrustDomain;
   readonly resolve: ResolveHost;
   /** Called when what keeps a service from being registered has changed; null: nothing does any more. */
@@ -42,19 +47,19 @@ export interface RegistrarOptions {
   readonly log: Logger;
 }
 
-const ours = { version: 'v1', labelSelector: `${managedByLabel}=${managedBy}` };
 const resources = {
-  Service: { ...ours, group: '', plural: 'services' },
-  EndpointSlice: { ...ours, group: 'discovery.k8s.io', plural: 'endpointslices' },
+  Service: { group: '', version: 'v1', plural: 'services' },
+  EndpointSlice: { group: 'discovery.k8s.io', version: 'v1', plural: 'endpointslices' },
 } as const;
 
-export function createRegistrar({ client, trustDomain, resolve, onFinding, random, log }: RegistrarOptions): Registrar {
+export function createRegistrar({ client, services, slices, trustDomain, resolve, onFinding, random, log }: RegistrarOptions): Registrar {
   let wanted: ReadonlyMap<ObjectKey, Registrant> | null = null;
   let usersOf: ReadonlyMap<string, readonly ObjectKey[]> = new Map();
   let synced = false;
   let closed = false;
   const findings = new Map<ObjectKey, Fault>();
-  const slicesOf = new Map<ObjectKey, Map<string, StoredObject>>();
+  /** The names of slices that are marked as ours, by what they are named after. */
+  const markedSlices = new Map<ObjectKey, Set<string>>();
 
   const queue = createWorkQueue({
     random,
@@ -73,31 +78,35 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
     },
   });
   const hosts = createHostAddresses({ resolve, random, log, onChange: (host) => usersOf.get(host)?.forEach(renew) });
-  const services: Mirror<StoredObject> = reflect<StoredObject>({ client, resource: resources.Service, random, log, onChange: (changes) => changes.forEach(({ name }) => look(name)) });
-  const slices: Mirror<StoredObject> = reflect<StoredObject>({
-    client,
-    resource: resources.EndpointSlice,
-    random,
-    log,
-    onChange: (changes) => {
-      for (const { name, after } of changes) {
-        const key = serviceNameOf(name);
-        const known = slicesOf.get(key) ?? new Map<string, StoredObject>();
-        if (after === null) known.delete(name);
-        else known.set(name, after);
-        if (known.size === 0) slicesOf.delete(key);
-        else slicesOf.set(key, known);
-        look(key);
+  for (const [name, slice] of slices.objects) noteSlice(serviceNameOf(name), name, slice);
+  const unfollow = [
+    services.follow((changes) => changes.forEach((change) => lookIfConcerned(change.name, change))),
+    slices.follow((changes) => {
+      for (const change of changes) {
+        const key = serviceNameOf(change.name);
+        noteSlice(key, change.name, change.after);
+        lookIfConcerned(key, change);
       }
-    },
-  });
+    }),
+  ];
   void Promise.all([services.synced, slices.synced]).then(() => {
     synced = true;
     lookAtAll();
   });
 
+  function noteSlice(key: ObjectKey, name: string, slice: StoredObject | null): void {
+    if (slice !== null && isMarked(slice)) addTo(markedSlices, key, name);
+    else dropFrom(markedSlices, key, name);
+  }
+
   function lookAtAll(): void {
-    for (const key of new Set([...(wanted?.keys() ?? []), ...services.objects.keys(), ...slicesOf.keys()])) look(key);
+    const marked = [...services.objects].flatMap(([key, service]) => (isMarked(service) ? [key] : []));
+    for (const key of new Set([...(wanted?.keys() ?? []), ...marked, ...markedSlices.keys()])) look(key);
+  }
+
+  /** Most of what a cluster has is somebody else's, and has no name that is wanted. */
+  function lookIfConcerned(key: ObjectKey, { before, after }: ObjectChange<StoredObject>): void {
+    if (wanted?.has(key) === true || [before, after].some((object) => object !== null && isMarked(object))) look(key);
   }
 
   /** For what the API server says. */
@@ -114,42 +123,30 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
 
   /** Brings the API server to hold what is wanted under a key. Throws where something is in the way. */
   async function settle(key: ObjectKey): Promise<void> {
-    const { name } = refOfKey('ExternalService', key);
+    const { namespace, name } = refOfKey('ExternalService', key);
     const registrant = wanted?.get(key);
     const registration = registrant === undefined ? null : registrationOf(registrant.external, registrant.owner, addressesOf(registrant.external), trustDomain);
-    let existing: Existing = { service: services.objects.get(key) ?? null, slices: [...(slicesOf.get(key)?.values() ?? [])] };
-    if (registration !== null && existing.service === null && findings.get(key)?.code === 'service-name-taken') existing = { ...existing, service: await read(registration.service) };
-    for (let hasWritten = false; ; ) {
-      const { actions, stranger } = planRegistration(name, existing, registration);
-      hasWritten ||= actions.length > 0;
-      const met = await performAll(actions);
-      if (met !== null) {
-        existing = met.kind === 'Service' ? { ...existing, service: met } : { ...existing, slices: [...existing.slices, met] };
-        continue;
-      }
-      if (stranger !== null) throw obstacle(takenFaultOf(stranger));
-      if (hasWritten) queue.rest(key);
-      return;
-    }
-  }
-
-  /** Up to an object that was met under the name of one to be created, to which it resolves: the mirror is late, or it is a stranger. */
-  async function performAll(actions: readonly Action[]): Promise<StoredObject | null> {
+    const sliceNames = new Set([...(markedSlices.get(key) ?? []), ...(registration?.slices ?? []).map((slice) => `${namespace}/${slice.metadata.name}`)]);
+    const existing = { service: services.objects.get(key) ?? null, slices: [...sliceNames].flatMap((each) => slices.objects.get(each) ?? []) };
+    const { actions, stranger } = planRegistration(name, existing, registration);
     for (const action of actions) {
-      if (closed) break;
-      try {
-        await perform(action);
-      } catch (error) {
-        const met = action.type === 'create' && error instanceof ApiRefusal && error.reason === 'AlreadyExists' ? await read(action.object) : null;
-        if (met !== null) return met;
-        const fault = faultOf(error, action);
-        throw fault === null ? error : obstacle(fault);
-      }
+      if (closed) return;
+      await perform(action);
     }
-    return null;
+    if (stranger !== null) throw obstacle(takenFaultOf(stranger));
+    if (actions.length > 0) queue.rest(key);
   }
 
   async function perform(action: Action): Promise<void> {
+    try {
+      await request(action);
+    } catch (error) {
+      const fault = faultOf(error, action);
+      throw fault === null ? error : obstacle(fault);
+    }
+  }
+
+  async function request(action: Action): Promise<void> {
     const { object } = action;
     switch (action.type) {
       case 'create':
@@ -163,10 +160,6 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
         await client.request({ method: 'DELETE', path: placeOf(object), body: { apiVersion: 'v1', kind: 'DeleteOptions', preconditions: { uid, resourceVersion } } });
       }
     }
-  }
-
-  async function read(object: OwnedObject): Promise<StoredObject | null> {
-    return (await readIfThere<StoredObject>(client, placeOf(object))) ?? null;
   }
 
   function addressesOf({ spec }: ExternalService): readonly IpAddress[] | null {
@@ -212,8 +205,7 @@ export function createRegistrar({ client, trustDomain, resolve, onFinding, rando
     },
     async close() {
       closed = true;
-      services.close();
-      slices.close();
+      for (const each of unfollow) each();
       await Promise.all([hosts.close(), queue.close()]);
     },
   };
@@ -235,7 +227,7 @@ function placeOf(object: OwnedObject): string {
 
 const obstacle = (fault: Fault): SallyportError => new SallyportError('unavailable', fault.message, { faults: [fault] });
 
-/** What was to be changed is another by now, or gone, of which the mirror will tell. */
+/** What was to be made is there by now, or what was to be changed is another or gone, of which the mirror is going to tell. */
 const isOutdated = (error: unknown): boolean => error instanceof ApiRefusal && (error.status === 404 || error.status === 409);
 
 /** Answers that say something about the object, so that it is no use to ask again before something has changed. */

@@ -9,10 +9,17 @@ import { transportOf, type ExternalService } from '../../core/objects/index.ts';
 import { serviceAccountsAnnotation } from '../../core/objects/kubernetes.ts';
 import { byText } from '../../core/order.ts';
 import { trustDomainOf, workloadOf, type TrustDomain } from '../../core/spiffe-id.ts';
+import type { ApiObject } from '../watch/reflection.ts';
 
 /** By which others see that an object is ours, and which marks what we may change. */
 export const managedBy = 'sallyport.dev';
 export const managedByLabel = 'app.kubernetes.io/managed-by';
+
+/** Whether an object carries the mark, which makes it ours unless other things speak against it. */
+export function isMarked({ metadata }: ApiObject): boolean {
+  return (metadata as Partial<OwnedObject['metadata']>).labels?.[managedByLabel] === managedBy;
+}
+
 /** https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/#management */
 const sliceManagedByLabel = 'endpointslice.kubernetes.io/managed-by';
 const serviceNameLabel = 'kubernetes.io/service-name';

@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import type { Fault } from '../../core/errors.ts';
 import { trustBundleConfigMap } from '../../core/pod-identity.ts';
 import { ApiRefusal, fieldManager, mergeContentType, type ApiClient } from '../client.ts';
-import { pathOf, reflect } from '../watch/reflect.ts';
+import { pathOf, reflect, type Followed } from '../watch/reflect.ts';
 import { createWorkQueue } from '../work-queue.ts';
 import type { ApiObject } from '../watch/reflection.ts';
 import { planTrustBundle, type ConfigMapFacts, type TrustBundleAction } from './plan.ts';
@@ -20,6 +20,7 @@ export interface TrustBundlePublisher {
 
 export interface TrustBundlePublisherOptions {
   readonly client: ApiClient;
+  readonly namespaces: Followed<ApiObject>;
   /** Called when what keeps a namespace from having the bundle has changed; null: nothing does any more. */
   readonly onFinding: (namespace: string, fault: Fault | null) => void;
   /** Uniform in [0, 1). */
@@ -30,7 +31,7 @@ export interface TrustBundlePublisherOptions {
 const configMaps = { group: '', version: 'v1', plural: 'configmaps' } as const;
 const { name } = trustBundleConfigMap;
 
-export function createTrustBundlePublisher({ client, onFinding, random, log }: TrustBundlePublisherOptions): TrustBundlePublisher {
+export function createTrustBundlePublisher({ client, namespaces, onFinding, random, log }: TrustBundlePublisherOptions): TrustBundlePublisher {
   let wanted: string | null = null;
   let synced = false;
   const taken = new Set<string>();
@@ -40,7 +41,7 @@ export function createTrustBundlePublisher({ client, onFinding, random, log }: T
     work: settle,
     onFailure: (namespace, error) => log.warn({ err: error, namespace }, 'a namespace has not the trust bundle that it is to have'),
   });
-  const namespaces = reflect<ApiObject>({ client, resource: { group: '', version: 'v1', plural: 'namespaces' }, keep: keepOfNamespace, random, log, onChange: (changes) => changes.forEach((change) => look(change.name)) });
+  const unfollow = namespaces.follow((changes) => changes.forEach((change) => look(change.name)));
   /** By its name alone: no other ConfigMap need be read, nor may be. */
   const existing = reflect<ConfigMapFacts>({ client, resource: { ...configMaps, fieldSelector: `metadata.name=${name}` }, keep: keepOfConfigMap, random, log, onChange: (changes) => changes.forEach((change) => look(change.name.split('/')[0]!)) });
   void Promise.all([namespaces.synced, existing.synced]).then(() => {
@@ -96,7 +97,7 @@ export function createTrustBundlePublisher({ client, onFinding, random, log }: T
       lookAtAll();
     },
     async close() {
-      namespaces.close();
+      unfollow();
       existing.close();
       await queue.close();
     },
@@ -104,9 +105,7 @@ export function createTrustBundlePublisher({ client, onFinding, random, log }: T
 }
 
 /** Not who has written which field, which is often the larger part. */
-const keepOfNamespace = ({ metadata }: ApiObject): ApiObject => ({ metadata: bare(metadata) });
-const keepOfConfigMap = ({ metadata, data, binaryData }: ConfigMapFacts): ConfigMapFacts => ({ metadata: { ...bare(metadata), labels: metadata.labels ?? {} }, data: data ?? {}, ...(binaryData === undefined ? {} : { binaryData }) });
-
-function bare({ name: itself, namespace, uid, resourceVersion, deletionTimestamp }: ApiObject['metadata']): ApiObject['metadata'] {
-  return { name: itself, ...(namespace === undefined ? {} : { namespace }), uid, resourceVersion, ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }) };
+function keepOfConfigMap({ metadata: { namespace, uid, resourceVersion, deletionTimestamp, labels = {} }, data = {}, binaryData }: ConfigMapFacts): ConfigMapFacts {
+  const metadata = { name, ...(namespace === undefined ? {} : { namespace }), uid, resourceVersion, ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }), labels };
+  return { metadata, data, ...(binaryData === undefined ? {} : { binaryData }) };
 }

@@ -20,8 +20,8 @@ export interface Resource {
 export interface ReflectOptions<Item extends ApiObject> {
   readonly client: ApiClient;
   readonly resource: Resource;
-  /** Called with every change, in order; the first call says that all is known. */
-  readonly onChange: (changes: readonly ObjectChange<Item>[]) => void;
+  /** The first of those that follow it. */
+  readonly onChange?: OnChange<Item>;
   /** What is kept of an object, which may be large: all of it by default. */
   readonly keep?: (item: Item) => Item;
   /** An API server that does not know the resource has none of it; it is asked again all the while. Default: that is a failure. */
@@ -30,10 +30,19 @@ export interface ReflectOptions<Item extends ApiObject> {
   readonly log: Logger;
 }
 
-export interface Mirror<Item extends ApiObject> {
+/** Called with every change, in order; the first call says that all is known. */
+export type OnChange<Item extends ApiObject> = (changes: readonly ObjectChange<Item>[]) => void;
+
+/** What is known of a resource, for any number of those whom it concerns. */
+export interface Followed<Item extends ApiObject> {
   readonly objects: ReadonlyMap<ObjectName, Item>;
   /** Resolves when everything has been listed once. */
   readonly synced: Promise<void>;
+  /** Has changes told from now on, until what it gives is called. */
+  follow(onChange: OnChange<Item>): () => void;
+}
+
+export interface Mirror<Item extends ApiObject> extends Followed<Item> {
   /** Whether a watch or a list is under way that has not failed. */
   readonly isConnected: boolean;
   close(): void;
@@ -57,11 +66,12 @@ export function pathOf({ group, version, plural, namespace }: Pick<Resource, 'gr
   return `/${group === '' ? 'api' : `apis/${group}`}/${version}${namespace === undefined ? '' : `/namespaces/${namespace}`}/${plural}`;
 }
 
-export function reflect<Item extends ApiObject>({ client, resource, onChange, keep = (item) => item, isOptional = false, random, log }: ReflectOptions<Item>): Mirror<Item> {
+export function reflect<Item extends ApiObject>({ client, resource, onChange = () => undefined, keep = (item) => item, isOptional = false, random, log }: ReflectOptions<Item>): Mirror<Item> {
   const fields = { resource: resource.group === '' ? resource.plural : `${resource.plural}.${resource.group}` };
   const path = pathOf(resource);
   const { labelSelector, fieldSelector } = resource;
   const objects = new Map<ObjectName, Item>();
+  const followers = new Set([onChange]);
   const ended = new AbortController();
   const { promise: synced, resolve: setSynced } = Promise.withResolvers<undefined>();
   let state: Reflection<Item> = emptyReflection;
@@ -95,7 +105,7 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange, ke
           if (after === null) objects.delete(name);
           else objects.set(name, after);
         }
-        onChange(effect.changes);
+        for (const each of followers) each(effect.changes);
         setSynced(undefined);
     }
   }
@@ -143,6 +153,10 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange, ke
   return {
     objects,
     synced,
+    follow(each) {
+      followers.add(each);
+      return () => void followers.delete(each);
+    },
     get isConnected() {
       return connected;
     },

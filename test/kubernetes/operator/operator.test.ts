@@ -116,6 +116,22 @@ describe('the operator at a real API server', function () {
     assert.deepEqual(await versions(), before);
   });
 
+  it('watches each resource once, whatever it and what it does as a leader want to know of it', async () => {
+    const client = createApiClient(server().kubeConfig());
+    const watched: string[] = [];
+    const { operator } = await start('one', {
+      ...client,
+      lines: (path, ...rest) => {
+        watched.push(path);
+        return client.lines(path, ...rest);
+      },
+    });
+    operator.publishTrustBundle('anchors');
+    await cluster.until({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'sallyport-trust-bundle', namespace: 'default' } }, 'published', () => true);
+    assert.equal(watched.length, 13);
+    assert.deepEqual(watched, [...new Set(watched)]);
+  });
+
   it('says of a fault where it is and what to do, leaves the others alone, and puts the object into force when its ground is there', async () => {
     const { operator } = await start();
     await cluster.apply(...example('bookinfo-forward-proxy'));

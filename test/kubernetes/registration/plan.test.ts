@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { IpAddress } from '../../../src/core/ip-address.ts';
 import { schemas, type ExternalService } from '../../../src/core/objects/index.ts';
 import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
-import { isOurs, patchOf, planRegistration, saysAlready, type Action, type Existing, type StoredObject } from '../../../src/kubernetes/registration/plan.ts';
+import { isOurs, keepOfStored, patchOf, planRegistration, saysAlready, type Action, type Existing, type Plan, type StoredObject } from '../../../src/kubernetes/registration/plan.ts';
 import { registrationOf, type OwnedObject, type Registration } from '../../../src/kubernetes/registration/registration.ts';
 
 const trustDomain = 'cluster.local' as TrustDomain;
@@ -171,6 +171,11 @@ describe('the plan of a registration, from whatever there is', () => {
       }),
     )
     .map((objects) => [...new Map(objects.map((object) => [`${object.kind} ${object.metadata.name}`, object])).values()]);
+
+  it('is the same by what is kept of each object', () => {
+    const told = ({ actions, stranger }: Plan) => ({ actions: actions.map(({ object, ...action }) => ({ ...action, object: object.metadata.name })), stranger: stranger?.metadata.name });
+    fc.assert(fc.property(anyObjects, fc.option(anyRegistration, { nil: null }), (objects, wanted) => assert.deepEqual(told(planFor(objects.map(keepOfStored), wanted)), told(planFor(objects, wanted)))));
+  });
 
   it('comes to what is wanted, touches nothing of others, and then does nothing more', () => {
     fc.assert(
