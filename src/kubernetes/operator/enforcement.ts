@@ -42,11 +42,34 @@ export function concernedBy({ servicePorts }: Plan): Concerned {
   return { services, policies, bindings };
 }
 
+/** Plans that are remembered; a gateway that is further behind is taken to enforce nothing new until it has the plan that is in force. */
+const plansMax = 1_000;
+
+/** In which order plans were published here. */
+export interface PlanOrder {
+  note(revision: string): void;
+  /** Later plans have greater ones; undefined for a plan from before this process, or from long ago. */
+  orderOf(revision: string): number | undefined;
+}
+
+export function createPlanOrder(): PlanOrder {
+  const orders = new Map<string, number>();
+  let noted = 0;
+  return {
+    note(revision) {
+      orders.delete(revision); // one that comes back is the latest again
+      orders.set(revision, (noted += 1));
+      if (orders.size > plansMax) orders.delete(orders.keys().next().value!);
+    },
+    orderOf: (revision) => orders.get(revision),
+  };
+}
+
 /** What a leader knows of the plans that were published. */
 export interface Published {
   /** The one that is in force. */
   readonly revision: Revision;
-  /** Later plans have greater ones; undefined for a plan from before this process. */
+  /** See `PlanOrder`. */
   readonly orderOf: (revision: string) => number | undefined;
   /** The revision that a gateway is known to enforce; null where none is. */
   readonly heldBy: (gateway: string) => Revision | null;

@@ -26,7 +26,7 @@ import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
 import type { Findings } from '../webhook/validation.ts';
 import { affectedBy, fewOf, objectsOf, type Outcome } from './affected.ts';
 import { createAssigner } from './assigner.ts';
-import { concernedBy, type Concerned } from './enforcement.ts';
+import { concernedBy, createPlanOrder, type Concerned } from './enforcement.ts';
 import { createInForce } from './in-force.ts';
 import { startLeaderWork, type LeaderWork } from './leader-work.ts';
 import type { Situation } from './reporter.ts';
@@ -121,9 +121,8 @@ export function startOperator(options: OperatorOptions): Operator {
   let warnings: readonly Fault[] = [];
   let concerned: Concerned | undefined;
   const changedSince = new Set<string>();
-  /** Of the plans that were published here, by what statuses call them: the later, the greater. */
-  const orders = new Map<string, number>();
-  let published = 0;
+  /** Of plans by what statuses call them. */
+  const order = createPlanOrder();
   const inForce = createInForce();
 
   let rebuild = true;
@@ -239,8 +238,7 @@ export function startOperator(options: OperatorOptions): Operator {
     changedSince.clear();
     plan = compiled.plan;
     concerned = undefined;
-    orders.delete(shortened(plan.revision)); // one that comes back is the latest again
-    orders.set(shortened(plan.revision), (published += 1));
+    order.note(shortened(plan.revision));
     await publish(publication);
     setReady(undefined);
   }
@@ -290,7 +288,7 @@ export function startOperator(options: OperatorOptions): Operator {
       warnings: byObject,
       assignments: book.assignments,
       concerned,
-      published: { revision: shortened(plan!.revision), orderOf: (revision) => orders.get(revision), heldBy: (gateway) => shortenedOrNull(reports.get(gateway)?.held ?? null) },
+      published: { revision: shortened(plan!.revision), orderOf: (revision) => order.orderOf(revision), heldBy: (gateway) => shortenedOrNull(reports.get(gateway)?.held ?? null) },
       connected: new Map([...reports].map(([name, { connected }]) => [name, connected])),
       inForce: inForce.specs,
     };

@@ -3,7 +3,7 @@ import { build } from '../../../src/core/plan/build.ts';
 import { applyChange, emptyDesiredState } from '../../../src/core/desired-state.ts';
 import { parseManifests } from '../../../src/core/manifest/manifest.ts';
 import type { Revision } from '../../../src/core/plan/plan.ts';
-import { concernedBy, enforcementOf, type Published } from '../../../src/kubernetes/operator/enforcement.ts';
+import { concernedBy, createPlanOrder, enforcementOf, type Published } from '../../../src/kubernetes/operator/enforcement.ts';
 import { trustDomain } from '../../core/world.ts';
 
 const [r1, r2, r3] = ['r1', 'r2', 'r3'] as unknown as [Revision, Revision, Revision];
@@ -32,6 +32,14 @@ describe('the enforcement of an object', () => {
     const orders = new Map<string, number>([[r3, 1]]);
     assert.deepEqual(enforcementOf(before, ['a', 'b'], published(r3, { a: r3 }, orders)), before);
     assert.deepEqual(enforcementOf(before, ['a', 'b'], published(r3, { b: r3 }, orders)).gateways, [{ name: 'a', revision: r1 }, { name: 'b', revision: r3 }]);
+  });
+
+  it('goes by the order of the plans of which the last thousand are remembered; one that comes back is the latest', () => {
+    const order = createPlanOrder();
+    for (const revision of ['a', 'b', 'a', 'c']) order.note(revision);
+    assert.ok(order.orderOf('b')! < order.orderOf('a')! && order.orderOf('a')! < order.orderOf('c')!);
+    for (let plan = 0; plan < 998; plan += 1) order.note(`p${plan}`);
+    assert.deepEqual(['b', 'a', 'c'].map((revision) => order.orderOf(revision) !== undefined), [false, true, true]);
   });
 
   it('concerns the gateways of the services that it is about', () => {
