@@ -12,7 +12,7 @@ describe('shared values', () => {
   });
 
   it('are one where two say the same', () => {
-    const read = (): { readonly conditions: readonly object[]; readonly revision: string } => withSharedValues(JSON.parse('{"conditions":[{"type":"Accepted","status":"True"}],"revision":"abc"}'));
+    const read = (): { readonly conditions: readonly object[]; readonly revision: string } => withSharedValues(structuredClone({ conditions: [{ type: 'Accepted', status: 'True' }], revision: 'abc' }));
     assert.equal(read().conditions[0], read().conditions[0]);
   });
 
