@@ -6,6 +6,7 @@ import type { Dialogue } from '../../src/demo/clients.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { conditionsOf, openCluster, type Cluster, type LiveObject, type Manifest } from '../support/cluster.ts';
 import { deployOn, type ClusterDeployment } from '../support/cluster-deployment.ts';
+import { createEchoTraffic, echo, type EchoTraffic } from '../support/echo-traffic.ts';
 import { useKubernetes } from '../support/kubernetes.ts';
 import { requirePeer } from '../support/peers.ts';
 
@@ -23,6 +24,7 @@ describe('sallyport serve --kubernetes in hard times', function () {
   let cluster: Cluster;
   let deployment: ClusterDeployment;
   let partner: Server;
+  let traffic: EchoTraffic;
   let ports: { readonly partner: number; readonly other: number; readonly late: number; readonly probe: number };
 
   const external = (name: string, port: number): Manifest => object('ExternalService', name, { addresses: ['127.0.0.1'], ports: [{ name: 'main', port, targetPort: (partner.address() as AddressInfo).port, protocol: 'TCP' }] }, 'bookinfo');
@@ -47,44 +49,15 @@ describe('sallyport serve --kubernetes in hard times', function () {
     );
     await deployment.startGateway('egress-1', 'one');
     await deployment.startAgent('productpage', { namespace: 'bookinfo', account: 'productpage' }, 'one', '127.0.2.1');
+    traffic = createEchoTraffic((port) => deployment.open('127.0.2.1', port));
   });
   after(async () => {
     await deployment.close();
     partner.close();
   });
 
-  /** One echo, which shows that the way is open. */
-  async function echo(dialogue: Dialogue): Promise<void> {
-    dialogue.write('x\n');
-    await dialogue.readUntil('\n');
-  }
-
-  const connected = (port: number): Promise<Dialogue> =>
-    waitFor('a connection', 20_000, async () => {
-      const dialogue = await deployment.open('127.0.2.1', port).catch(() => undefined);
-      return dialogue === undefined ? undefined : await echo(dialogue).then(() => dialogue, () => undefined);
-    });
-
-  /** Has a connection carry echoes, one after another, while something else goes on; gives the longest that one has taken. */
-  async function longestEchoDuring(work: () => Promise<void>): Promise<number> {
-    const dialogue = await connected(ports.partner);
-    const over = new AbortController();
-    let longestMs = 0;
-    const carrying = (async () => {
-      while (!over.signal.aborted) {
-        const before = performance.now();
-        await echo(dialogue);
-        longestMs = Math.max(longestMs, performance.now() - before);
-        await new Promise((resolve) => setTimeout(resolve, 5));
-      }
-    })();
-    try {
-      await Promise.all([work().finally(() => over.abort()), carrying]);
-    } finally {
-      dialogue.socket.destroy();
-    }
-    return longestMs;
-  }
+  const connected = (port: number): Promise<Dialogue> => traffic.connected(port);
+  const longestEchoDuring = (work: () => Promise<void>): Promise<number> => traffic.longestEchoDuring(ports.partner, work);
 
   /** As many at once as an eager client sends. */
   async function applyAtOnce(objects: readonly Manifest[]): Promise<void> {

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createProcesses, findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { requirePeer } from './peers.ts';
 import { makePki } from './pki.ts';
+import { startSlowLink, type SlowLink } from './slow-link.ts';
 
 export interface Client {
   readonly token?: string;
@@ -25,6 +26,8 @@ export interface ApiUse {
   readonly namespace: string;
   readonly name: string;
   readonly isAllowed: boolean;
+  /** When the server heard it, since the epoch. */
+  readonly atMs: number;
 }
 
 export interface KubernetesServer {
@@ -45,6 +48,8 @@ export interface KubernetesServer {
   /** Lets etcd stand still, as a full disk does, and go on: requests wait meanwhile. */
   freezeEtcd(): void;
   thawEtcd(): void;
+  /** By which it reaches etcd, where that was asked for. */
+  readonly etcdLink: SlowLink | undefined;
   /** Forgets all history up to now. */
   compact(): Promise<void>;
   /** Requests for resources up to now, where the server was to record them; a watch from its beginning on. */
@@ -55,6 +60,8 @@ export interface KubernetesServer {
 export interface KubernetesOptions {
   /** Who asked for what, for `uses`. */
   readonly record?: boolean;
+  /** Have it reach etcd by a link that can be slow. */
+  readonly linkToEtcd?: boolean;
 }
 
 const readyWithinMs = 60_000;
@@ -80,7 +87,7 @@ export interface KubernetesPrograms {
 }
 
 /** Resolves when it is ready, some four seconds later. */
-export async function startKubernetes(programs: KubernetesPrograms, { record = false }: KubernetesOptions = {}): Promise<KubernetesServer> {
+export async function startKubernetes(programs: KubernetesPrograms, { record = false, linkToEtcd = false }: KubernetesOptions = {}): Promise<KubernetesServer> {
   const base = await mkdtemp(join(tmpdir(), 'sallyport-kubernetes-'));
   const file = (name: string): string => join(base, name);
   const [etcdPort, etcdPeerPort, port] = (await findFreePorts(3)) as [number, number, number];
@@ -101,10 +108,11 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
   const processes = createProcesses(base, process.env);
   process.once('exit', processes.killAll);
   processes.startProgram('etcd', programs.etcd, [`--data-dir=${file('etcd')}`, `--listen-client-urls=http://127.0.0.1:${etcdPort}`, `--advertise-client-urls=http://127.0.0.1:${etcdPort}`, `--listen-peer-urls=http://127.0.0.1:${etcdPeerPort}`, '--unsafe-no-fsync']);
+  const etcdLink = linkToEtcd ? await startSlowLink(etcdPort) : undefined;
 
   async function start(): Promise<void> {
     processes.startProgram('apiserver', programs.apiserver, [
-      `--etcd-servers=http://127.0.0.1:${etcdPort}`,
+      `--etcd-servers=http://127.0.0.1:${etcdLink?.port ?? etcdPort}`,
       '--bind-address=127.0.0.1',
       '--advertise-address=127.0.0.1',
       `--secure-port=${port}`,
@@ -139,6 +147,7 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
 
   const stop = async (): Promise<void> => {
     await processes.kill('apiserver');
+    etcdLink?.close();
     await processes.kill('etcd');
     process.off('exit', processes.killAll);
     await rm(base, { recursive: true, force: true });
@@ -168,6 +177,7 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
     restart: start,
     freezeEtcd: () => void process.kill(processes.pid('etcd'), 'SIGSTOP'),
     thawEtcd: () => void process.kill(processes.pid('etcd'), 'SIGCONT'),
+    etcdLink,
     compact: async () => {
       const post = async (path: string, body: object): Promise<Response> => fetch(`http://127.0.0.1:${etcdPort}/v3/kv/${path}`, { method: 'POST', body: JSON.stringify(body) });
       const { header } = (await (await post('range', { key: 'AA==' })).json()) as { readonly header: { readonly revision: string } };
@@ -183,16 +193,17 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
 interface AuditEvent {
   readonly stage: string;
   readonly verb: string;
+  readonly requestReceivedTimestamp: string;
   readonly user: { readonly username: string };
   readonly objectRef?: { readonly apiGroup?: string; readonly resource: string; readonly subresource?: string; readonly namespace?: string; readonly name?: string };
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
 /** Once for each request: of a watch its beginning is told, and its end. */
-function useOf({ stage, verb, user, objectRef, annotations = {} }: AuditEvent): readonly ApiUse[] {
+function useOf({ stage, verb, requestReceivedTimestamp, user, objectRef, annotations = {} }: AuditEvent): readonly ApiUse[] {
   if (objectRef === undefined || stage !== (verb === 'watch' ? 'ResponseStarted' : 'ResponseComplete')) return [];
   const { apiGroup = '', resource, subresource, namespace = '', name = '' } = objectRef;
-  return [{ user: user.username, verb, group: apiGroup, resource: subresource === undefined ? resource : `${resource}/${subresource}`, namespace, name, isAllowed: annotations['authorization.k8s.io/decision'] === 'allow' }];
+  return [{ user: user.username, verb, group: apiGroup, resource: subresource === undefined ? resource : `${resource}/${subresource}`, namespace, name, isAllowed: annotations['authorization.k8s.io/decision'] === 'allow', atMs: Date.parse(requestReceivedTimestamp) }];
 }
 
 /** As kube-apiserver names its keys: the SHA-256 of the public key in DER. */
