@@ -50,13 +50,19 @@ export class ApiRefusal extends Error {
   readonly status: number;
   /** In one word, as in `AlreadyExists`; empty where the server gives none. */
   readonly reason: string;
+  /** How long it wants to be left alone; 0 where it does not say. */
+  readonly retryAfterMs: number;
 
-  constructor(status: number, reason: string, message: string) {
+  constructor(status: number, reason: string, message: string, retryAfterMs = 0) {
     super(message);
     this.status = status;
     this.reason = reason;
+    this.retryAfterMs = retryAfterMs;
   }
 }
+
+/** How long whoever has answered so wants to be left alone. */
+export const retryAfterMsOf = (error: unknown): number => (error instanceof ApiRefusal ? error.retryAfterMs : 0);
 
 /** Creates or changes only the fields that the body names, which are then ours. https://kubernetes.io/docs/reference/using-api/server-side-apply/ */
 export const applyContentType = 'application/apply-patch+yaml'; // JSON is YAML
@@ -153,7 +159,17 @@ async function textOf(answer: IncomingMessage): Promise<string> {
   return Buffer.concat(pieces).toString('utf8');
 }
 
-function refusalOf({ statusCode = 0 }: IncomingMessage, text: string): ApiRefusal {
+/** Whoever says more, such as a proxy on the way, is not waited for longer. */
+const retryAfterSecondsMax = 60;
+
+/** As an API server says it that has too much to do, in seconds, https://kubernetes.io/docs/concepts/cluster-administration/flow-control/ */
+function retryAfterOf({ headers }: IncomingMessage): number {
+  const text = headers['retry-after'] ?? '';
+  return /^[0-9]+$/.test(text) ? Math.min(Number(text), retryAfterSecondsMax) * 1000 : 0;
+}
+
+function refusalOf(answer: IncomingMessage, text: string): ApiRefusal {
+  const { statusCode = 0 } = answer;
   let status: { readonly reason?: unknown; readonly message?: unknown } = {};
   try {
     status = JSON.parse(text) as typeof status;
@@ -161,5 +177,5 @@ function refusalOf({ statusCode = 0 }: IncomingMessage, text: string): ApiRefusa
     // not of the API server: a proxy on the way, which says it in a page
   }
   const { reason, message } = status;
-  return new ApiRefusal(statusCode, typeof reason === 'string' ? reason : '', typeof message === 'string' ? message : `the API server answers ${statusCode}`);
+  return new ApiRefusal(statusCode, typeof reason === 'string' ? reason : '', typeof message === 'string' ? message : `the API server answers ${statusCode}`, retryAfterOf(answer));
 }

@@ -6,6 +6,7 @@
  * https://pkg.go.dev/k8s.io/client-go/util/workqueue
  */
 import { backOffMs } from '../core/back-off.ts';
+import { retryAfterMsOf } from './client.ts';
 
 export interface WorkQueue {
   /** Is worked on when its turn comes; one that rests, when it has rested. */
@@ -56,7 +57,7 @@ export function createWorkQueue({ work, onFailure, random, concurrency = 8 }: Wo
       onFailure(key, error);
       const before = failures.get(key) ?? 0;
       failures.set(key, before + 1);
-      if (!closed) retries.set(key, setTimeout(() => add(key), backOffMs(pause, before, random())));
+      if (!closed) retries.set(key, setTimeout(() => add(key), Math.max(retryAfterMsOf(error), backOffMs(pause, before, random()))));
     }
     underWay.delete(key);
     next();

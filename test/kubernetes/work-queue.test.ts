@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { setImmediate } from 'node:timers/promises';
+import { waitFor } from '../../src/demo/processes.ts';
+import { ApiRefusal } from '../../src/kubernetes/client.ts';
 import { createWorkQueue, type WorkQueue } from '../../src/kubernetes/work-queue.ts';
 
 describe('work by key', () => {
@@ -74,6 +76,16 @@ describe('work by key', () => {
     assert.ok(performance.now() - startedMs >= 90);
     await end('a');
     await idle;
+  });
+
+  it('tries no sooner again than the API server is ready to hear', async () => {
+    const { queue, begun, end } = tracked();
+    queue.add('a');
+    await end('a', new ApiRefusal(429, 'TooManyRequests', 'too much to do', 500));
+    const startedMs = performance.now();
+    await waitFor('the next try', 5_000, () => (begun.length === 2 ? true : undefined));
+    assert.ok(performance.now() - startedMs > 450);
+    await end('a');
   });
 
   it('does not wait for the pause where the key is added again', async () => {

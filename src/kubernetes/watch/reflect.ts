@@ -1,7 +1,7 @@
 /** The shell of the reducer in reflection.ts: requests to a real API server, timers, and the objects. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { ApiRefusal, type ApiClient } from '../client.ts';
+import { ApiRefusal, retryAfterMsOf, type ApiClient } from '../client.ts';
 import { emptyReflection, nextRequest, stepReflection, type ApiObject, type ObjectChange, type ObjectName, type Reflection, type ReflectionEffect, type ReflectionEvent, type WatchEvent } from './reflection.ts';
 
 /** A resource, of all namespaces or of one. */
@@ -118,7 +118,7 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange = (
       const status = statusOf(error);
       if (isOptional && status === 404) setSynced(undefined);
       else log.warn({ err: error, ...fields }, 'the API server gives no list');
-      handle({ type: 'list-failed', status, random: random() });
+      handle({ type: 'list-failed', status, retryAfterMs: retryAfterMsOf(error), random: random() });
       return;
     }
     // A list does not say of each of its items what it is.
@@ -141,7 +141,7 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange = (
     }
     if (ended.signal.aborted) return;
     if (failure !== undefined) log.warn({ err: failure, ...fields }, 'the watch at the API server has ended');
-    handle({ type: 'watch-ended', status: statusOf(failure), failed: failure !== undefined, random: random() });
+    handle({ type: 'watch-ended', status: statusOf(failure), failed: failure !== undefined, retryAfterMs: retryAfterMsOf(failure), random: random() });
   }
 
   function heard(event: ReflectionEvent<Item>): void {

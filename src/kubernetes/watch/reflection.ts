@@ -31,12 +31,15 @@ export type WatchEvent<Item extends ApiObject> =
   /** A `metav1.Status`. */
   | { readonly type: 'ERROR'; readonly object: { readonly code?: number } };
 
-/** `random` is uniform in [0, 1). `status` is HTTP's; null where there was no answer, or an answer that ended in order. */
+/**
+ * `random` is uniform in [0, 1). `status` is HTTP's; null where there was no answer, or an answer that ended in order. For `retryAfterMs` the
+ * server wants to be left alone.
+ */
 export type ReflectionEvent<Item extends ApiObject> =
   | { readonly type: 'listed'; readonly items: readonly Item[]; readonly resourceVersion: string; /** Empty: that is all. */ readonly continueToken: string }
-  | { readonly type: 'list-failed'; readonly status: number | null; readonly random: number }
+  | { readonly type: 'list-failed'; readonly status: number | null; readonly retryAfterMs?: number; readonly random: number }
   | { readonly type: 'watched'; readonly event: WatchEvent<Item> }
-  | { readonly type: 'watch-ended'; readonly status: number | null; readonly failed: boolean; readonly random: number }
+  | { readonly type: 'watch-ended'; readonly status: number | null; readonly failed: boolean; readonly retryAfterMs?: number; readonly random: number }
   | { readonly type: 'woken' };
 
 export type ReflectionEffect<Item extends ApiObject> =
@@ -53,7 +56,7 @@ export interface Reflection<Item extends ApiObject> {
   readonly resourceVersion: string;
   /** The pages of a list that has more. */
   readonly listed: readonly Item[];
-  /** Since something last went well. */
+  /** Since a watch last told something. */
   readonly failures: number;
 }
 
@@ -80,15 +83,16 @@ export function stepReflection<Item extends ApiObject>(state: Reflection<Item>, 
       if (event.continueToken !== '') return { state: { ...state, listed }, effects: [{ type: 'list', continueToken: event.continueToken }] };
       const { resourceVersion } = event;
       const changes = differences(objects, new Map(listed.map((item) => [nameOf(item), item])));
-      return { state: { resourceVersion, listed: [], failures: 0 }, effects: [{ type: 'changed', changes }, { type: 'watch', resourceVersion }] };
+      // A list is no success as long as no watch goes on from it, such as where the server forgets faster than it lists.
+      return { state: { ...state, resourceVersion, listed: [] }, effects: [{ type: 'changed', changes }, { type: 'watch', resourceVersion }] };
     }
     case 'list-failed': // a list of many pages is of one moment, which the server may have forgotten: from its beginning again
-      return pause({ ...state, listed: [] }, event.random);
+      return pause({ ...state, listed: [] }, event);
     case 'watched':
       return watched(state, objects, event.event);
     case 'watch-ended':
-      if (isGone(event.status)) return pause({ ...state, resourceVersion: '' }, event.random);
-      if (event.failed || state.failures > 0) return pause(state, event.random);
+      if (isGone(event.status)) return pause({ ...state, resourceVersion: '' }, event);
+      if (event.failed || state.failures > 0) return pause(state, event);
       return { state: { ...state, failures: 1 }, effects: [nextRequest(state)] }; // in order, as every some minutes; twice at once is not in order
     case 'woken':
       return { state, effects: [nextRequest(state)] };
@@ -108,8 +112,9 @@ function watched<Item extends ApiObject>(state: Reflection<Item>, objects: Reado
   return { state: known, effects: [{ type: 'changed', changes: [{ name, before, after }] }] };
 }
 
-function pause<Item extends ApiObject>(state: Reflection<Item>, random: number): Step<Item> {
-  return { state: { ...state, failures: state.failures + 1 }, effects: [{ type: 'wait', ms: backOffMs({ baseMs: pauseMinMs, maxMs: pauseMaxMs }, state.failures, random) }] };
+function pause<Item extends ApiObject>(state: Reflection<Item>, { random, retryAfterMs = 0 }: { readonly random: number; readonly retryAfterMs?: number }): Step<Item> {
+  const ms = Math.max(retryAfterMs, backOffMs({ baseMs: pauseMinMs, maxMs: pauseMaxMs }, state.failures, random));
+  return { state: { ...state, failures: state.failures + 1 }, effects: [{ type: 'wait', ms }] };
 }
 
 const isGone = (status: number | null): boolean => status === 410;
