@@ -27,6 +27,11 @@ export function defaultSocketPath(env: CliContext['env']): string {
   return env['SALLYPORT_SOCKET'] ?? join(defaultStateDirectory(env, 'control'), 'admin.sock');
 }
 
+/** Whether it is run as `kubectl sallyport`. */
+export function isKubectlPlugin(env: CliContext['env']): boolean {
+  return env['SALLYPORT_KUBERNETES'] === 'true';
+}
+
 /** Reads a file, or says which one could not be read and why. */
 export function readBytes(path: string): Buffer {
   try {

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { CliContext } from './context.ts';
+import { isKubectlPlugin, type CliContext } from './context.ts';
 import { addAgent } from './commands/agent.ts';
 import { addAnalyze } from './commands/analyze.ts';
 import { addApply } from './commands/apply.ts';
@@ -32,14 +32,18 @@ import { addValidate } from './commands/validate.ts';
 import { addVersion, version } from './commands/version.ts';
 import { addWhois } from './commands/whois.ts';
 
+/** As help has them, alone or behind a pipe. */
+const exampleLine = /^( {2}(?:.*\| )?)sallyport /gm;
+
 /** The whole command tree. Commander throws instead of exiting, so that one place decides exit codes. */
 export function createProgram(context: CliContext): Command {
-  const program = new Command('sallyport')
+  const isPlugin = isKubectlPlugin(context.env);
+  const program = new Command(isPlugin ? 'kubectl sallyport' : 'sallyport')
     .description('The egress gate of a service mesh: who may leave, from which address, and who it was.')
     .version(version, '--version', 'print the version')
     .helpCommand(false)
     .exitOverride()
-    .configureOutput({ writeOut: (text) => context.out(text.trimEnd()), writeErr: (text) => context.say(text.trimEnd()) })
+    .configureOutput({ writeOut: (text) => context.out((isPlugin ? text.replaceAll(exampleLine, '$1kubectl sallyport ') : text).trimEnd()), writeErr: (text) => context.say(text.trimEnd()) })
     .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
     .showSuggestionAfterError()
     .addHelpText('after', '\nOn Kubernetes run it as "kubectl sallyport", or with --kubeconfig or --context: objects are then those of the API server, by your own rights.\nWhere no control plane runs beside it and none is named, it asks the cluster of your kubeconfig, and says so.\n\nEXIT CODES\n  0 ok   1 negative answer or differences   2 usage or invalid input   3 not found\n  4 not authorised   5 conflict or exhausted   6 unavailable or timed out   70 bug');

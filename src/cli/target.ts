@@ -12,7 +12,7 @@ import { SallyportError } from '../core/errors.ts';
 import { parseSpiffeId } from '../core/spiffe-id.ts';
 import type { UserCluster } from '../kubernetes/index.ts';
 import { addClusterOptions, clusterChoiceOf, type ClusterOptions } from './cluster-options.ts';
-import { defaultSocketPath, readFile, type CliContext } from './context.ts';
+import { defaultSocketPath, isKubectlPlugin, readFile, type CliContext } from './context.ts';
 import { desiredObjectsAtCluster, desiredObjectsAtServer, type DesiredObjects } from './desired-objects.ts';
 import { openInPod } from './kubectl.ts';
 
@@ -58,7 +58,7 @@ export function chooseTarget({ namesCluster, namesServer, env, socketPath, exist
   if (namesCluster && namesServer) throw new SallyportError('usage', 'a control plane is named, and a cluster too', { hint: 'give either --server, or --kubeconfig and --context' });
   if (namesCluster) return { target: 'cluster', isGuess: false };
   if (namesServer) return { target: 'server', isGuess: false };
-  if (env['SALLYPORT_KUBERNETES'] === 'true') return { target: 'cluster', isGuess: false };
+  if (isKubectlPlugin(env)) return { target: 'cluster', isGuess: false };
   if (env['SALLYPORT_SERVER'] !== undefined || env['SALLYPORT_SOCKET'] !== undefined) return { target: 'server', isGuess: false };
   if (exists(socketPath)) return { target: 'server', isGuess: true };
   if (kubeconfigPaths(env).some(exists)) return { target: 'cluster', isGuess: true };

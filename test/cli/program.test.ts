@@ -50,6 +50,7 @@ describe('sallyport', () => {
     assert.match((await away(['version'])).out, /^sallyport \d+\.\d+\.\d+ \(node 24\./);
     assert.deepEqual((await away(['--version'])).status, 0);
     assert.match((await away(['--help'])).out, /EXIT CODES\n {2}0 ok/);
+    assert.match((await away(['apply', '--help'])).out, /^Usage: sallyport apply [^]*\n {2}sallyport apply -f manifests[^]*\n {2}cat policy\.yaml \| sallyport apply[^]*\n {2}kubectl sallyport apply/);
     for (const [args, said] of [
       [['regsiter'], /unknown command 'regsiter'\n\(Did you mean register\?\)/],
       [['get', 'es', '--al-namespaces'], /unknown option '--al-namespaces'\n\(Did you mean --all-namespaces\?\)/],
@@ -69,6 +70,15 @@ describe('sallyport', () => {
       assert.deepEqual([status, out], [2, ''], args.join(' '));
       assert.match(err, said);
     }
+  });
+
+  it('says its name as it is run: as a plugin, kubectl sallyport', async () => {
+    const plugin = commandLine('/nonexistent/admin.sock', { SALLYPORT_KUBERNETES: 'true' });
+    const [{ out: program }, { out: apply }, { err: group }] = [await plugin(['--help']), await plugin(['apply', '--help']), await plugin(['ca'])];
+    assert.match(program, /^Usage: kubectl sallyport \[options\] \[command\]/);
+    assert.match(apply, /^Usage: kubectl sallyport apply /);
+    assert.deepEqual(apply.match(/^ {2}.*(?<!-)sallyport apply.*$/gm), ['  kubectl sallyport apply -f manifests/examples/bookinfo-forward-proxy.yaml', '  cat policy.yaml | kubectl sallyport apply -f - --dry-run', '  kubectl sallyport apply -f policies/ --wait']);
+    assert.match(group, /^Usage: kubectl sallyport ca /);
   });
 
   describe('with text from outside', () => {

@@ -17,14 +17,14 @@ export interface CommandInput {
 export type CommandLine = (args: readonly string[], input?: CommandInput) => Promise<CommandResult>;
 
 /** Commands that find the control plane at `socketPath`, as they do by default. */
-export function commandLine(socketPath: string): CommandLine {
+export function commandLine(socketPath: string, env: Readonly<Record<string, string>> = {}): CommandLine {
   return async (args, { stdin = '', signal = new AbortController().signal, onOut } = {}) => {
     let status = 0;
     const out: string[] = [];
     const err: string[] = [];
     await run(
       {
-        env: { SALLYPORT_SOCKET: socketPath },
+        env: { SALLYPORT_SOCKET: socketPath, ...env },
         stdin: stdinOf(stdin),
         out: (text) => {
           out.push(`${text}\n`);
