@@ -116,9 +116,11 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange = (
       page = await client.request<Page<Item>>({ method: 'GET', path, query: { labelSelector, fieldSelector, limit: pageItems, continue: continueToken === '' ? undefined : continueToken } });
     } catch (error) {
       const status = statusOf(error);
-      if (isOptional && status === 404) setSynced(undefined);
+      const hasNone = isOptional && status === 404;
+      if (hasNone) setSynced(undefined);
       else log.warn({ err: error, ...fields }, 'the API server gives no list');
       handle({ type: 'list-failed', status, retryAfterMs: retryAfterMsOf(error), random: random() });
+      connected = hasNone; // to know of none is an answer, though it is asked again
       return;
     }
     // A list does not say of each of its items what it is.

@@ -48,6 +48,20 @@ describe('the mirror of a resource at a real API server', function () {
     });
   });
 
+  it('is not cut off from a server that does not know what may be there or not', async () => {
+    const client = createApiClient(server().kubeConfig());
+    const mirror = reflect({ client, resource: { ...resource, plural: 'moats' }, isOptional: true, random: Math.random, log: pino({ level: 'silent' }) });
+    try {
+      await mirror.synced;
+      await waitFor('an answer', 5_000, () => mirror.isConnected || undefined);
+      await server().kill();
+      await waitFor('the loss to be noticed', 40_000, () => (mirror.isConnected ? undefined : true));
+    } finally {
+      mirror.close();
+      await server().restart();
+    }
+  });
+
   it('lists more than a page', async () => {
     const many = Array.from({ length: 520 }, (_, index) => pool(`p${index}`));
     for (let from = 0; from < many.length; from += 40) await Promise.all(many.slice(from, from + 40).map((each) => objects.create(each)));
