@@ -10,7 +10,7 @@ import { byText } from '../core/order.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { RevokedCertificate } from '../backends/envoy/index.ts';
 import type { ControlSections, IssuedCertificate as KeptCertificate } from './sections.ts';
-import type { Revocation, SharedPut } from './shared-sections.ts';
+import { clockErrorMaxMs, type Revocation, type SharedPut } from './shared-sections.ts';
 import type { SharedState, SharedView } from './shared-state.ts';
 
 /** @param pod whose token the identity was first had by, if that was so */
@@ -27,7 +27,7 @@ export interface Issuance {
   isPodRevoked(uid: string): boolean;
   /** What a renewal is granted again, whichever replica has issued the certificate that is renewed. */
   granted(certificate: MeshCertificate): Pick<KeptCertificate, 'proxyLifetimeMs' | 'pod'>;
-  /** Certificates that are not to be accepted though they have not expired, by serial number. */
+  /** Certificates that are not to be accepted though they have not expired, by the clock of whoever looks at them, by serial number. */
   revoked(): readonly RevokedCertificate[];
   /**
    * Revokes one certificate, or all that an identity still holds, whichever replica has issued them. A spent join token of the identity is then
@@ -74,7 +74,7 @@ export function createIssuance({ store, shared, ledger, now, random, onRevoked, 
   const unshared = (): Certificates =>
     [...revokedByOrder].flatMap((serialNumber) => {
       const certificate = store.get('certificates', serialNumber);
-      return certificate !== undefined && certificate.notAfterMs > now() && shared.get('revocations', serialNumber) === undefined ? [[serialNumber, certificate] as const] : [];
+      return certificate !== undefined && certificate.notAfterMs + clockErrorMaxMs > now() && shared.get('revocations', serialNumber) === undefined ? [[serialNumber, certificate] as const] : [];
     });
 
   /** All that is known to be revoked. */
@@ -180,7 +180,7 @@ export function createIssuance({ store, shared, ledger, now, random, onRevoked, 
         ...(purpose === 'proxy' ? { proxyLifetimeMs: Math.max(defaultLifetimes.minimumMs, notAfterMs - notBeforeMs - defaultLifetimes.backdateMs) } : {}),
         ...(pod === undefined ? {} : { pod }),
       },
-    revoked: () => revocations().filter(([, { notAfterMs }]) => notAfterMs > now()).map(([serialNumber, { spiffeId }]) => ({ serialNumber, spiffeId: spiffeId as SpiffeId })).sort((a, b) => byText(a.serialNumber, b.serialNumber)),
+    revoked: () => revocations().filter(([, { notAfterMs }]) => notAfterMs + clockErrorMaxMs > now()).map(([serialNumber, { spiffeId }]) => ({ serialNumber, spiffeId: spiffeId as SpiffeId })).sort((a, b) => byText(a.serialNumber, b.serialNumber)),
     async revoke({ serialNumber, spiffeId }) {
       const key = serialNumber ?? spiffeId ?? '';
       const found = standing(key);

@@ -23,19 +23,27 @@ export interface RevocationOrder {
 }
 
 export interface SharedSections {
-  /** By the hash of the token; gone once expired, and once spent where its identity is revoked. */
+  /** By the hash of the token; gone some time after it has expired, and once spent where its identity is revoked. */
   readonly tokens: JoinToken;
-  /** By serial number; gone once the certificate would have expired. A pod's stay: its token would let it in again for as long as it lives. */
+  /** By serial number; gone some time after the certificate would have expired. A pod's stay: its token would let it in again for as long as it lives. */
   readonly revocations: Revocation;
   /** By SPIFFE ID, for all that was issued to it before, or by serial number. */
   readonly orders: RevocationOrder;
 }
 
-/** When an entry may be forgotten. */
+/**
+ * How far clocks may be apart before one that is ahead takes for expired what is accepted elsewhere: an hour, which is what a wrong time zone
+ * makes of a clock, and as much again.
+ */
+export const clockErrorMaxMs = 2 * 3_600_000;
+/** A token that is forgotten too soon lets nobody in, and there may be many. */
+const tokenGraceMs = 5 * 60_000;
+
+/** When an entry may be forgotten, by a clock that may be ahead of those to whom it still counts. */
 export const sharedExpiry: { readonly [Name in keyof SharedSections]: (entry: SharedSections[Name]) => number } = {
-  tokens: ({ expiresAtMs }) => expiresAtMs,
-  revocations: ({ notAfterMs, pod }) => (pod === undefined ? notAfterMs : Infinity),
-  orders: ({ expiresAtMs }) => expiresAtMs,
+  tokens: ({ expiresAtMs }) => expiresAtMs + tokenGraceMs,
+  revocations: ({ notAfterMs, pod }) => (pod === undefined ? notAfterMs + clockErrorMaxMs : Infinity),
+  orders: ({ expiresAtMs }) => expiresAtMs + clockErrorMaxMs,
 };
 
 /** By key; null removes. */
@@ -68,14 +76,11 @@ export function withPut(entries: SharedEntries, put: SharedPut): SharedEntries {
   });
 }
 
-/** Clocks of replicas differ: what has expired by one is kept for a while, since to another it may still count. */
-const forgottenAfterMs = 5 * 60_000;
-
 /** Without what may be forgotten; the same object where there is nothing of that. */
 export function withoutExpired(entries: SharedEntries, nowMs: number): SharedEntries {
   return mapSections(entries, (before, name) => {
     const expiry = sharedExpiry[name] as (entry: AnyEntry) => number;
-    const after = new Map([...before].filter(([, entry]) => expiry(entry) + forgottenAfterMs > nowMs));
+    const after = new Map([...before].filter(([, entry]) => expiry(entry) > nowMs));
     return after.size === before.size ? before : after;
   });
 }

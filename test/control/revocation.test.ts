@@ -52,7 +52,9 @@ describe('revoking at replicas', () => {
 
   const now = () => Date.now() + offsetMs;
 
-  async function start(name: string): Promise<Replica> {
+  /** @param skewMs by how much its clock is ahead */
+  async function start(name: string, skewMs = 0): Promise<Replica> {
+    const now = (): number => Date.now() + offsetMs + skewMs;
     const store = await openStateStore<ControlSections>({ directory: join(directory, name, 'state'), now, expiresAt: sectionExpiry });
     const ledger = await openLedger({ directory: join(directory, name, 'ledger'), now });
     const shared = text.state(now);
@@ -110,6 +112,16 @@ describe('revoking at replicas', () => {
     const again = await start('other');
     assert.ok(same(again.revoked(), before), 'an order is carried out once');
     assert.equal(again.issuance.isRevokedAsShown(shown(later)), false);
+  });
+
+  it('stands at one whose clock is so far ahead that the certificate has expired there, and what that one writes takes it from nobody', async () => {
+    const [one, ahead] = [await start('one'), await start('ahead', 90 * 60_000)];
+    const { serialNumber } = await one.issue();
+    await one.issuance.revoke({ serialNumber });
+    await waitFor('it to be known', withinMs, () => same(ahead.revoked(), [serialNumber]));
+    await ahead.shared.change(() => ({ put: { tokens: { any: { spiffeId: productpage, expiresAtMs: now() + 86_400_000 } } }, result: undefined }));
+    for (const replica of [one, ahead]) assert.ok(replica.revoked().includes(serialNumber));
+    assert.ok(one.issuance.isRevoked(serialNumber));
   });
 
   it('is not all that goes beyond one: what a renewal is granted again the certificate says', async () => {
