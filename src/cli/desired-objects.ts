@@ -1,10 +1,13 @@
 /** Objects of desired state, at a control plane of its own or at an API server of Kubernetes: what commands do with them is the same. */
 import type { AdminClient } from '../api/admin-client.ts';
 import { adminPaths, type ApplyResult, type AssignmentList, type ManifestSource, type ObjectList } from '../api/admin.ts';
-import { refOf } from '../core/desired-state.ts';
+import { describeRef, keyOf, refOf } from '../core/desired-state.ts';
 import { SallyportError, type ObjectRef } from '../core/errors.ts';
 import { parseManifests, type ParsedManifests } from '../core/manifest/manifest.ts';
-import type { Kind } from '../core/objects/index.ts';
+import { readerFor } from '../core/manifest/object-reader.ts';
+import type { EgressPolicy, Kind, SnatBinding } from '../core/objects/index.ts';
+import { byText } from '../core/order.ts';
+import { faultsWithout } from '../core/plan/targets.ts';
 import type { Assignment } from '../core/snat/assignments.ts';
 import type { Manifest, UserCluster } from '../kubernetes/index.ts';
 
@@ -32,6 +35,8 @@ export interface DesiredObjects {
   /** Until gateways enforce all that the manifests say; undefined where objects do not say so of themselves. Throws `timeout`. */
   readonly waitFor?: (sources: readonly ManifestSource[], withinMs: number) => Promise<void>;
   remove(refs: readonly ObjectRef[], options?: { readonly dryRun?: boolean }): Promise<Change>;
+  /** An external service that nothing names. Throws `manifest-invalid` with a fault for each place that does. */
+  withdraw(ref: ObjectRef): Promise<Change>;
   /** Those that manifests name. */
   removeNamedIn(sources: readonly ManifestSource[], options?: { readonly dryRun?: boolean }): Promise<Change>;
 }
@@ -46,13 +51,14 @@ export function desiredObjectsAtServer(client: AdminClient): DesiredObjects {
     assignments: async () => (await client.get<AssignmentList>(adminPaths.assignments)).items,
     apply: (sources, { dryRun = false } = {}) => client.post<ApplyResult>(adminPaths.apply, { sources, dryRun }),
     remove,
+    withdraw: (ref) => remove([ref]),
     removeNamedIn: (sources, options) => remove(readWhole(sources).objects.map(({ object }) => refOf(object)), options),
   };
 }
 
 /** Warnings of the API server are told as they come. */
 export function desiredObjectsAtCluster({ objects, defaultNamespace }: Pick<UserCluster, 'objects' | 'defaultNamespace'>): DesiredObjects {
-  const changeOf = (changes: Change['changes'], dryRun: boolean): Change => ({ changes, dryRun, effects: [], warnings: [] });
+  const changeOf = (changes: Change['changes'], dryRun: boolean, warnings: Change['warnings'] = []): Change => ({ changes, dryRun, effects: [], warnings });
   return {
     defaultNamespace,
     list: async (kind, where) => (await objects.list(kind, where)).map(withoutManagedFields),
@@ -72,10 +78,42 @@ export function desiredObjectsAtCluster({ objects, defaultNamespace }: Pick<User
       await objects.waitFor(writtenIn(parsed), withinMs).catch(placedIn(parsed));
     },
     remove: async (refs, { dryRun = false } = {}) => changeOf(await objects.remove(await objects.named(refs), { dryRun }), dryRun),
+    async withdraw(ref) {
+      const manifests = await objects.named([ref]);
+      const { found, warnings } = await readNamers(objects, ref.namespace);
+      const faults = faultsWithout(keyOf(ref), found);
+      if (faults.length > 0) throw new SallyportError('manifest-invalid', `${describeRef(ref)} is named by others, nothing was changed`, { faults });
+      return changeOf(await objects.remove(manifests, { dryRun: false }), false, warnings);
+    },
     async removeNamedIn(sources, { dryRun = false } = {}) {
       const parsed = readWhole(sources);
       return changeOf(await objects.remove(writtenIn(parsed), { dryRun }).catch(placedIn(parsed)), dryRun);
     },
+  };
+}
+
+/** What may name an external service: of all namespaces where the user may list that, else of its own, which is told. What cannot be read names nothing. */
+async function readNamers(objects: UserCluster['objects'], namespace: string): Promise<{ readonly found: readonly (EgressPolicy | SnatBinding)[]; readonly warnings: Change['warnings'] }> {
+  const unseen: Kind[] = [];
+  const unlessForbidden = <Result>(instead: () => Result) => (error: unknown): Result => {
+    if (!(error instanceof SallyportError && error.code === 'cluster-forbidden')) throw error;
+    return instead();
+  };
+  const list = (kind: Kind) =>
+    objects.list(kind).catch(
+      unlessForbidden(() => {
+        unseen.push(kind);
+        return objects.list(kind, { namespace }).catch(unlessForbidden(() => []));
+      }),
+    );
+  const live = (await Promise.all([list('EgressPolicy'), list('SnatBinding')])).flat();
+  const found = live.flatMap((each) => {
+    const reading = readerFor(each.kind, each.apiVersion).read(each);
+    return reading.ok ? reading.value.map(({ object }) => object) : [];
+  });
+  return {
+    found: found.filter((object) => object.kind === 'EgressPolicy' || object.kind === 'SnatBinding'),
+    warnings: unseen.length === 0 ? [] : [{ code: 'namers-unseen', message: `what you may not list in all namespaces is not looked at: ${unseen.sort(byText).join(', ')}` }],
   };
 }
 

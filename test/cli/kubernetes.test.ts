@@ -56,6 +56,20 @@ describe('the command line on Kubernetes', function () {
       assert.equal((await asAdministrator(['deregister', '-n', 'bookinfo', 'bigip-proxy-svc'])).status, 3);
     });
 
+    it('is not taken back while a policy or a binding names it, which are told', async () => {
+      await asAdministrator(['register', ...proxy]);
+      const others = object('EgressPolicy', 'others', { subjects: [{ namespace: 'default' }], to: [{ service: 'else' }, { service: 'bigip-proxy-svc', namespace: 'bookinfo' }] }, 'default');
+      const namesake = object('EgressPolicy', 'namesake', { subjects: [{ namespace: 'default' }], to: [{ service: 'bigip-proxy-svc' }] }, 'default');
+      const binding = object('SnatBinding', 'own', { subject: { namespace: 'bookinfo' }, pool: 'partners', targets: [{ service: 'bigip-proxy-svc' }] }, 'bookinfo');
+      await cluster.apply(others, namesake, binding);
+      const { status, out, err } = await asAdministrator(['deregister', '-n', 'bookinfo', 'bigip-proxy-svc']);
+      await cluster.remove(others, namesake, binding);
+      assert.deepEqual([status, out], [2, '']);
+      assert.equal(err, 'error: "bookinfo/bigip-proxy-svc" is still named by others, nothing was changed\nEgressPolicy default/others spec.to[1].service: there is no ExternalService "bookinfo/bigip-proxy-svc" [policy-service-unknown]\nSnatBinding bookinfo/own spec.targets[0].service: there is no ExternalService "bookinfo/bigip-proxy-svc" [binding-service-unknown]\nhint: take it out of them, or delete them first: sallyport delete KIND NAME -n NAMESPACE\n');
+      assert.notEqual(await cluster.get(service), undefined);
+      assert.equal((await asAdministrator(['deregister', '-n', 'bookinfo', 'bigip-proxy-svc'])).status, 0);
+    });
+
     it('changes nothing that somebody else has set, unless it is told to', async () => {
       await cluster.apply(object('ExternalService', 'bigip-proxy-svc', { addresses: ['10.4.0.200'], ports: [{ port: 3128 }] }, 'bookinfo'));
       const refused = await asAdministrator(['register', ...proxy]);
@@ -241,6 +255,22 @@ describe('the command line on Kubernetes', function () {
       assert.equal(status, 4);
       assert.match(err, /the API server refuses SnatBinding bookinfo\/two, nothing was changed\n\(standard input\):3:\d+ SnatBinding bookinfo\/two: .*is forbidden/);
       assert.equal((await asTenant(['get', 'egresspolicies', '-n', 'bookinfo', '-o', 'name'])).out, 'EgressPolicy/bookinfo\n');
+    });
+
+    it('deregisters what nothing names that the tenant may see, and says what it could not look at', async () => {
+      await cluster.client.request({ method: 'PATCH', path: '/apis/rbac.authorization.k8s.io/v1/namespaces/bookinfo/roles/ada', contentType: 'application/json-patch+json', body: [{ op: 'add', path: '/rules/-', value: { apiGroups: ['sallyport.dev'], resources: ['externalservices'], verbs: ['get', 'delete'] } }] });
+      await asAdministrator(['register', ...proxy]);
+      const deregister = () => asTenant(['deregister', '-n', 'bookinfo', 'bigip-proxy-svc']);
+      const refused = await waitFor('the right', 5_000, async () => {
+        const answer = await deregister();
+        return answer.status === 4 ? undefined : answer;
+      });
+      assert.deepEqual([refused.status, /EgressPolicy bookinfo\/bookinfo spec\.to\[0\]\.service/.test(refused.err)], [2, true]);
+      await cluster.remove(policy);
+      const { status, out, err } = await deregister();
+      assert.deepEqual([status, out], [0, 'ExternalService bookinfo/bigip-proxy-svc deleted\n']);
+      assert.equal(err, 'warning: what you may not list in all namespaces is not looked at: EgressPolicy, SnatBinding [namers-unseen]\n');
+      await cluster.apply(policy);
     });
 
     it('describes what the tenant may see, and says what it could not look at', async () => {

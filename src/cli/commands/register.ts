@@ -134,7 +134,7 @@ function merge(known: Manifest, added: Manifest): Manifest {
 export function addDeregister(program: Command, context: CliContext): void {
   withServerOptions(program.command('deregister'))
     .summary('take a registration back')
-    .description('Takes an external service out of the mesh, or only one of its addresses. Refused while policies name the service; on Kubernetes, where that could be others\' policies, it is a warning.')
+    .description('Takes an external service out of the mesh, or only one of its addresses. Refused while policies name the service.')
     .argument('<name>', 'service name')
     .argument('[address]', 'only this address')
     .option(...namespaceFlags)
@@ -150,9 +150,8 @@ export function addDeregister(program: Command, context: CliContext): void {
         throw new SallyportError('not-found', `${JSON.stringify(`${namespace}/${name}`)} is not registered${known === undefined ? '' : ` at ${address!}`}`, { hint: 'list them: sallyport get externalservices -A' });
       }
       if (address === undefined || rest.length === 0) {
-        const refs = [{ kind: 'ExternalService', namespace, name }];
         try {
-          printChange(context, await objects.remove(refs));
+          printChange(context, await objects.withdraw({ kind: 'ExternalService', namespace, name }));
         } catch (error) {
           throw stillNamed(error, namespace, name);
         }

@@ -1,7 +1,7 @@
 /** What policies and bindings point at: services and their ports, by name or number. */
-import { describeRef, keyOf, refOfKey, type DesiredState } from '../desired-state.ts';
+import { describeRef, keyOf, refOf, refOfKey, type DesiredState, type ObjectKey } from '../desired-state.ts';
 import type { ObjectRef } from '../errors.ts';
-import { dataPortName, type ExternalService } from '../objects/index.ts';
+import { dataPortName, type EgressPolicy, type ExternalService, type SnatBinding } from '../objects/index.ts';
 import { boundedList } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
 import { mayRefer, notGranted, referralFor, type Reach } from '../tenancy.ts';
@@ -80,4 +80,15 @@ export function resolveTargets(
     return [{ serviceKey, portNames }];
   });
   return { targets: resolved, referrals: [...referrals], faults };
+}
+
+const everyoneMayRefer: Reach = { rootNamespace: undefined, referenceGrants: new Map() };
+
+/** The faults that there would be without an external service: one for each place that names it, whether or not that is granted. */
+export function faultsWithout(service: ObjectKey, objects: readonly (EgressPolicy | SnatBinding)[]): readonly PlanFault[] {
+  return objects.flatMap((object) => {
+    const { targets, ...place } = object.kind === 'EgressPolicy' ? { targets: object.spec.to, path: ['spec', 'to'], kind: 'policy' as const } : { targets: object.spec.targets ?? [], path: ['spec', 'targets'], kind: 'binding' as const };
+    const { faults } = resolveTargets(targets, new Map(), everyoneMayRefer, { ...place, object: refOf(object) });
+    return faults.filter((_, index) => serviceKeyOf(targets[index]!, object.metadata.namespace) === service);
+  });
 }
