@@ -5,7 +5,7 @@ import type { Authority } from '../ca/index.ts';
 import { podTokenAudience } from '../core/pod-identity.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
-import { createHostResolver, createPodAttestor, openSecretText, startWebhooks, type ApiClient, type PodAttestor, type SecretText, type Webhooks } from '../kubernetes/index.ts';
+import { clockCondition, createHostResolver, createPodAttestor, openSecretText, startWebhooks, type ApiClient, type PodAttestor, type SecretText, type Webhooks } from '../kubernetes/index.ts';
 import type { IssuedToLedger } from './issuance.ts';
 import { createKubernetesPlanner, type KubernetesPlanner, type KubernetesPlannerOptions } from './kubernetes-planner.ts';
 import { createReplicatedState, type ReplicatedState } from './replicated-state.ts';
@@ -79,6 +79,7 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
       ...(isHeard && !isReady ? [`it is not known yet what is revoked: Secret ${namespace}/${stateSecret.name} could not be read`] : []),
       ...(isReady && !operator.isConnected ? ['the Kubernetes API server does not answer: the last plan stays in force, and nothing new is heard of'] : []),
       ...(isReady && operator.isConnected && operator.leader === '' ? ['no replica leads: what is applied comes into force, but no address is given, no status is written, and nothing is registered'] : []),
+      ...[clockCondition(client, options.now())].filter((text) => text !== undefined),
       ...(operator.refused.size === 0 ? [] : [`${operator.refused.size} objects are not in force as they are: kubectl get sallyport -A -o wide`]),
     ],
     publishTrustBundle: (pem) => operator.publishTrustBundle(pem),

@@ -41,6 +41,11 @@ export interface ApiClient {
   request<Answer>(request: ApiRequest): Promise<Answer>;
   /** The lines of an answer that goes on until either side ends it: it throws where none has come for `silentMs`. */
   lines(path: string, query: Query, options: { readonly signal: AbortSignal; readonly silentMs: number }): AsyncIterable<string>;
+  /**
+   * When it is by the API server's clock, in milliseconds since the epoch: as the latest answer was dated, to the second, and as much later as
+   * that has come ago. Undefined before the first one.
+   */
+  readonly serverTime: () => number | undefined;
 }
 
 /** An answer other than 2xx. */
@@ -77,6 +82,8 @@ const answerWithinMs = 30_000;
 export function createApiClient(access: ApiAccess, onWarning?: (text: string) => void): ApiClient {
   const { server: base = '', proxyUrl } = access.getCurrentCluster() ?? {};
   const isPlain = base.startsWith('http:');
+  /** By how much the API server's clock is ahead of one that only goes forward. */
+  let serverAheadMs: number | undefined;
   const keptOpen = isPlain ? new HttpAgent({ keepAlive: true }) : new Agent({ keepAlive: true });
 
   /** Resolves with the head of the answer. */
@@ -94,14 +101,18 @@ export function createApiClient(access: ApiAccess, onWarning?: (text: string) =>
       signal,
       headers: { ...(own.headers as OutgoingHttpHeaders | undefined), accept, ...(text === undefined ? {} : { 'content-type': contentType, 'content-length': Buffer.byteLength(text) }) },
     };
-    return await new Promise((resolve, reject) => {
+    const head = await new Promise<IncomingMessage>((resolve, reject) => {
       const sent = isPlain ? httpRequest(url, options, resolve) : httpsRequest(url, options, resolve);
       sent.once('error', reject);
       sent.end(text);
     });
+    const date = Date.parse(head.headers.date ?? '');
+    if (!Number.isNaN(date)) serverAheadMs = date - performance.now();
+    return head;
   }
 
   return {
+    serverTime: () => (serverAheadMs === undefined ? undefined : performance.now() + serverAheadMs),
     async request<Answer>(request: ApiRequest): Promise<Answer> {
       const answer = await ask(request, AbortSignal.timeout(request.withinMs ?? answerWithinMs));
       const text = await textOf(answer);

@@ -12,6 +12,7 @@ export { createRegistrar, type Registrant, type Registrar, type RegistrarOptions
 export { createHostResolver } from './registration/resolve-host.ts';
 export { createTrustBundlePublisher, type TrustBundlePublisher, type TrustBundlePublisherOptions } from './trust-bundle/publisher.ts';
 export { assignmentFinalizer } from './assignments.ts';
+export { clockCondition } from './clocks.ts';
 export { applyContentType, ApiRefusal, createApiClient, mergeContentType, type ApiClient, type ApiRequest } from './client.ts';
 export { openClusterAccess, type KubeConfigChoice } from './kube-config.ts';
 export { judge, readLiveState, type Judgement, type LiveState } from './live-state.ts';

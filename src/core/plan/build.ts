@@ -11,6 +11,8 @@ import { runThrough, type Steps } from '../steps.ts';
 export interface BuildContext extends CompileContext {
   /** Milliseconds since the epoch: decides which quarantines are over. */
   readonly now: number;
+  /** Where clocks disagree, `now` is by the one that is behind, and this by the one that is ahead: decides when quarantines begin. */
+  readonly latest?: number;
 }
 
 export type Build =
@@ -21,8 +23,8 @@ export type Build =
 export const build = (desired: DesiredState, before: Assignments, context: BuildContext): Build => runThrough(buildInSteps(desired, before, context));
 
 /** As `build`. */
-export function* buildInSteps(desired: DesiredState, before: Assignments, { now, ...context }: BuildContext): Steps<Build> {
-  const { assignments, faults } = yield* allocateInSteps(desired, before, now, context.rootNamespace);
+export function* buildInSteps(desired: DesiredState, before: Assignments, { now, latest = now, ...context }: BuildContext): Steps<Build> {
+  const { assignments, faults } = yield* allocateInSteps(desired, before, now, context.rootNamespace, latest);
   const compiled = yield* compileInSteps(desired, assignments, context);
   if (!compiled.ok) return { ok: false, faults: [...faults, ...compiled.faults] };
   return faults.length > 0 ? { ok: false, faults } : { ...compiled, assignments };

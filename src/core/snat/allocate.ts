@@ -50,16 +50,17 @@ type Occupancy = Readonly<Record<IpFamily, Map<bigint, Assignment[]>>>;
  * The result depends on the content of the input, never on its order: a holder keeps its assignments; a returning holder
  * gets its own back, even out of quarantine; addresses that bindings name are placed next; then the others, by holder,
  * lowest free address and ports first. A released address is free for others once its pool's quarantine is over.
- * `now` is in milliseconds since the epoch. With a root namespace, bindings of others draw from pools that are for them, and speak about
+ * `now` is in milliseconds since the epoch. Where clocks disagree it is the earliest that it may be, by which quarantines end, and `latest` the
+ * latest, by which they begin. With a root namespace, bindings of others draw from pools that are for them, and speak about
  * themselves (what speaks about others gets nothing here, and is told by compilation).
  */
-export const allocate = (desired: DesiredState, assignments: Assignments, now: number, rootNamespace?: string): Allocation => runThrough(allocateInSteps(desired, assignments, now, rootNamespace));
+export const allocate = (desired: DesiredState, assignments: Assignments, now: number, rootNamespace?: string, latest = now): Allocation => runThrough(allocateInSteps(desired, assignments, now, rootNamespace, latest));
 
 /** Slots and records of a step: at some 4 us each. */
 const perStep = 64;
 
 /** As `allocate`. The longest steps sort all slots and all records. */
-export function* allocateInSteps(desired: DesiredState, assignments: Assignments, now: number, rootNamespace?: string): Steps<Allocation> {
+export function* allocateInSteps(desired: DesiredState, assignments: Assignments, now: number, rootNamespace?: string, latest = now): Steps<Allocation> {
   const before = settled.get(assignments);
   const basis = [desired.SnatBinding, desired.SnatPool, rootNamespace, labelsAskedFor(desired.SnatPool.values(), rootNamespace, desired.Namespace)];
   if (before !== undefined && basis.every((each, index) => each === before.basis[index]) && now < before.untilMs) return { assignments, faults: [] };
@@ -75,7 +76,7 @@ export function* allocateInSteps(desired: DesiredState, assignments: Assignments
 
   const records: Assignment[] = [];
   yield* forEachInSteps(assignments, perStep, (record) => {
-    const next = kept.get(record) ?? (record.releasedAt === null ? { ...record, releasedAt: now } : record);
+    const next = kept.get(record) ?? (record.releasedAt === null ? { ...record, releasedAt: latest } : record);
     if (next.releasedAt === null || now < quarantineEnd(next, next.releasedAt, spaces)) records.push(next);
   });
 

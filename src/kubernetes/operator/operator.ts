@@ -19,6 +19,7 @@ import type { TrustDomain } from '../../core/spiffe-id.ts';
 import type { Steps } from '../../core/steps.ts';
 import { createAssignmentBook, type AssignmentObject } from '../assignment-book.ts';
 import type { ApiClient } from '../client.ts';
+import { timeSpan } from '../clocks.ts';
 import { absorb, collect, emptyCollection, isAccepted, nameOfSource, readEarlier, standingsOf, type Collection, type SourceName } from '../desired/collection.ts';
 import type { ResolveHost } from '../registration/host-addresses.ts';
 import { electLeader, type LeaderElection } from '../leader/elect.ts';
@@ -152,7 +153,7 @@ export function startOperator(options: OperatorOptions): Operator {
     },
     onAssignments: takeAssignments,
   });
-  const assigner = createAssigner({ client, book, now, mayWrite: () => election.isLeader && !closed, onWritten: onAssigned, log });
+  const assigner = createAssigner({ client, book, now: () => timeSpan(client, now()).latest, mayWrite: () => election.isLeader && !closed, onWritten: onAssigned, log });
   const election: LeaderElection = electLeader({
     client,
     namespace,
@@ -220,7 +221,7 @@ export function startOperator(options: OperatorOptions): Operator {
   async function build(touched: ReadonlySet<SourceName>): Promise<void> {
     const last = accepted;
     const previous = state === undefined ? {} : { previous: state };
-    const context = { now: now(), trustDomain, clusterDomain, rootNamespace: namespace, ...previous };
+    const context = { ...timeSpan(client, now()), trustDomain, clusterDomain, rootNamespace: namespace, ...previous };
     const next = await runSteps(acceptInSteps(desired, book.assignments, context, standingsOf(collection, fallbackOf)));
     if (election.isLeader && (mustWrite || next.assignments !== book.assignments)) await assign(next.assignments);
     const held = book.assignments;
@@ -264,7 +265,7 @@ export function startOperator(options: OperatorOptions): Operator {
 
   async function preview(change: DesiredChange): Promise<Build> {
     const changed = await runSteps(applyChangeInSteps(accepted?.desired ?? emptyDesiredState, change));
-    return await runSteps(buildInSteps(changed, book.assignments, { now: now(), trustDomain, clusterDomain, rootNamespace: namespace, ...(state === undefined ? {} : { previous: state }) }));
+    return await runSteps(buildInSteps(changed, book.assignments, { ...timeSpan(client, now()), trustDomain, clusterDomain, rootNamespace: namespace, ...(state === undefined ? {} : { previous: state }) }));
   }
 
   /** What was in force of an object that says something else now. */

@@ -45,8 +45,8 @@ describe('the operator at a real API server', function () {
     }
   });
 
-  /** @param pace how fast its monotonic clock goes, by which Leases end */
-  async function start(replica = 'one', client: ApiClient = createApiClient(server().kubeConfig()), pace = 1): Promise<Running> {
+  /** @param pace how fast its monotonic clock goes, by which Leases end. @param now its clock on the wall */
+  async function start(replica = 'one', client: ApiClient = createApiClient(server().kubeConfig()), pace = 1, now = Date.now): Promise<Running> {
     const publications: Publication[] = [];
     const assigned: Assignment[] = [];
     const operator = startOperator({
@@ -64,7 +64,7 @@ describe('the operator at a real API server', function () {
       resolve: () => Promise.reject(new Error('no names in this test')),
       replicaAddress: null,
       onAssigned: (record) => void assigned.push(record),
-      now: Date.now,
+      now,
       monotonicNow: () => performance.now() * pace,
       random: Math.random,
       log: pino({ level: process.env['LOG'] ?? 'silent' }),
@@ -190,13 +190,31 @@ describe('the operator at a real API server', function () {
     assert.equal((await cluster.get(assignment))!.spec['holder'], 'ns/kube-public');
   }).timeout(60_000);
 
+  it('gives nobody an address in quarantine because a clock is wrong, its own or that of the leader before, ahead or behind', async () => {
+    const hourMs = 3_600_000;
+    let skewMs = -2 * hourMs;
+    const { operator } = await start('one', undefined, 1, () => Date.now() + skewMs);
+    const binding = (namespace: string): Manifest => object('SnatBinding', namespace, { subject: { namespace }, pool: 'one' }, 'default');
+    const refused = (namespace: string) => cluster.until(binding(namespace), 'refused', (each) => conditionsOf(each, 'Accepted') === 'Accepted=False');
+    await cluster.apply(object('SnatPool', 'one', { addresses: ['10.6.0.1'], quarantine: '1h' }), binding('default'));
+    await cluster.until(binding('default'), 'given it', (each) => conditionsOf(each, 'Accepted') === 'Accepted=True');
+    await cluster.remove(binding('default'));
+    await waitFor('the release', 10_000, () => (operator.assignments.some(({ releasedAt }) => releasedAt !== null) ? true : undefined));
+    for (const [namespace, aheadMs] of [['kube-public', 0], ['kube-system', 2 * hourMs], ['kube-node-lease', -2 * hourMs]] as const) {
+      skewMs = aheadMs;
+      await cluster.apply(binding(namespace));
+      await refused(namespace);
+    }
+    assert.deepEqual(operator.assignments.map(({ holder }) => holder), ['ns/default']);
+  });
+
   it('writes an assignment again that somebody has removed by force', async () => {
     await start();
     await cluster.apply(object('SnatPool', 'p', { addresses: ['10.7.0.0/30'] }), object('SnatBinding', 'b', { subject: { namespace: 'default' }, pool: 'p' }, 'default'));
     const assignment: Manifest = { apiVersion: 'sallyport.dev/v1alpha1', kind: 'SnatAssignment', metadata: { name: '10.7.0.0.1024' } };
     const before = await cluster.until(assignment, 'there', () => true);
+    await cluster.remove(assignment); // first: a finalizer that is missing is given back, but not to what is being deleted
     await cluster.client.request({ method: 'PATCH', path: '/apis/sallyport.dev/v1alpha1/snatassignments/10.7.0.0.1024', contentType: 'application/merge-patch+json', body: { metadata: { finalizers: null } } });
-    await cluster.remove(assignment);
     await cluster.until(assignment, 'there again', ({ metadata }) => metadata.uid !== before.metadata.uid);
     assert.deepEqual((await cluster.list('SnatAssignment')).map(({ metadata }) => metadata.name), ['10.7.0.0.1024']);
   });
