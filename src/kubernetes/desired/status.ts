@@ -36,6 +36,8 @@ export interface Verdict {
   readonly warnings: readonly Fault[];
   /** What it said before stays in force. */
   readonly fellBack: boolean;
+  /** Whether its address is not at the API server yet, so that no plan has it. */
+  readonly awaitsAddress: boolean;
   /** Null for kinds that no gateway hears of. */
   readonly enforcement: Enforcement | null;
   /** Fields of the status that only its kind has. */
@@ -73,8 +75,8 @@ export function statusOf(verdict: Verdict, before: ObjectStatus | undefined, tim
 
 type Finding = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
-function acceptedOf({ faults, fellBack }: Verdict): Finding {
-  if (faults.length === 0) return { type: 'Accepted', status: 'True', reason: 'Accepted', message: 'it is in force' };
+function acceptedOf({ faults, fellBack, awaitsAddress }: Verdict): Finding {
+  if (faults.length === 0) return { type: 'Accepted', status: 'True', reason: 'Accepted', message: awaitsAddress ? 'it is in force as soon as its address is assigned' : 'it is in force' };
   return { type: 'Accepted', status: 'False', reason: reasonOf(faults), message: textOf(faults, fellBack ? 'what it said before stays in force' : undefined) };
 }
 
@@ -96,9 +98,10 @@ function warnedOf({ warnings }: Verdict): Finding {
   return { type: 'Warned', status: 'True', reason: reasonOf(others), message: textOf(others) };
 }
 
-function programmedOf({ faults, fellBack }: Verdict, enforcement: Enforcement): Finding {
+function programmedOf({ faults, fellBack, awaitsAddress }: Verdict, enforcement: Enforcement): Finding {
   const { gateways } = enforcement;
   if (faults.length > 0 && !fellBack) return { type: 'Programmed', status: 'False', reason: 'NotAccepted', message: 'it is not in force' };
+  if (awaitsAddress) return { type: 'Programmed', status: 'False', reason: 'Pending', message: 'its address is being assigned' };
   if (gateways.length === 0) return { type: 'Programmed', status: 'False', reason: 'NoGateway', message: 'no gateway is concerned' };
   const late = gateways.filter(({ revision }) => revision === null);
   if (late.length === 0) return { type: 'Programmed', status: 'True', reason: 'Programmed', message: `${countOf(enforcement)} gateways enforce it` };

@@ -288,6 +288,7 @@ export function startOperator(options: OperatorOptions): Operator {
       refused: accepted!.refused,
       warnings: byObject,
       assignments: book.assignments,
+      assigned: accepted!.assignments,
       concerned,
       published: { revision: shortened(plan!.revision), orderOf: (revision) => order.orderOf(revision), heldBy: (gateway) => shortenedOrNull(reports.get(gateway)?.held ?? null) },
       connected: new Map([...reports].map(([name, { connected }]) => [name, connected])),

@@ -26,7 +26,10 @@ export interface Situation {
   readonly refused: ReadonlyMap<string, Refusal>;
   /** By `describeRef`. */
   readonly warnings: ReadonlyMap<string, readonly Fault[]>;
+  /** Those that are at the API server, by which plans go. */
   readonly assignments: Assignments;
+  /** Those that are to be there. */
+  readonly assigned: Assignments;
   readonly concerned: Concerned;
   readonly published: Published;
   /** Open streams, by gateway. */
@@ -100,25 +103,26 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
     for (const occurrence of occurrencesOf(source, before, status)) tell(occurrence);
   }
 
-  function reportOne(source: Source, situation: Situation, holdings: ReadonlyMap<Holder, readonly Assignment[]>): void {
+  function reportOne(source: Source, situation: Situation): void {
     const before = statusAt(source);
     const names = namesOf(source);
     const refusals = names.flatMap((name) => situation.refused.get(name) ?? []);
     const faults = source.faults.length > 0 ? source.faults : [...rivalFaults(situation.collection, source), ...refusals.flatMap((refusal) => refusal.faults)];
     const fellBack = source.faults.length > 0 ? source.objects.length > 0 : refusals.some((refusal) => refusal.fellBack);
     const warnings = names.flatMap((name) => situation.warnings.get(name) ?? []);
-    const own = { ...ownFields(source, situation, holdings), ...(fellBack && situation.inForce.has(source.name) ? { inForce: { spec: situation.inForce.get(source.name) } } : {}) };
+    const own = { ...ownFields(source, situation), ...(fellBack && situation.inForce.has(source.name) ? { inForce: { spec: situation.inForce.get(source.name) } } : {}) };
     const gateways = gatewaysOf(source, situation.concerned);
+    const awaitsAddress = isAwaitingAddress(source, situation);
     const known = wanted.get(source.name);
     // Most objects are as they were, in a world that is as it was.
-    const key = `${[...(gateways ?? [])].sort().join()} ${JSON.stringify(own)}`;
+    const key = `${[...(gateways ?? [])].sort().join()} ${awaitsAddress} ${JSON.stringify(own)}`;
     if (known?.source === source && known.key === key && faults.length + warnings.length + known.status.conditions.filter(({ type, status }) => (type === 'Accepted' && status === 'False') || (type === 'Warned' && status === 'True')).length === 0 && !waiting.has(source.name)) return;
 
     const generation = source.apiObject.metadata.generation ?? 0;
     const isInForce = faults.length === 0 || fellBack;
     const earlier = before !== undefined && (fellBack || before.observedGeneration === generation) ? enforcementIn(before) : null;
-    const enforcement = gateways === null ? null : isInForce ? enforcementOf(earlier, gateways, situation.published) : { revision: null, gateways: [] };
-    const status = statusOf({ generation, faults, warnings, fellBack, enforcement, own }, before, new Date(now()).toISOString().replace(/\.\d+Z$/, 'Z'));
+    const enforcement = gateways === null ? null : isInForce && !awaitsAddress ? enforcementOf(earlier, gateways, situation.published) : { revision: null, gateways: [] };
+    const status = statusOf({ generation, faults, warnings, fellBack, awaitsAddress, enforcement, own }, before, new Date(now()).toISOString().replace(/\.\d+Z$/, 'Z'));
     wanted.set(source.name, { source, status, key });
     if (enforcement !== null && enforcement.gateways.some(({ revision }) => revision === null)) waiting.add(source.name);
     else waiting.delete(source.name);
@@ -140,10 +144,9 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
     waiting,
     *report(situation, names) {
       const { sources } = situation.collection;
-      const holdings = holdingsOf(situation.assignments);
       const chosen = names === undefined ? sources.values() : [...names].flatMap((name) => sources.get(name) ?? []);
       yield* forEachInSteps(chosen, perStep, (source) => {
-        if (resourceOf(source.apiObject)?.hasStatus === true) reportOne(source, situation, holdings);
+        if (resourceOf(source.apiObject)?.hasStatus === true) reportOne(source, situation);
       });
       for (const name of names ?? wanted.keys()) {
         if (sources.has(name)) continue;
@@ -184,7 +187,9 @@ function gatewaysOf({ apiObject, objects }: Source, { services, policies, bindin
   return new Set(objects.flatMap((object) => [...(of(object) ?? [])]));
 }
 
-function ownFields({ apiObject, objects: [first] }: Source, { accepted, assignments, published, connected }: Situation, holdings: ReadonlyMap<Holder, readonly Assignment[]>): Readonly<Record<string, unknown>> {
+function ownFields(source: Source, situation: Situation): Readonly<Record<string, unknown>> {
+  const { apiObject } = source;
+  const { assignments, published, connected } = situation;
   const { name } = apiObject.metadata;
   switch (apiObject.kind) {
     case 'EgressGateway': {
@@ -195,17 +200,26 @@ function ownFields({ apiObject, objects: [first] }: Source, { accepted, assignme
       const own = assignments.filter(({ pool }) => pool === name);
       return { assigned: own.filter(({ releasedAt }) => releasedAt === null).length, quarantined: own.filter(({ releasedAt }) => releasedAt !== null).length };
     }
-    case 'SnatBinding': {
-      if (first === undefined) return {};
-      const inForce = accepted.SnatBinding.get(keyOf(refOf(first))); // in its earlier form, where it fell back to that
-      return { addresses: inForce === undefined ? [] : addressesOf(inForce, holdings.get(holderOfBinding(inForce)) ?? []) };
-    }
+    case 'SnatBinding':
+      return source.objects.length === 0 ? {} : { addresses: addressesFrom(source, situation, 'assignments') };
     default:
       return {};
   }
 }
 
-/** Where a binding's subject leaves from, with the ports where the address is shared. */
+/** Where the subject of a binding leaves from, or is to; none where it is not in force. */
+function addressesFrom({ objects: [first] }: Source, situation: Situation, which: 'assignments' | 'assigned'): readonly string[] {
+  const inForce = first === undefined ? undefined : situation.accepted.SnatBinding.get(keyOf(refOf(first))); // in its earlier form, where it fell back to that
+  return inForce === undefined ? [] : addressesOf(inForce, holdingsOf(situation[which]).get(holderOfBinding(inForce)) ?? []);
+}
+
+function isAwaitingAddress(source: Source, situation: Situation): boolean {
+  if (source.apiObject.kind !== 'SnatBinding' || situation.assigned === situation.assignments) return false;
+  const held = new Set(addressesFrom(source, situation, 'assignments'));
+  return addressesFrom(source, situation, 'assigned').some((address) => !held.has(address));
+}
+
+/** With the ports where the address is shared. */
 function addressesOf({ spec }: SnatBinding, held: readonly Assignment[]): readonly string[] {
   const own = held.filter(({ releasedAt, pool, address, fixed }) => releasedAt === null && (spec.pool === undefined ? spec.addresses?.includes(address) === true : pool === spec.pool && fixed !== true));
   return own.map(({ address, ports }) => (ports.first === 1_024 && ports.last === 65_535 ? address : `${address}:${ports.first}-${ports.last}`));

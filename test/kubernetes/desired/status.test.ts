@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import type { Fault } from '../../../src/core/errors.ts';
 import { statusOf, type Condition, type ObjectStatus, type Verdict } from '../../../src/kubernetes/desired/status.ts';
 
-const well: Verdict = { generation: 2, faults: [], warnings: [], fellBack: false, enforcement: { revision: 'r7', gateways: [{ name: 'a', revision: 'r7' }, { name: 'b', revision: 'r8' }] }, own: {} };
+const well: Verdict = { generation: 2, faults: [], warnings: [], fellBack: false, awaitsAddress: false, enforcement: { revision: 'r7', gateways: [{ name: 'a', revision: 'r7' }, { name: 'b', revision: 'r8' }] }, own: {} };
 const fault = (code: string): Fault => ({ code, message: `there is ${code}`, hint: 'mend it', path: ['spec', 'pool'] });
 const [monday, tuesday] = ['2026-11-16T00:00:00Z', '2026-11-17T00:00:00Z'] as const;
 
@@ -16,6 +16,7 @@ describe('the status of a custom resource', () => {
     ['what is in force everywhere', well, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'True Programmed' }],
     ['what one gateway has not taken yet', { ...well, enforcement: { revision: 'r7', gateways: [{ name: 'a', revision: 'r7' }, { name: 'b', revision: null }] } }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'False Pending' }],
     ['what no gateway serves', { ...well, enforcement: { revision: 'r7', gateways: [] } }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'False NoGateway' }],
+    ['what has no address yet', { ...well, awaitsAddress: true, enforcement: { revision: null, gateways: [] } }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'False Pending' }],
     ['a kind that no gateway hears of', { ...well, enforcement: null }, { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings' }],
     ['a name that leads nowhere', { ...well, faults: [fault('pool-unknown')] }, { Accepted: 'False PoolUnknown', ResolvedRefs: 'False PoolUnknown', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'False NotAccepted' }],
     ['a subject that means nobody, which is no fault', { ...well, warnings: [fault('subject-selector-empty')] }, { Accepted: 'True Accepted', ResolvedRefs: 'False SubjectSelectorEmpty', Conflicted: 'False NoConflicts', Warned: 'False NoWarnings', Programmed: 'True Programmed' }],

@@ -219,6 +219,26 @@ describe('the operator at a real API server', function () {
     assert.deepEqual((await cluster.list('SnatAssignment')).map(({ metadata }) => metadata.name), ['10.7.0.0.1024']);
   });
 
+  it('says of a binding that its address is being assigned while that takes long, and then since which plan it is in force', async () => {
+    const client = createApiClient(server().kubeConfig());
+    const { promise: taken, resolve: take } = Promise.withResolvers<undefined>();
+    const { operator } = await start('one', {
+      ...client,
+      request: async (request) => {
+        if (request.method === 'POST' && request.path.endsWith('/snatassignments')) await taken;
+        return await client.request(request);
+      },
+    });
+    await cluster.apply(...example('bookinfo-forward-proxy'));
+    const [, , , , binding] = example('bookinfo-forward-proxy');
+    const pending = await cluster.until(binding!, 'accepted', (each) => conditionsOf(each, 'Accepted', 'Programmed') === 'Accepted=True Programmed=False');
+    const said = pending.status!.conditions!.flatMap(({ type, reason, message }) => (['Accepted', 'Programmed'].includes(type) ? [`${reason}: ${message}`] : []));
+    assert.deepEqual([said, pending.status!['addresses'], pending.status!['revision']], [['Accepted: it is in force as soon as its address is assigned', 'Pending: its address is being assigned'], [], undefined]);
+    take(undefined);
+    const live = await cluster.until(binding!, 'programmed', (each) => conditionsOf(each, 'Accepted', 'Programmed') === 'Accepted=True Programmed=True');
+    assert.deepEqual([live.status!['addresses'], operator.plan!.revision.startsWith(live.status!['revision'] as string)], [['10.4.0.65'], true]);
+  });
+
   it('names gateways that are late, and says since when the others enforce an object', async () => {
     const self = await start();
     let held: Revision | null = null;
