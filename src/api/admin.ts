@@ -249,6 +249,11 @@ export interface StatusResult {
   readonly objects: Readonly<Record<string, number>>;
   readonly proxies: readonly ProxyStatus[];
   readonly ca: CaStatus;
-  readonly ledger: { readonly records: number; readonly lastSequence: number };
+  readonly ledger: {
+    readonly records: number;
+    readonly lastSequence: number;
+    /** Where that goes by OTLP, and the last record that is there. */
+    readonly sentOn?: { readonly to: string; readonly lastSequence: number };
+  };
   readonly startedAt: string;
 }

@@ -29,12 +29,13 @@ export function mergeWhois(results: readonly WhoisResult[]): WhoisResult {
   return { connections: [...connections.values()], nearest: connections.size > 0 ? null : (nearest[0] ?? null) };
 }
 
-/** That of the replica that leads, with the proxies of all. */
+/** That of the replica that leads, with the proxies of all, and what is the matter with any. */
 export async function askStatus(context: CliContext, [leader, ...others]: Replicas): Promise<StatusResult> {
   const status = await leader.client.get<StatusResult>(adminPaths.status);
   const { answers, failures } = await askEach(others, ({ client }) => client.get<StatusResult>(adminPaths.status));
   tell(context, failures);
-  return { ...status, proxies: mergeProxies([status, ...answers].map(({ proxies }) => proxies)) };
+  const conditions = [...new Set([status, ...answers].flatMap((each) => each.conditions))];
+  return { ...status, conditions, proxies: mergeProxies([status, ...answers].map(({ proxies }) => proxies)) };
 }
 
 /** One that is connected to any of them is connected. */

@@ -23,6 +23,7 @@ import { createEnrolment } from './enrolment.ts';
 import { createMergedReports, reportsHere } from './gateway-reports.ts';
 import { createHttpRouter, type HttpRoute } from './http-router.ts';
 import { createIssuance } from './issuance.ts';
+import { openLedgerOtlp, type LedgerOtlpOptions } from './ledger-export/index.ts';
 import { createLedgerIntake } from './ledger-intake.ts';
 import { isAdministrator, listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
 import { createControlMetrics } from './metrics.ts';
@@ -62,6 +63,8 @@ export interface ControlOptions {
   readonly svidLifetimeMs?: number;
   /** Where desired state is Kubernetes'; absent: it is kept here, and pods enrol by join tokens, as everybody does. */
   readonly kubernetes?: KubernetesOptions;
+  /** Where the ledger is sent on to; absent: nowhere. */
+  readonly ledgerOtlp?: LedgerOtlpOptions;
   readonly version: string;
   readonly log: Logger;
   readonly now: () => number;
@@ -77,6 +80,8 @@ export interface Control {
 const bodyBytesMax = 64 * 1024 * 1024;
 const renewalCheckMaxMs = 30_000;
 const changesOfCaMax = 64;
+/** How long a control plane that stops waits for the collector to have the end of its ledger. */
+const ledgerDeliveryMs = 5_000;
 
 /** Starts the control plane. Without a CA it answers administrators only, until "ca init" or "ca import". */
 export async function startControl(options: ControlOptions): Promise<Control> {
@@ -91,7 +96,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 }
 
 async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
-  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, kubernetes, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
+  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, kubernetes, ledgerOtlp, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
   const startedAt = new Date(now()).toISOString();
   const ownId = defaultControlIdentity(trustDomain, kubernetes?.namespace);
   const random = (): number => randomInt(2 ** 32) / 2 ** 32;
@@ -107,6 +112,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   for (const { torn, name } of [{ torn: store.torn, name: 'state' }, { torn: ledger.torn, name: 'ledger' }]) {
     if (torn !== null) log.warn({ torn }, `the ${name} ended in what a crash had cut short; nothing acknowledged was lost`);
   }
+  const ledgerExport = ledgerOtlp === undefined ? undefined : await openLedgerOtlp(ledgerOtlp, { ledger, trustDomain, version, now, random, log });
+  // Opened before all that writes records, and so closed after it.
+  if (ledgerExport !== undefined) opened.defer(() => ledgerExport.close(ledgerDeliveryMs));
   const caOptions = caPassphrase === undefined ? {} : { passphrase: caPassphrase };
   const sharedCa = kubernetes === undefined ? undefined : openSharedCa(kubernetes, random, log);
   if (sharedCa !== undefined) opened.defer(() => sharedCa.close());
@@ -130,6 +138,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const metrics = createControlMetrics({
     connectedProxies: () => cache.status().filter(({ streams }) => streams.length > 0).length,
     ledgerRecords: () => ledger.head.sequence,
+    ...(ledgerExport === undefined ? {} : { ledgerExport: () => ledgerExport.status() }),
+    now,
     servicePorts: () => planner.plan.servicePorts.length,
   });
   const replicated = kubernetes === undefined ? undefined : openReplicatedState(kubernetes, { now, random, log });
@@ -259,7 +269,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   }
 
   function status(): StatusResult {
-    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions()];
+    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions(), ...(ledgerExport?.conditions() ?? [])];
     return {
       version,
       trustDomain,
@@ -269,7 +279,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       objects: Object.fromEntries(Object.entries(planner.desired).map(([kind, objects]) => [kind, objects.size])),
       proxies: proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions, withheld: publisher.withheld }),
       ca: caKeeper.status(),
-      ledger: { records: ledger.head.sequence, lastSequence: ledger.head.sequence },
+      ledger: { records: ledger.head.sequence, lastSequence: ledger.head.sequence, ...(ledgerExport === undefined ? {} : { sentOn: { to: ledgerExport.url, lastSequence: ledgerExport.status().sequence } }) },
       startedAt,
     };
   }

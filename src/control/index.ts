@@ -5,4 +5,5 @@
  * nothing; a proxy is sent what its certificate entitles it to, and nothing else.
  */
 export { startControl, type Control, type ControlOptions } from './control.ts';
+export type { LedgerOtlpOptions } from './ledger-export/index.ts';
 export type { KubernetesOptions } from './kubernetes.ts';

@@ -1,5 +1,6 @@
 /** The control plane's Prometheus metrics, names in one place. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+import type { LedgerExportStatus } from './ledger-export/index.ts';
 
 export interface ControlMetrics {
   /** Text in the Prometheus exposition format. */
@@ -13,10 +14,13 @@ export interface ControlMetrics {
 export interface MetricSources {
   readonly connectedProxies: () => number;
   readonly ledgerRecords: () => number;
+  /** Absent where the ledger is not sent on. */
+  readonly ledgerExport?: () => LedgerExportStatus;
+  readonly now: () => number;
   readonly servicePorts: () => number;
 }
 
-export function createControlMetrics({ connectedProxies, ledgerRecords, servicePorts }: MetricSources): ControlMetrics {
+export function createControlMetrics({ connectedProxies, ledgerRecords, ledgerExport, now, servicePorts }: MetricSources): ControlMetrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const gauge = (name: string, help: string, read: () => number) =>
@@ -28,9 +32,25 @@ export function createControlMetrics({ connectedProxies, ledgerRecords, serviceP
         this.set(read());
       },
     });
+  const count = (name: string, help: string, read: () => number) =>
+    new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
   gauge('sallyport_control_connected_proxies', 'Gateways and agents with an open xDS stream', connectedProxies);
   gauge('sallyport_control_ledger_sequence', 'Sequence number of the newest ledger record', ledgerRecords);
   gauge('sallyport_control_service_ports', 'Service ports of the plan', servicePorts);
+  if (ledgerExport !== undefined) {
+    gauge('sallyport_control_ledger_export_waiting_records', 'Ledger records that the collector has not acknowledged', () => ledgerExport().waitingRecords);
+    gauge('sallyport_control_ledger_export_standstill_seconds', 'For how long the collector has taken nothing, 0 where it does', () => (now() - (ledgerExport().standstill?.sinceMs ?? now())) / 1000);
+    count('sallyport_control_ledger_export_refused_records_total', 'Ledger records that the collector refused for good, which were passed over', () => ledgerExport().refusedRecords);
+    count('sallyport_control_ledger_export_deleted_records_total', 'Ledger records that were deleted before the collector had them', () => ledgerExport().deletedRecords);
+  }
   return {
     render: () => registry.metrics(),
     contentType: registry.contentType,

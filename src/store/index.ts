@@ -12,6 +12,7 @@ export type { Transaction } from './transaction.ts';
 export { openLedger, type Ledger, type LedgerOptions } from './ledger.ts';
 export type { ChainHead, ChainProblem } from './ledger-chain.ts';
 export type { ChainHash, LedgerEntry, SpoolPlace } from './ledger-line.ts';
+export type { LedgerLine, LedgerReader } from './ledger-reader.ts';
 export type { TailOptions } from './ledger-tail.ts';
 export { verifyLedger, type LedgerVerification } from './ledger-verification.ts';
 export type { WhoisAnswer, WhoisConnection, WhoisQuery } from './whois.ts';

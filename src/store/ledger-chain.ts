@@ -47,11 +47,12 @@ export function followHead(found: ChainHead, known: ChainHead): ChainStep {
   return { ok: true, head: found };
 }
 
-const headPath = (directory: string): string => join(directory, 'ledger.head');
+/** `ledger.head`: written when a segment or the ledger is closed. `ledger.cursor`: how far somebody else has it. */
+export type HeadFile = 'ledger.head' | 'ledger.cursor';
 
-/** The head that was written down when a segment or the ledger was closed, or undefined where there is none. */
-export async function readHead(directory: string): Promise<ChainHead | undefined> {
-  const text = await readFile(headPath(directory), 'utf8').catch((error: unknown) => {
+/** The head that was written down, or undefined where there is none. */
+export async function readHead(directory: string, file: HeadFile = 'ledger.head'): Promise<ChainHead | undefined> {
+  const text = await readFile(join(directory, file), 'utf8').catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
     throw error;
   });
@@ -59,6 +60,6 @@ export async function readHead(directory: string): Promise<ChainHead | undefined
   return match === null ? undefined : { sequence: Number(match[1]), hash: match[2] as ChainHash };
 }
 
-export async function writeHead(directory: string, { sequence, hash }: ChainHead): Promise<void> {
-  await createDurably(headPath(directory), [Buffer.from(`${JSON.stringify({ sequence, hash })}\n`)]);
+export async function writeHead(directory: string, { sequence, hash }: ChainHead, file: HeadFile = 'ledger.head'): Promise<void> {
+  await createDurably(join(directory, file), [Buffer.from(`${JSON.stringify({ sequence, hash })}\n`)]);
 }

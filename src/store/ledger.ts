@@ -15,6 +15,7 @@ import { lockDirectory } from './directory-lock.ts';
 import { createDurably, makeDirectory, openDurableFile, type DurableFile, type OpenDurableFile } from './durable-file.ts';
 import { followHead, readHead, writeHead, type ChainHead } from './ledger-chain.ts';
 import { chainBeginning, chainLine, recordContent, type LedgerEntry, type SpoolPlace } from './ledger-line.ts';
+import { openLedgerReader, type LedgerReader, type ReadableLedger } from './ledger-reader.ts';
 import { createSegment, listSegments, listUnfinished, readEntry, rebuildIndex, recoverSegment, type RecoveredSegment, type Segment } from './ledger-segment.ts';
 import { tailLedger, type TailOptions } from './ledger-tail.ts';
 import { verifyLedger, type LedgerVerification } from './ledger-verification.ts';
@@ -40,6 +41,11 @@ export interface Ledger {
   /** Checks everything that is durable now. */
   verify(): Promise<LedgerVerification>;
   tail(options?: TailOptions): AsyncGenerator<LedgerEntry>;
+  /** Its lines as they are, headers of segments too, from a record on, or from the oldest that is there. */
+  read(from: number): LedgerReader;
+  /** How far somebody else has the ledger, as it was last noted; undefined before. It survives the process. */
+  readCursor(): Promise<ChainHead | undefined>;
+  writeCursor(head: ChainHead): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -162,6 +168,7 @@ function startLedger(opened: OpenedLedger): Ledger {
   }
 
   const allSegments = (): Segment[] => [...segments, active.segment];
+  const readable: ReadableLedger = { segments: allSegments, lastSegmentBytes: () => active.file.bytes, closed: () => closed, changes };
 
   return {
     torn,
@@ -189,7 +196,10 @@ function startLedger(opened: OpenedLedger): Ledger {
     },
     whois: (query) => findConnections(query, allSegments().map(sourceOf)),
     verify: () => verifyLedger(directory, { lastSegment: active.segment, lastSegmentBytes: active.file.bytes, head }),
-    tail: (options = {}) => tailLedger({ segments: allSegments, lastSegmentBytes: () => active.file.bytes, closed: () => closed, changes }, options),
+    tail: (options = {}) => tailLedger(readable, options),
+    read: (from) => openLedgerReader(readable, from),
+    readCursor: () => readHead(directory, 'ledger.cursor'),
+    writeCursor: (cursor) => writeHead(directory, cursor, 'ledger.cursor'),
     close: async () => {
       await queue.close();
       closed = true;

@@ -1,7 +1,8 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import type { KubernetesOptions } from '../../control/index.ts';
+import type { KubernetesOptions, LedgerOtlpOptions } from '../../control/index.ts';
+import { parseCollectorUrl } from '../../core/collector-url.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { formatEndpoint, parseAddress } from '../../core/ip-address.ts';
@@ -23,6 +24,9 @@ interface ServeOptions {
   readonly caPassphraseFile?: string;
   readonly caPropagation: string;
   readonly svidLifetime: string;
+  readonly ledgerOtlp?: string;
+  readonly ledgerOtlpCa?: string;
+  readonly ledgerOtlpHeaders?: string;
   readonly kubernetes?: boolean;
   readonly kubeconfig?: string;
   readonly context?: string;
@@ -50,12 +54,15 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--ca-passphrase-file <file>', "encrypts the CA's keys on disk")
     .option('--ca-propagation <span>', 'how long a new CA is published before it may sign', '10m')
     .option('--svid-lifetime <span>', 'how long SVIDs live; they are renewed at half of it', '1h')
+    .option('--ledger-otlp <url>', 'sends the ledger on to an OpenTelemetry Collector by OTLP/HTTP, such as https://collector.observability:4318')
+    .option('--ledger-otlp-ca <file>', 'PEM of the CAs that its certificate may come from (default: those that Node.js trusts)')
+    .option('--ledger-otlp-headers <file>', 'headers that it wants, one a line, such as "Authorization: Bearer TOKEN"')
     .optionsGroup('Kubernetes:')
     .option('--kubernetes', 'desired state is custom resources, watched; the CA is in a Secret; pods enrol by their tokens')
     .option('--kubeconfig <file>', 'the cluster and who asks it (default: $KUBECONFIG, ~/.kube/config, or the service account of the pod)')
     .option('--context <name>', 'of the kubeconfig (default: its current one)')
     .option('--namespace <name>', 'where Sallyport is: its Lease, its CA, and what may speak about everyone', 'sallyport-system')
-    .option('--replica <name>', 'of this one, unique among the control planes of the cluster (default: $POD_NAME, or the name of the host)')
+    .option('--replica <name>', 'of this one, unique among the control planes of the cluster, and in what --ledger-otlp sends (default: $POD_NAME, or the name of the host)')
     .option('--replica-address <host:port>', 'where the others reach its mesh port (default: $POD_IP and the port of --listen)')
     .option('--webhook-listen <address:port>', 'answers the API server: injection of agents, validation')
     .option('--agent-image <image>', 'of the agents that are injected')
@@ -74,6 +81,7 @@ export function addServe(program: Command, context: CliContext): void {
         const parsed = parseSpiffeId(id);
         if (!parsed.ok) throw new SallyportError('usage', parsed.reason, { place: '--admin' });
       }
+      const ledgerOtlp = ledgerOtlpOf(options, context);
       const directory = options.state ?? defaultStateDirectory(context.env, 'control');
       // Loaded only here: what a command does not need should not make it slow to start.
       const { startControl } = await import('../../control/index.ts');
@@ -89,6 +97,7 @@ export function addServe(program: Command, context: CliContext): void {
         administrators: new Set(options.admin),
         ...(options.caPassphraseFile === undefined ? {} : { caPassphrase: readPassphrase(options.caPassphraseFile) }),
         ...(kubernetes === undefined ? {} : { kubernetes }),
+        ...(ledgerOtlp === undefined ? {} : { ledgerOtlp }),
         caPropagationMs,
         svidLifetimeMs,
         version,
@@ -100,6 +109,24 @@ export function addServe(program: Command, context: CliContext): void {
     });
 }
 
+function ledgerOtlpOf({ ledgerOtlp, ledgerOtlpCa, ledgerOtlpHeaders, replica }: ServeOptions, { env }: CliContext): LedgerOtlpOptions | undefined {
+  if (ledgerOtlp === undefined) {
+    if ((ledgerOtlpCa ?? ledgerOtlpHeaders) !== undefined) throw new SallyportError('usage', '--ledger-otlp-ca and --ledger-otlp-headers are for --ledger-otlp, which is missing');
+    return undefined;
+  }
+  const parsed = parseCollectorUrl(ledgerOtlp);
+  if (!parsed.ok) throw new SallyportError('usage', `the URL of the collector ${parsed.reason}`, { place: '--ledger-otlp', hint: 'write it like https://collector.observability:4318; what is secret goes into the file of --ledger-otlp-headers' });
+  return {
+    url: parsed.url,
+    replica: replica ?? replicaName(env),
+    ...(ledgerOtlpCa === undefined ? {} : { caFile: ledgerOtlpCa }),
+    ...(ledgerOtlpHeaders === undefined ? {} : { headersFile: ledgerOtlpHeaders }),
+  };
+}
+
+/** Where nobody says otherwise. */
+const replicaName = (env: CliContext['env']): string => env['POD_NAME'] ?? hostname();
+
 async function kubernetesOf({ kubeconfig, context: contextName, namespace, replica, replicaAddress, listen, webhookListen, agentImage, agentControl = `sallyport.${namespace}.svc:15012` }: ServeOptions, { env }: CliContext): Promise<KubernetesOptions> {
   if ((webhookListen === undefined) !== (agentImage === undefined)) throw new SallyportError('usage', '--webhook-listen and --agent-image go together: what is injected is made of an image');
   const podAddress = parseAddress(env['POD_IP'] ?? '');
@@ -108,7 +135,7 @@ async function kubernetesOf({ kubeconfig, context: contextName, namespace, repli
   return {
     client: createApiClient(access),
     namespace,
-    replica: replica ?? env['POD_NAME'] ?? hostname(),
+    replica: replica ?? replicaName(env),
     replicaAddress: replicaAddress ?? (podAddress === undefined ? null : formatEndpoint({ address: podAddress, port: parseEndpoint(listen, '--listen').port })),
     webhooks: webhookListen === undefined ? null : { ...parseEndpoint(webhookListen, '--webhook-listen'), agentImage: agentImage!, agentControl },
   };

@@ -26,7 +26,7 @@ function describe(status: StatusResult): string {
     `ca             ${active === undefined ? 'none' : `${active.subject}, until ${active.notAfter}, key ${active.keyStorage}`}`,
     `plan           ${status.revision?.slice(0, 12) ?? 'none'}`,
     `objects        ${Object.entries(status.objects).map(([kind, count]) => `${count} ${kind}`).join(', ')}`,
-    `ledger         ${status.ledger.records} records`,
+    `ledger         ${status.ledger.records} records${status.ledger.sentOn === undefined ? '' : `, up to ${status.ledger.sentOn.lastSequence} at ${status.ledger.sentOn.to}`}`,
     ...status.conditions.map((condition) => `condition      ${printable(condition)}`),
     '',
     formatTable(
