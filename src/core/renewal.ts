@@ -11,8 +11,11 @@ export type Renewal =
   | { readonly phase: 'valid' | 'renewing'; readonly failures: number; readonly attemptAtMs: number; readonly expiresAtMs: number };
 
 export type RenewalEvent =
-  /** A certificate is held. `heldSinceMs` is when its life began for us: its receipt, or its start where the receipt is not known. */
-  | { readonly type: 'issued'; readonly heldSinceMs: number; readonly expiresAtMs: number; readonly random: number }
+  /**
+   * A certificate is held. `heldSinceMs` is when its life began for us: its receipt, or its start where the receipt is not known. It is good for
+   * no longer than `lifetimeMs`, which is less than until it expires where our clock is behind its issuer's.
+   */
+  | { readonly type: 'issued'; readonly heldSinceMs: number; readonly expiresAtMs: number; readonly lifetimeMs?: number; readonly random: number }
   | { readonly type: 'failed'; readonly nowMs: number; readonly random: number }
   | { readonly type: 'requested'; readonly nowMs: number }
   | { readonly type: 'woken'; readonly nowMs: number };
@@ -32,7 +35,7 @@ export function startEnrolling(nowMs: number): Renewal {
 export function stepRenewal(state: Renewal, event: RenewalEvent): Renewal {
   switch (event.type) {
     case 'issued':
-      return { phase: 'valid', failures: 0, attemptAtMs: renewalAtMs(event.heldSinceMs, event.expiresAtMs, event.random), expiresAtMs: event.expiresAtMs };
+      return { phase: 'valid', failures: 0, attemptAtMs: renewalAtMs(event), expiresAtMs: event.expiresAtMs };
     case 'failed': {
       const current = stepRenewal(state, { type: 'woken', nowMs: event.nowMs });
       return { ...current, failures: current.failures + 1, attemptAtMs: event.nowMs + backoffMs(current.failures, event.random) };
@@ -56,9 +59,8 @@ export function wakeAtMs(state: Renewal, nowMs: number): number {
 }
 
 /** Half of the life, give or take a tenth of it, so that a fleet started at once does not renew at once. */
-function renewalAtMs(heldSinceMs: number, expiresAtMs: number, random: number): number {
-  const lifetimeMs = expiresAtMs - heldSinceMs;
-  return heldSinceMs + Math.max(renewalIntervalMinMs, Math.round(lifetimeMs * (0.4 + 0.2 * random)));
+function renewalAtMs({ heldSinceMs, expiresAtMs, lifetimeMs = Infinity, random }: Extract<RenewalEvent, { type: 'issued' }>): number {
+  return heldSinceMs + Math.max(renewalIntervalMinMs, Math.round(Math.min(lifetimeMs, expiresAtMs - heldSinceMs) * (0.4 + 0.2 * random)));
 }
 
 function backoffMs(failures: number, random: number): number {

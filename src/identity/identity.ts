@@ -100,7 +100,8 @@ export function createIdentity(options: IdentityOptions): Identity {
   }
 
   function adopt({ identity, notBeforeMs }: AcceptedSvid, heldSinceMs: number): void {
-    advance({ type: 'issued', heldSinceMs: Math.max(notBeforeMs, heldSinceMs), expiresAtMs: identity.expiresAtMs, random: random() });
+    const { expiresAtMs } = identity;
+    advance({ type: 'issued', heldSinceMs, expiresAtMs, lifetimeMs: expiresAtMs - notBeforeMs, random: random() });
     failure = undefined;
     publish(identity);
   }
@@ -248,7 +249,7 @@ export function createIdentity(options: IdentityOptions): Identity {
       if (material === undefined) return;
       if (enrolmentKey?.equals(material.privateKey) === true) enrolmentKey = undefined; // it was about to be forgotten
       const accepted = acceptSvid(material, { trustDomain, nowMs: now(), ...(await expectedOnDisk()) });
-      adopt(accepted, accepted.notBeforeMs); // how long ago it came is not known: at the longest, its whole life
+      adopt(accepted, Math.min(accepted.notBeforeMs, now())); // how long ago it came is not known: at the longest, its whole life
       log.info({ spiffeId: accepted.identity.spiffeId, expiresAt: new Date(accepted.identity.expiresAtMs).toISOString() }, 'identity restored from disk');
     } catch (error) {
       if (!isError(error, 'certificate-invalid')) throw error;

@@ -52,7 +52,7 @@ export function acceptSvid(material: SvidMaterial, { purpose = 'svid', ...expect
   const path = pathToAnchor(chain, bundle, expected.nowMs);
   if (path === undefined) throw refusal('its chain does not lead to the trust bundle');
   const expiresAtMs = Math.min(...path.map((certificate) => certificate.validToDate.getTime()));
-  if (expiresAtMs <= expected.nowMs) throw refusal(`it expired at ${new Date(expiresAtMs).toISOString()}`);
+  if (expiresAtMs <= expected.nowMs) throw refusal(`it expired at ${new Date(expiresAtMs).toISOString()}, and here it is ${new Date(expected.nowMs).toISOString()}`);
 
   const identity: WorkloadIdentity = {
     spiffeId,

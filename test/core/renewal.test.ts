@@ -14,6 +14,7 @@ describe('renewal', () => {
     { it: 'leaves up to half of the pause to chance', events: [{ type: 'failed', nowMs: 0, random: 0 }], state: { phase: 'enrolling', failures: 1, attemptAtMs: 250 } },
     { it: 'renews at half of the life', events: [issued(0.5)], state: { phase: 'valid', failures: 0, attemptAtMs: 1_000 + hourMs / 2, expiresAtMs: 1_000 + hourMs } },
     { it: 'renews at the earliest at four tenths of it', events: [issued(0)], state: { phase: 'valid', failures: 0, attemptAtMs: 1_000 + 0.4 * hourMs, expiresAtMs: 1_000 + hourMs } },
+    { it: 'renews at half of the life that its issuer gave it, where that is the shorter one', events: [{ type: 'issued', heldSinceMs: 0, expiresAtMs: 2 * hourMs, lifetimeMs: hourMs, random: 0.5 }], state: { phase: 'valid', failures: 0, attemptAtMs: hourMs / 2, expiresAtMs: 2 * hourMs } },
     { it: 'stays valid until then', events: [issued(0), { type: 'woken', nowMs: hourMs / 4 }], state: { phase: 'valid', failures: 0, attemptAtMs: 1_000 + 0.4 * hourMs, expiresAtMs: 1_000 + hourMs } },
     { it: 'is renewing from then on', events: [issued(0), { type: 'woken', nowMs: hourMs / 2 }], state: { phase: 'renewing', failures: 0, attemptAtMs: 1_000 + 0.4 * hourMs, expiresAtMs: 1_000 + hourMs } },
     { it: 'keeps renewing over failures', events: [issued(0), { type: 'woken', nowMs: hourMs / 2 }, { type: 'failed', nowMs: hourMs / 2, random: 1 }], state: { phase: 'renewing', failures: 1, attemptAtMs: hourMs / 2 + 500, expiresAtMs: 1_000 + hourMs } },

@@ -170,6 +170,24 @@ describe('identity', () => {
     await until('a renewal', () => server.calls.some(({ method }) => method === 'renew'));
   });
 
+  for (const [skew, skewMs] of [['five minutes behind', -300_000], ['an hour behind', -hourMs], ['half a minute ahead', 30_000]] as const) {
+    it(`renews long before its certificate ends at the control plane, with a clock that is ${skew}`, async () => {
+      const source = await identity(await control(), { now: () => Date.now() + skewMs, random: () => 1 });
+      const { certificateChainPem } = await held(source);
+      const { validFromDate, validToDate } = new X509Certificate(certificateChainPem);
+      const lifetimeMs = validToDate.getTime() - validFromDate.getTime();
+      const inMs = source.status().attemptAtMs - (Date.now() + skewMs);
+      assert.ok(inMs > 0 && inMs <= 0.6 * lifetimeMs, `in ${inMs} ms of ${lifetimeMs}`);
+    });
+  }
+
+  it('refuses what has expired by its own clock, and says what that is', async () => {
+    const source = await identity(await control(), { now: () => Date.now() + 48 * hourMs });
+    const failure = await failing(source);
+    assert.equal(failure.code, 'certificate-invalid');
+    assert.match(failure.message, /it expired at \d{4}.*, and here it is \d{4}/);
+  });
+
   it('waits for a control plane that starts later', async () => {
     const [enrolmentPort, identityPort] = await Promise.all([freePort(), freePort()]);
     const source = await identity({ enrolmentAddress: `127.0.0.1:${enrolmentPort}`, identityAddress: `127.0.0.1:${identityPort}` });
