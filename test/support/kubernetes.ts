@@ -15,6 +15,16 @@ export interface Client {
   readonly address?: string;
 }
 
+/** Where a server is that has nodes: a host with a network of its own, which its pods are in too. */
+export interface ServerHost {
+  /** What stands before a command and starts it there. */
+  readonly enter: readonly string[];
+  /** Its own, by which pods reach it. */
+  readonly address: string;
+  /** `127.0.0.1:PORT` here, which leads to a port there. */
+  readonly lead: (port: number) => Promise<string>;
+}
+
 /** A request that somebody made. */
 export interface ApiUse {
   readonly user: string;
@@ -36,6 +46,9 @@ export interface KubernetesServer {
   /** Of a user in `system:masters`. */
   readonly adminToken: string;
   readonly port: number;
+  /** The key that signs service accounts' tokens: a file, for the controller manager. */
+  readonly accountsKeyFile: string;
+  readonly caFile: string;
   /** A kubeconfig for whoever has the token, by default the administrator, to the server's own address or another that leads there. */
   kubeConfig(who?: Client): KubeConfig;
   /** The same as a file. */
@@ -60,11 +73,15 @@ export interface KubernetesServer {
 export interface KubernetesOptions {
   /** Who asked for what, for `uses`. */
   readonly record?: boolean;
+  /** Default: this one, on loopback and without pods. */
+  readonly host?: ServerHost;
   /** Have it reach etcd by a link that can be slow. */
   readonly linkToEtcd?: boolean;
 }
 
 const readyWithinMs = 60_000;
+/** Where an API server is in most clusters: what NetworkPolicies let through. */
+const usualPort = 6_443;
 
 /** A server for the tests of a `describe`, from before the first to after the last: what comes back gives it, once it is there. */
 export function useKubernetes(suite: Mocha.Suite, options: KubernetesOptions = {}): () => KubernetesServer {
@@ -87,11 +104,13 @@ export interface KubernetesPrograms {
 }
 
 /** Resolves when it is ready, some four seconds later. */
-export async function startKubernetes(programs: KubernetesPrograms, { record = false, linkToEtcd = false }: KubernetesOptions = {}): Promise<KubernetesServer> {
+export async function startKubernetes(programs: KubernetesPrograms, { record = false, linkToEtcd = false, host }: KubernetesOptions = {}): Promise<KubernetesServer> {
   const base = await mkdtemp(join(tmpdir(), 'sallyport-kubernetes-'));
   const file = (name: string): string => join(base, name);
-  const [etcdPort, etcdPeerPort, port] = (await findFreePorts(3)) as [number, number, number];
-  const url = `https://127.0.0.1:${port}`;
+  const [etcdPort, etcdPeerPort, freePort] = (await findFreePorts(3)) as [number, number, number];
+  const port = host === undefined ? freePort : usualPort;
+  const reachedAt = (await host?.lead(port)) ?? `127.0.0.1:${port}`;
+  const url = `https://${reachedAt}`;
   const adminToken = randomBytes(16).toString('hex');
   const pki = makePki();
   const server = pki.issue('', { names: [{ type: 'ip', value: '127.0.0.1' }, { type: 'ip', value: '10.0.0.1' }, { type: 'dns', value: 'kubernetes.default.svc' }] });
@@ -105,7 +124,7 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
     writeFile(file('audit-policy.json'), JSON.stringify({ apiVersion: 'audit.k8s.io/v1', kind: 'Policy', omitStages: ['RequestReceived'], rules: [{ level: 'Metadata' }] })),
     writeFile(file('tokens.csv'), `${adminToken},administrator,administrator,system:masters\n`, { mode: 0o600 }),
   ]);
-  const processes = createProcesses(base, process.env);
+  const processes = createProcesses(base, process.env, { enter: () => host?.enter ?? [] });
   process.once('exit', processes.killAll);
   processes.startProgram('etcd', programs.etcd, [`--data-dir=${file('etcd')}`, `--listen-client-urls=http://127.0.0.1:${etcdPort}`, `--advertise-client-urls=http://127.0.0.1:${etcdPort}`, `--listen-peer-urls=http://127.0.0.1:${etcdPeerPort}`, '--unsafe-no-fsync']);
   const etcdLink = linkToEtcd ? await startSlowLink(etcdPort) : undefined;
@@ -113,8 +132,7 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
   async function start(): Promise<void> {
     processes.startProgram('apiserver', programs.apiserver, [
       `--etcd-servers=http://127.0.0.1:${etcdLink?.port ?? etcdPort}`,
-      '--bind-address=127.0.0.1',
-      '--advertise-address=127.0.0.1',
+      ...(host === undefined ? ['--bind-address=127.0.0.1', '--advertise-address=127.0.0.1', '--endpoint-reconciler-type=none', '--disable-admission-plugins=ServiceAccount'] : ['--bind-address=0.0.0.0', `--advertise-address=${host.address}`, '--kubelet-preferred-address-types=InternalIP']),
       `--secure-port=${port}`,
       `--tls-cert-file=${file('server.pem')}`,
       `--tls-private-key-file=${file('server-key.pem')}`,
@@ -124,8 +142,6 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
       `--service-account-signing-key-file=${file('accounts-key.pem')}`,
       `--service-account-key-file=${file('accounts.pem')}`,
       '--service-cluster-ip-range=10.0.0.0/16',
-      '--disable-admission-plugins=ServiceAccount',
-      '--endpoint-reconciler-type=none',
       ...(record ? [`--audit-policy-file=${file('audit-policy.json')}`, `--audit-log-path=${file('audit.log')}`] : []),
     ]);
     const health = new Health(kubeConfig());
@@ -134,7 +150,7 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
     });
   }
 
-  function kubeConfig({ token = adminToken, address = `127.0.0.1:${port}` }: Client = {}): KubeConfig {
+  function kubeConfig({ token = adminToken, address = reachedAt }: Client = {}): KubeConfig {
     const config = new KubeConfig();
     config.loadFromOptions({
       clusters: [{ name: 'test', server: `https://${address}`, caData: Buffer.from(pki.rootPem).toString('base64') }],
@@ -164,6 +180,8 @@ export async function startKubernetes(programs: KubernetesPrograms, { record = f
     adminToken,
     kubeConfig,
     port,
+    accountsKeyFile: file('accounts-key.pem'),
+    caFile: file('ca.pem'),
     kubeConfigFile: async (who) => {
       const path = file(`kubeconfig-${randomBytes(4).toString('hex')}`);
       await writeFile(path, kubeConfig(who).exportConfig(), { mode: 0o600 });

@@ -10,6 +10,8 @@ import { requireAbility, requirePeer } from './peers.ts';
 export interface NetworkHost {
   /** What stands before a command and starts it on this host; the process id stays that of the command. */
   readonly enter: readonly [string, ...string[]];
+  /** The same by nsenter, which leaves the file systems as they are: `ip netns exec` hides control groups. */
+  readonly enterNetwork: readonly [string, ...string[]];
   /** Runs a program on this host to its end, whatever that is. */
   readonly run: (program: string, args: readonly string[], options?: ProgramOptions) => Promise<ProgramResult>;
   /** `fetch` from this host, by curl: this process itself cannot be in two networks. Rejects where no answer comes in time. */
@@ -81,6 +83,7 @@ function networkHost(namespace: string): NetworkHost {
   const run: NetworkHost['run'] = (program, args, options) => runProgram(enter[0], [...enter.slice(1), program, ...args], options);
   return {
     enter,
+    enterNetwork: ['nsenter', `--net=/run/netns/${namespace}`],
     run,
     async fetch(url, timeoutMs) {
       const { status, stdout, stderr } = await run('curl', ['-q', '-sS', '--max-time', String(timeoutMs / 1_000), '-w', '\n%{http_code}', url]);
