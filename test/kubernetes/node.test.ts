@@ -56,11 +56,18 @@ describe('Sallyport in a cluster with a node', function () {
     environment = { PATH: `${dirname(kubectlProgram)}${delimiter}${process.env['PATH']!}`, HOME: directory, KUBECONFIG: await node.server.kubeConfigFile(), SALLYPORT_KUBERNETES: 'true' };
     processes = createProcesses(directory, { ...process.env, ...environment, NODE_COMPILE_CACHE: join(directory, 'compile-cache') });
   });
+  let hasFailed = false;
+  beforeEach(function () {
+    if (hasFailed) this.skip();
+  });
+  afterEach(function () {
+    hasFailed ||= this.currentTest?.state === 'failed';
+  });
   after(async () => {
     for (const close of closing.reverse()) await close();
   });
 
-  const kubectl = async (args: readonly string[], input = ''): Promise<ProgramResult> => await runProgram('kubectl', args, { env: environment, input, timeoutMs: 60_000 });
+  const kubectl = async (args: readonly string[], input = ''): Promise<ProgramResult> => await runProgram('kubectl', args, { env: environment, input, timeoutMs: podsReadyWithinMs + 10_000 });
   const sallyport = async (...args: readonly string[]): Promise<CommandResult> => await processes.run(args);
   const said = ({ status, stdout, stderr }: CommandResult | ProgramResult): string => {
     assert.equal(status, 0, stdout + stderr);
@@ -71,15 +78,23 @@ describe('Sallyport in a cluster with a node', function () {
 
   const install = async (...options: readonly string[]): Promise<unknown> => said(await kubectl(['apply', '-f', '-'], said(await sallyport('install', ...options, '--dry-run', '-o', 'yaml'))));
 
-  /** kubectl's word for it; where it does not become so, what is known of the pods. */
-  async function rolledOut(namespace: string, what: string): Promise<void> {
-    const { status, stdout, stderr } = await kubectl(['rollout', 'status', `--namespace=${namespace}`, what, `--timeout=${podsReadyWithinMs / 1_000}s`]);
-    if (status !== 0) throw new Error(`${stdout}${stderr}${(await kubectl(['describe', 'pods', `--namespace=${namespace}`])).stdout}`);
+  /** Where pods do not become what is waited for, what the kubelet says of them. */
+  async function amongPods<Value>(namespace: string, wait: () => Promise<Value>): Promise<Value> {
+    try {
+      return await wait();
+    } catch (cause) {
+      const described = await kubectl(['describe', 'pods', `--namespace=${namespace}`]);
+      const logs = await kubectl(['logs', `--namespace=${namespace}`, '--selector=sallyport.dev/component', '--tail=5', '--prefix']);
+      throw new Error(described.stdout + logs.stdout, { cause });
+    }
   }
+  const timeout = `--timeout=${podsReadyWithinMs / 1_000}s`;
+  const rolledOut = async (namespace: string, what: string): Promise<string> => await amongPods(namespace, async () => said(await kubectl(['rollout', 'status', `--namespace=${namespace}`, what, timeout])));
+  const ready = async (namespace: string, pod: string): Promise<string> => await amongPods(namespace, async () => said(await kubectl(['wait', '--for=condition=Ready', `--namespace=${namespace}`, `pod/${pod}`, timeout])));
 
   it('is installed by kubectl from what the command prints, and is ready when it has a CA', async () => {
     await install();
-    await waitFor('a replica that can be asked', podsReadyWithinMs, async () => (await sallyport('ca', 'init')).status === 0 || undefined);
+    await amongPods(system, async () => await waitFor('a replica that can be asked', podsReadyWithinMs, async () => (await sallyport('ca', 'init')).status === 0 || undefined));
     await rolledOut(system, 'statefulset/sallyport');
   });
 
@@ -157,10 +172,7 @@ describe('Sallyport in a cluster with a node', function () {
         workload('reports', 'races'),
       ),
     );
-    for (const [pod, namespace] of [['productpage', 'bookinfo'], ['reports', 'races']] as const) {
-      const { status } = await kubectl(['wait', '--for=condition=Ready', `--namespace=${namespace}`, `pod/${pod}`, `--timeout=${podsReadyWithinMs / 1_000}s`]);
-      assert.equal(status, 0, (await kubectl(['describe', 'pods', `--namespace=${namespace}`])).stdout);
-    }
+    await Promise.all([ready('bookinfo', 'productpage'), ready('races', 'reports')]);
     const answer = await waitFor('the partner', 30_000, async () => (await curl('bookinfo', 'productpage')).stdout || undefined);
     seen = answer.split(' ') as [string, string];
     assert.equal(seen[0].split(':')[0], snatAddress);
