@@ -8,11 +8,21 @@ import { byText } from '../core/order.ts';
 import { assignmentFinalizer, decodeAssignment, encodeAssignment, nameOfAssignment } from './assignments.ts';
 import { snatAssignment } from './crd/snat-assignment.ts';
 import type { ApiObject, ObjectChange } from './watch/reflection.ts';
+import { withSharedValues } from './watch/shared-values.ts';
 
 /** As the API server gives it. */
 export interface AssignmentObject extends ApiObject {
   readonly metadata: ApiObject['metadata'] & { readonly finalizers?: readonly string[] };
   readonly spec: unknown;
+}
+
+/** What the book looks at. */
+export function keepOfAssignment({ apiVersion, kind, metadata: { name, uid, resourceVersion, finalizers, deletionTimestamp }, spec }: AssignmentObject): AssignmentObject {
+  return {
+    ...withSharedValues({ apiVersion, kind }),
+    metadata: { name, uid, resourceVersion, ...(finalizers === undefined ? {} : { finalizers: withSharedValues(finalizers) }), ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }) },
+    spec,
+  };
 }
 
 export type AssignmentWrite =
@@ -122,7 +132,7 @@ export function createAssignmentBook(): AssignmentBook {
         // Of an object that goes the last version is not told; the watch's word of it is of this one at least.
         gone.set(name, versionOf(write.object));
         forget(name);
-      } else if (object !== null) set(name, { object, record: write.record, version: versionOf(object) });
+      } else if (object !== null) set(name, { object: keepOfAssignment(object), record: write.record, version: versionOf(object) });
     },
     adopt(wanted) {
       if (wanted.length !== entries.size || !wanted.every((record) => isDeepStrictEqual(entries.get(nameOfAssignment(record))?.record, record))) return;

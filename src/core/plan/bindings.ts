@@ -88,6 +88,7 @@ function sourceOf(records: readonly Assignment[]): SnatSource | null {
 }
 
 type ByScope = ReadonlyMap<Scope, ResolvedBinding>;
+const nothing: ByScope = new Map();
 
 /** The bindings that speak of a namespace and its service accounts. */
 export interface NamespaceBindings {
@@ -102,6 +103,7 @@ export function orderBindings(bindings: readonly ResolvedBinding[]): NamespaceBi
   const faults: PlanFault[] = [];
   const sorted = bindings.toSorted((a, b) => byText(a.key, b.key));
   const index = (mine: readonly ResolvedBinding[], who: string, stronger?: ByScope): ByScope => {
+    if (mine.length === 0) return nothing;
     const scopes = new Map<Scope, ResolvedBinding>();
     for (const [scope, rivals] of Map.groupBy(mine.flatMap((binding) => binding.scopes.map((name) => ({ name, binding }))), ({ name }) => name)) {
       scopes.set(scope, rivals[0]!.binding);

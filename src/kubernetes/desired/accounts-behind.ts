@@ -35,15 +35,16 @@ export interface AccountsBehind {
 
 const serviceNameLabel = 'kubernetes.io/service-name';
 
-export const keepOfPod = ({ apiVersion, kind, metadata, spec, status }: PodObject): PodObject => ({ ...typeOf({ apiVersion, kind }), metadata: bare(metadata), spec: { serviceAccountName: spec?.serviceAccountName ?? 'default' }, status: { phase: status?.phase ?? '' } });
+export const keepOfPod = ({ apiVersion, kind, metadata, spec, status }: PodObject): PodObject => ({ apiVersion, kind, metadata: bare(metadata), spec: { serviceAccountName: spec?.serviceAccountName ?? 'default' }, status: { phase: status?.phase ?? '' } });
 export const keepOfSlice = ({ apiVersion, kind, metadata, endpoints }: SliceObject): SliceObject => ({
-  ...typeOf({ apiVersion, kind }),
+  apiVersion,
+  kind,
   metadata: { ...bare(metadata), ...labelsOf(metadata, [serviceNameLabel]) },
   endpoints: podsIn(endpoints).map((name) => ({ targetRef: { kind: 'Pod', name } })),
 });
-export const keepOfService = ({ apiVersion, kind, metadata, spec }: ServiceObject): ServiceObject => ({ ...typeOf({ apiVersion, kind }), metadata: { ...bare(metadata), ...annotationOf(metadata) }, spec: { selector: spec?.selector ?? {} } });
+export const keepOfService = ({ apiVersion, kind, metadata, spec }: ServiceObject): ServiceObject => ({ apiVersion, kind, metadata: { ...bare(metadata), ...annotationOf(metadata) }, spec: { selector: spec?.selector ?? {} } });
 /** Of a Namespace its labels are what selectors match. */
-export const keepOfNamespace = ({ apiVersion, kind, metadata }: ApiObject): ApiObject => ({ ...typeOf({ apiVersion, kind }), metadata: { ...bare(metadata), ...labelsOf(metadata) } });
+export const keepOfNamespace = ({ apiVersion, kind, metadata }: ApiObject): ApiObject => ({ apiVersion, kind, metadata: { ...bare(metadata), ...labelsOf(metadata) } });
 
 export function createAccountsBehind(): AccountsBehind {
   const services = new Map<ObjectName, ServiceObject>();
@@ -160,10 +161,6 @@ type Metadata = ApiObject['metadata'];
 
 function bare({ name, namespace, uid, resourceVersion, creationTimestamp, deletionTimestamp }: Metadata): Metadata {
   return { name, uid, resourceVersion, ...(namespace === undefined ? {} : { namespace }), ...(creationTimestamp === undefined ? {} : { creationTimestamp }), ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }) };
-}
-
-function typeOf({ apiVersion, kind }: { readonly apiVersion: string | undefined; readonly kind: string | undefined }): { readonly apiVersion?: string; readonly kind?: string } {
-  return { ...(apiVersion === undefined ? {} : { apiVersion }), ...(kind === undefined ? {} : { kind }) };
 }
 
 function labelsOf(metadata: Metadata, names?: readonly string[]): { readonly labels?: Readonly<Record<string, string>> } {

@@ -56,8 +56,10 @@ export function isAccepted({ apiObject }: Pick<Source, 'apiObject'>): boolean {
 
 export function nameOfSource(apiObject: ApiObject): SourceName {
   const { apiVersion = '', kind = '' } = apiObject;
-  return `${apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''} ${kind} ${nameOf(apiObject)}`;
+  return [apiVersion.slice(0, Math.max(0, apiVersion.indexOf('/'))), kind, nameOf(apiObject)].join(' ');
 }
+
+const noFaults: readonly Fault[] = [];
 
 /** Reads one object. The kinds are those that are watched, so another is a bug of ours. */
 export function readSource(apiObject: ApiObject, rootNamespace: string): Source {
@@ -67,7 +69,7 @@ export function readSource(apiObject: ApiObject, rootNamespace: string): Source 
   // k8s-ext-connector's services are all of one namespace, whichever their objects are in
   const value = apiVersion === olderApiVersion ? { ...apiObject, metadata: { ...metadata, namespace: olderNamespace } } : apiObject;
   const reading = readerFor(kind, apiVersion).read(value as unknown as Readonly<Record<string, unknown>>, rootNamespace);
-  if (reading.ok) return { ...source, objects: reading.value.map(({ object }) => object), faults: [] };
+  if (reading.ok) return { ...source, objects: reading.value.map(({ object }) => object), faults: noFaults };
   const object: ObjectRef = { kind, namespace: metadata.namespace ?? '', name: metadata.name };
   return { ...source, objects: [], faults: reading.faults.map(({ code, message, hint, path }) => ({ code, message, object, path, ...(hint === undefined ? {} : { hint }) })) };
 }

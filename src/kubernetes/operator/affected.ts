@@ -14,6 +14,7 @@ export interface Outcome {
   readonly assignments: Assignments;
   /** By `describeRef`. */
   readonly refused: ReadonlyMap<string, Refusal>;
+  /** And what others than the plan have to say. */
   readonly warnings: readonly Fault[];
 }
 
@@ -21,7 +22,7 @@ export interface Outcome {
 export function affectedBy(before: Outcome, after: Outcome): ReadonlySet<string> {
   const affected = new Set<string>([...before.refused.keys(), ...after.refused.keys()]);
   if (before.plan !== after.plan) for (const name of namesInChangedPorts(before.plan, after.plan)) affected.add(name);
-  if (before.warnings !== after.warnings) for (const name of objectsOf([...before.warnings, ...after.warnings])) affected.add(name);
+  for (const name of objectsOf(new Set(before.warnings).symmetricDifference(new Set(after.warnings)))) affected.add(name);
   if (before.assignments !== after.assignments) {
     const holders = new Set([...new Set(before.assignments).symmetricDifference(new Set(after.assignments))].map(({ holder }) => holder));
     for (const binding of after.desired.SnatBinding.values()) if (holders.has(holderOfBinding(binding))) affected.add(describeRef(refOf(binding)));
@@ -30,8 +31,8 @@ export function affectedBy(before: Outcome, after: Outcome): ReadonlySet<string>
 }
 
 /** The objects that faults are about. */
-export function objectsOf(faults: readonly Fault[]): readonly string[] {
-  return faults.flatMap(({ object }) => (object === undefined ? [] : [describeRef(object)]));
+function objectsOf(faults: ReadonlySet<Fault>): readonly string[] {
+  return [...faults].flatMap(({ object }) => (object === undefined ? [] : [describeRef(object)]));
 }
 
 /** Gateways and pools, which are few, and tell of what all the others bring about. */

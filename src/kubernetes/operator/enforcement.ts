@@ -23,21 +23,30 @@ export function originsOf(servicePort: ServicePort): { readonly policies: Readon
 }
 
 export function concernedBy({ servicePorts }: Plan): Concerned {
-  const services = new Map<string, Set<string>>();
-  const policies = new Map<string, Set<string>>();
-  const bindings = new Map<string, Set<string>>();
-  const note = (known: Map<string, Set<string>>, key: string, names: readonly string[]): void => {
-    const set = known.get(key) ?? new Set<string>();
-    for (const name of names) set.add(name);
-    known.set(key, set);
+  const services = new Map<string, ReadonlySet<string>>();
+  const policies = new Map<string, ReadonlySet<string>>();
+  const bindings = new Map<string, ReadonlySet<string>>();
+  /** Thousands of objects concern the same few gateways. */
+  const alike = new Map<string, ReadonlySet<string>>();
+  const setOf = (names: readonly string[]): ReadonlySet<string> => {
+    const set = new Set(names);
+    const text = [...set].sort().join();
+    const known = alike.get(text);
+    if (known === undefined) alike.set(text, set);
+    return known ?? set;
+  };
+  const note = (concerned: Map<string, ReadonlySet<string>>, key: string, gateways: ReadonlySet<string>): void => {
+    const known = concerned.get(key);
+    if (known === undefined) concerned.set(key, gateways);
+    else if (!gateways.isSubsetOf(known)) concerned.set(key, setOf([...known, ...gateways]));
   };
   for (const servicePort of servicePorts) {
     const { service, gateway, entrance } = servicePort;
-    const names = [gateway, entrance].filter((name) => name !== '');
+    const gateways = setOf([gateway, entrance].filter((name) => name !== ''));
     const from = originsOf(servicePort);
-    note(services, `${service.namespace}/${service.name}`, names);
-    for (const key of from.policies) note(policies, key, names);
-    for (const key of from.bindings) note(bindings, key, names);
+    note(services, `${service.namespace}/${service.name}`, gateways);
+    for (const key of from.policies) note(policies, key, gateways);
+    for (const key of from.bindings) note(bindings, key, gateways);
   }
   return { services, policies, bindings };
 }

@@ -25,7 +25,7 @@ import type { ResolveHost } from '../registration/host-addresses.ts';
 import { electLeader, type LeaderElection } from '../leader/elect.ts';
 import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
 import type { Findings } from '../webhook/validation.ts';
-import { affectedBy, fewOf, objectsOf, type Outcome } from './affected.ts';
+import { affectedBy, fewOf, type Outcome } from './affected.ts';
 import { createAssigner } from './assigner.ts';
 import { concernedBy, createPlanOrder, type Concerned } from './enforcement.ts';
 import { createInForce } from './in-force.ts';
@@ -138,8 +138,6 @@ export function startOperator(options: OperatorOptions): Operator {
   let reported: Outcome | null = null;
   /** Whether gateways hold something else than when statuses were last told. */
   let areGatewaysDue = false;
-  /** Objects of which something other than the plan had something to say. */
-  let remarked: readonly string[] = [];
   const turns = createTurnLoop(turn);
   const wake = (): void => turns.wake();
 
@@ -207,15 +205,16 @@ export function startOperator(options: OperatorOptions): Operator {
       await build(touched);
     }
     if (leading === undefined || accepted === undefined || plan === null) return;
-    leading.register(accepted.desired, collection);
-    const outcome = { plan, desired: accepted.desired, assignments: book.assignments, refused: accepted.refused, warnings };
+    // Also one that is being deleted, or another of its name, is registered otherwise.
+    if (isRebuilt || reported === null || changes.some(({ before, after }) => (after ?? before)?.kind === 'ExternalService')) leading.register(accepted.desired, collection);
     // What others than the plan have to say: that a Service's accounts are shared, or that something is in the way of a registration.
     const remarks = [...sharedAccountWarnings(accepted.desired, watches.accounts.sharedAccounts), ...leading.findings.values()];
-    const due = reported === null ? [] : [...affectedBy(reported, outcome), ...changed, ...remarked, ...(remarked = objectsOf(remarks)), ...fewOf(desired)];
+    const outcome = { plan, desired: accepted.desired, assignments: book.assignments, refused: accepted.refused, warnings: [...warnings, ...remarks] };
+    const due = reported === null ? [] : [...affectedBy(reported, outcome), ...changed, ...fewOf(desired)];
     const names = reported === null ? undefined : new Set([...touched, ...due.flatMap((name) => (collection.makers.get(name) ?? []).map((source) => source.name)), ...(areGatewaysDue ? leading.waiting : [])]);
     reported = outcome;
     areGatewaysDue = false;
-    await runSteps(leading.report(situation(remarks), names));
+    await runSteps(leading.report(situation(outcome.warnings), names));
   }
 
   async function build(touched: ReadonlySet<SourceName>): Promise<void> {
@@ -278,9 +277,9 @@ export function startOperator(options: OperatorOptions): Operator {
     return source === undefined ? null : (readEarlier(source.apiObject, namespace).find((object) => describeRef(refOf(object)) === describeRef(ref)) ?? null);
   }
 
-  function situation(remarks: readonly Fault[]): Situation {
+  function situation(said: readonly Fault[]): Situation {
     const reports = gateways();
-    const byObject = Map.groupBy([...warnings, ...remarks].filter(({ object }) => object !== undefined), ({ object }) => describeRef(object!));
+    const byObject = Map.groupBy(said.filter(({ object }) => object !== undefined), ({ object }) => describeRef(object!));
     concerned ??= concernedBy(plan!);
     return {
       collection,

@@ -1,6 +1,6 @@
 /** Everything that desired state is made of, watched, as one stream of changes. */
 import type { Logger } from 'pino';
-import type { AssignmentObject } from '../assignment-book.ts';
+import { keepOfAssignment, type AssignmentObject } from '../assignment-book.ts';
 import type { ApiClient } from '../client.ts';
 import { createAccountsBehind, keepOfNamespace, keepOfPod, keepOfService, keepOfSlice, type AccountsBehind } from '../desired/accounts-behind.ts';
 import { keepOfStored, type StoredObject } from '../registration/plan.ts';
@@ -41,8 +41,8 @@ export function watchAll({ client, random, log, onDesired, onAssignments }: Watc
   };
   const core = (plural: string): Resource => ({ group: '', version: 'v1', plural });
 
-  for (const { isOptional, ...resource } of desiredResources) watch<ApiObject>(resource, onDesired, { keep: withoutManagedFields, isOptional });
-  watch<AssignmentObject>(assignmentResource, onAssignments, { keep: withoutManagedFields });
+  for (const { isOptional, ...resource } of desiredResources) watch<Kept>(resource, onDesired, { keep: keepOfDesired, isOptional });
+  watch<AssignmentObject>(assignmentResource, onAssignments, { keep: keepOfAssignment });
   watch(core('pods'), (changes) => onDesired(accounts.takePods(changes)), { keep: keepOfPod });
   const namespaces = watch(core('namespaces'), onDesired, { keep: keepOfNamespace });
   const services = watch<StoredObject>(core('services'), (changes) => onDesired(accounts.takeServices(changes)), { keep: storedOr(keepOfService) });
@@ -67,9 +67,21 @@ function storedOr(keep: (item: StoredObject) => ApiObject): (item: StoredObject)
   return (item) => (isMarked(item) ? keepOfStored(item) : (keep(item) as StoredObject));
 }
 
-/** Who has written which field is of no use here, and often the larger part. */
-function withoutManagedFields<Item extends ApiObject>(item: Item): Item {
-  const { managedFields: _, ...metadata } = item.metadata as Item['metadata'] & { readonly managedFields?: unknown };
-  const { status } = item as Item & { readonly status?: unknown };
-  return { ...item, metadata, ...(status === undefined ? {} : { status: withSharedValues(status) }) };
+const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
+
+interface Kept extends ApiObject {
+  readonly metadata: ApiObject['metadata'] & { readonly managedFields?: unknown; readonly annotations?: Readonly<Record<string, string>> };
+  readonly status?: unknown;
+}
+
+/** Who has written which field, and what kubectl notes of it, are of no use here, and often the larger part; much of the rest others say too. */
+function keepOfDesired({ apiVersion, kind, metadata, status, ...content }: Kept): Kept {
+  const { managedFields: _, annotations, creationTimestamp, ...own } = metadata;
+  const { [lastApplied]: _lastApplied, ...others } = annotations ?? {};
+  return {
+    ...withSharedValues({ apiVersion, kind }),
+    metadata: { ...own, ...(creationTimestamp === undefined ? {} : { creationTimestamp: withSharedValues(creationTimestamp) }), ...(Object.keys(others).length === 0 ? {} : { annotations: others }) },
+    ...content,
+    ...(status === undefined ? {} : { status: withSharedValues(status) }),
+  };
 }

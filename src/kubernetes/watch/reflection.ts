@@ -10,8 +10,8 @@ import { backOffMs } from '../../core/back-off.ts';
 
 /** What all objects have. */
 export interface ApiObject {
-  readonly apiVersion?: string;
-  readonly kind?: string;
+  readonly apiVersion?: string | undefined;
+  readonly kind?: string | undefined;
   readonly metadata: { readonly name: string; readonly namespace?: string; readonly uid: string; readonly resourceVersion: string; readonly generation?: number; readonly creationTimestamp?: string; readonly deletionTimestamp?: string };
 }
 

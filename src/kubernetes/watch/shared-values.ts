@@ -3,18 +3,18 @@
  * strings, and most of what the objects take.
  */
 const strings = new Map<string, string>();
-/** By their JSON. */
+/** And arrays, by their JSON. */
 const flatObjects = new Map<string, object>();
 const charactersMax = 512;
 /** More are not alike. */
 const valuesMax = 10_000;
 
-/** The same value, of which strings, and objects that have no others within, are those that others have. */
+/** The same value, of which strings, and objects and arrays that have no others within, are those that others have. */
 export function withSharedValues<Value>(value: Value): Value {
   if (typeof value === 'string') return share(strings, value, value) as Value;
   if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(withSharedValues) as Value;
   if (Object.values(value).every((each) => typeof each !== 'object' || each === null)) return share(flatObjects, JSON.stringify(value), value) as Value;
+  if (Array.isArray(value)) return value.map(withSharedValues) as Value;
   return Object.fromEntries(Object.entries(value).map(([field, each]) => [field, withSharedValues<unknown>(each)])) as Value;
 }
 
