@@ -12,6 +12,10 @@ import { installOptions, type InstallOptions } from './options.ts';
 /** Stands for the number in objects, where an expression would be a text. */
 const replicasMark = 987_654;
 
+/** Stands for the URL of the collector, and for its port where that stands alone. */
+const collectorPortMark = 65_321;
+const collectorMark = `https://collector.invalid:${collectorPortMark}`;
+
 const value = (name: keyof InstallOptions): string => `{{ $.Values.${name} }}`;
 
 const everything: InstallOptions = {
@@ -22,21 +26,35 @@ const everything: InstallOptions = {
   clusterDomain: value('clusterDomain'),
   ledgerStorage: value('ledgerStorage'),
   storageClass: value('storageClass'),
+  ledgerOtlp: collectorMark,
+  ledgerOtlpCa: value('ledgerOtlpCa'),
+  ledgerOtlpHeaders: value('ledgerOtlpHeaders'),
   gateways: [],
   webhooks: true,
   olderForm: true,
 };
 
+/** What a mark stands for, the longer before what it contains. */
+const marks: readonly (readonly [mark: string, expression: string])[] = [
+  [String(replicasMark), value('replicas')],
+  [collectorMark, value('ledgerOtlp')],
+  [String(collectorPortMark), '{{ (urlParse $.Values.ledgerOtlp).host | splitList ":" | last }}'],
+];
+
 /** Options that add lines to objects, by the expression that is true with them. */
 const additions: Readonly<Record<string, Partial<InstallOptions>>> = {
   '$.Values.storageClass': { storageClass: '' },
   '$.Values.webhooks': { webhooks: false },
+  '$.Values.ledgerOtlp': { ledgerOtlp: '' },
+  '$.Values.ledgerOtlpCa': { ledgerOtlpCa: '' },
+  '$.Values.ledgerOtlpHeaders': { ledgerOtlpHeaders: '' },
+  '(or $.Values.ledgerOtlpCa $.Values.ledgerOtlpHeaders)': { ledgerOtlpCa: '', ledgerOtlpHeaders: '' },
 };
 
 /** The files of the chart, by their paths in it. */
 export function chartFiles(version: string): ReadonlyMap<string, string> {
   const template = (part: (parts: InstallParts) => readonly ExplainedObject[]): string => {
-    const text = (options: InstallOptions): string => formatExplained(part(installParts(options))).replaceAll(String(replicasMark), value('replicas'));
+    const text = (options: InstallOptions): string => marks.reduce((text, [mark, expression]) => text.replaceAll(mark, expression), formatExplained(part(installParts(options))));
     return withConditions(text(everything), Object.entries(additions).map(([condition, without]) => ({ condition, text: text({ ...everything, ...without }) })));
   };
   const only = (condition: string, text: string): string => `{{- if ${condition} }}\n${text}{{- end }}\n`;

@@ -70,6 +70,7 @@ function replicas(options: InstallOptions): ExplainedObject {
                   `--cluster-domain=${options.clusterDomain}`,
                   `--listen=${listen(ports.mesh)}`,
                   `--probe-listen=${listen(ports.probe)}`,
+                  ...ledgerOtlpArguments(options),
                   ...(options.webhooks ? [`--webhook-listen=${listen(ports.webhook)}`, `--agent-image=${options.image}`, `--agent-control=${controlPlaneName}.${options.namespace}.svc:${ports.mesh}`] : []),
                 ],
                 env: [
@@ -85,9 +86,10 @@ function replicas(options: InstallOptions): ExplainedObject {
                 ...probes(ports.probe),
                 resources: { requests: { cpu: '100m', memory: '256Mi' }, limits: { memory: '512Mi' } },
                 securityContext: containerSecurity,
-                volumeMounts: [stateMount],
+                volumeMounts: [stateMount, ...collectorFiles(options).map(({ mount }) => mount)],
               },
             ],
+            ...(collectorFiles(options).length === 0 ? {} : { volumes: collectorFiles(options).map(({ volume }) => volume) }),
           },
         },
         volumeClaimTemplates: [stateClaim(options.ledgerStorage, options.storageClass)],
@@ -99,4 +101,28 @@ function replicas(options: InstallOptions): ExplainedObject {
       { path: ['spec', 'template', 'spec', 'containers', 0, 'resources', 'limits'], why: 'None of the processor: one that is held back issues no certificates.' },
     ],
   };
+}
+
+/** A file that is mounted for requests to the collector: as a folder, so that a changed one is seen. */
+interface CollectorFile {
+  readonly argument: string;
+  readonly volume: object;
+  readonly mount: object;
+}
+
+function collectorFiles({ ledgerOtlp, ledgerOtlpCa, ledgerOtlpHeaders }: InstallOptions): readonly CollectorFile[] {
+  const fileOf = (option: string, key: string, source: object): CollectorFile => {
+    const name = `ledger-otlp-${option}`;
+    const mountPath = `/var/run/sallyport/${name}`;
+    return { argument: `--${name}=${mountPath}/${key}`, volume: { name, ...source }, mount: { name, mountPath, readOnly: true } };
+  };
+  const items = (key: string): object => ({ items: [{ key, path: key }] });
+  return [
+    ...(ledgerOtlp === '' || ledgerOtlpCa === '' ? [] : [fileOf('ca', 'ca.crt', { configMap: { name: ledgerOtlpCa, ...items('ca.crt') } })]),
+    ...(ledgerOtlp === '' || ledgerOtlpHeaders === '' ? [] : [fileOf('headers', 'headers', { secret: { secretName: ledgerOtlpHeaders, defaultMode: 0o440, ...items('headers') } })]),
+  ];
+}
+
+function ledgerOtlpArguments(options: InstallOptions): readonly string[] {
+  return options.ledgerOtlp === '' ? [] : [`--ledger-otlp=${options.ledgerOtlp}`, ...collectorFiles(options).map(({ argument }) => argument)];
 }

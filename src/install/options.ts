@@ -10,6 +10,10 @@ const imageName = z.string().max(512).regex(/^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$/, '
 const trustDomainName = z.string().min(1).max(255).regex(/^[a-z0-9._-]+$/, 'must be lower-case letters, digits, ".", "-" and "_"');
 const quantity = z.string().max(32).regex(/^[1-9][0-9]*([kMGTPE]i?)?$/, 'must be a quantity of Kubernetes, such as 10Gi');
 
+/** In the clear to nobody, and with its port, since a NetworkPolicy lets out by ports. */
+const collectorUrl = z.string().max(512).regex(/^(https:\/\/([a-zA-Z0-9.-]+|\[[0-9a-fA-F:.]+\]):[1-9][0-9]{0,4}(\/[a-zA-Z0-9._~/-]*)?)?$/, 'must be an https:// URL with a port, such as https://collector.observability:4318');
+const objectName = z.string().max(253).regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/, 'must be the name of an object of Kubernetes');
+
 /** @param version of the package: the default image is of the same */
 export function installOptions(version: string) {
   return z.strictObject({
@@ -20,6 +24,9 @@ export function installOptions(version: string) {
     clusterDomain: dnsSubdomain.default('cluster.local').meta({ description: 'suffix of the names of Services' }),
     ledgerStorage: quantity.default('10Gi').meta({ description: 'size of the volume of each replica, which holds its ledger; Kubernetes lets nobody change it afterwards' }),
     storageClass: z.string().max(253).regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/, 'must be the name of a StorageClass').default('').meta({ description: "StorageClass of all volumes; empty: the cluster's default" }),
+    ledgerOtlp: collectorUrl.default('').meta({ description: 'where each replica sends its ledger on to, by OTLP/HTTP, such as https://collector.observability:4318; empty: nowhere' }),
+    ledgerOtlpCa: objectName.default('').meta({ description: "ConfigMap in the control plane's namespace whose ca.crt has the CAs that the collector's certificate may come from; empty: those that Node.js trusts" }),
+    ledgerOtlpHeaders: objectName.default('').meta({ description: "Secret in the control plane's namespace whose \"headers\" go to the collector, one a line, such as \"Authorization: Bearer TOKEN\"; empty: none" }),
     gateways: z.array(dnsLabel).max(64).default([]).meta({ description: 'embedded gateways to run, by the names of their EgressGateway objects: each on the node that is labelled sallyport.dev/gateway=NAME' }),
     webhooks: z.boolean().default(true).meta({ description: 'agents are added to the pods that ask for it, and faults are told when objects are applied' }),
     olderForm: z.boolean().default(false).meta({ description: 'the definition of externalservice.example.com/v1alpha1 too, and the namespace of its Services' }),

@@ -87,6 +87,22 @@ describe('sallyport as a process', () => {
     assert.ok(readFileSync(`/proc/${served.child.pid!}/cmdline`, 'utf8').split('\0').includes('--max-semi-space-size=4'));
   });
 
+  it('serve takes no collector in the clear elsewhere, no secret in its URL, and no file for it that is not there, with status 2', async () => {
+    const collector = 'https://collector.observability:4318';
+    for (const [args, said] of [
+      [['--ledger-otlp', 'http://10.0.0.1:4318'], /neither https:\/\/ nor http:\/\/ on this host/],
+      [['--ledger-otlp', 'https://me:secret@collector:4318'], /more than a scheme/],
+      [['--ledger-otlp', collector, '--ledger-otlp-headers', '/none'], /file "\/none" cannot be read/],
+      [['--ledger-otlp', collector, '--ledger-otlp-ca', '/none'], /file "\/none" cannot be read/],
+      [['--ledger-otlp-ca', '/none'], /which is missing/],
+    ] as const) {
+      const { status, err } = await start(['serve', '--listen', '127.0.0.1:0', ...args]).ended;
+      assert.equal(status, 2, err);
+      assert.match(err, said);
+      assert.ok(!err.includes('secret@'), err);
+    }
+  });
+
   it('serve takes no lifetime of SVIDs that could not be renewed in time, nor one that is no longer short, with status 2', async () => {
     for (const lifetime of ['4s', '25h', 'soon']) {
       const { status, err } = await start(['serve', '--listen', '127.0.0.1:0', '--svid-lifetime', lifetime]).ended;

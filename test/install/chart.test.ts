@@ -114,8 +114,12 @@ describe('the chart, rendered by Helm,', function () {
 
   const sets: readonly [what: string, values: Partial<InstallOptions>][] = [
     ['without a word', {}],
-    ['with everything', { namespace: 'egress', image: 'images.example:5000/mesh/sallyport:1', replicas: 3, trustDomain: 'example.org', clusterDomain: 'example.internal', ledgerStorage: '100Gi', storageClass: 'fast', gateways: ['egress-1', '2'], olderForm: true }],
+    ['with everything', { namespace: 'egress', image: 'images.example:5000/mesh/sallyport:1', replicas: 3, trustDomain: 'example.org', clusterDomain: 'example.internal', ledgerStorage: '100Gi', storageClass: 'fast', ledgerOtlp: 'https://collector.observability:4318/otlp', ledgerOtlpCa: 'collector-ca', ledgerOtlpHeaders: 'collector-headers', gateways: ['egress-1', '2'], olderForm: true }],
     ['without webhooks', { webhooks: false }],
+    ['with a collector', { ledgerOtlp: 'https://[2001:db8::1]:14318' }],
+    ['with a collector of its own CA', { ledgerOtlp: 'https://collector:443', ledgerOtlpCa: 'collector-ca' }],
+    ['with a collector that wants headers', { ledgerOtlp: 'https://collector:443', ledgerOtlpHeaders: 'collector-headers', webhooks: false }],
+    ['with files for no collector', { ledgerOtlpCa: 'collector-ca', ledgerOtlpHeaders: 'collector-headers' }],
     ['with the least', { replicas: 1, webhooks: false, storageClass: '', gateways: ['null'] }],
   ];
   for (const [what, values] of sets) {
@@ -139,6 +143,9 @@ describe('the chart, rendered by Helm,', function () {
     ['an image that is more than a name', { image: 'a" b' }],
     ['no replica', { replicas: 0 }],
     ['a half replica', { replicas: 1.5 }],
+    ['a collector in the clear', { ledgerOtlp: 'http://collector:4318' }],
+    ['a collector without a port', { ledgerOtlp: 'https://collector' }],
+    ['a secret within an URL', { ledgerOtlp: 'https://user:secret@collector:4318' }],
     ['a gateway that no node could be labelled with', { gateways: ['Egress 1'] }],
   ];
   for (const [what, values] of refused) {

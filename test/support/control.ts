@@ -42,7 +42,7 @@ export interface TestControl {
   close(): Promise<void>;
 }
 
-export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase' | 'kubernetes'>> {
+export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase' | 'kubernetes' | 'ledgerOtlp'>> {
   readonly directory?: string;
   readonly port?: number;
 }
@@ -62,6 +62,7 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     caPropagationMs: options.caPropagationMs ?? 0,
     ...(options.caPassphrase === undefined ? {} : { caPassphrase: options.caPassphrase }),
     ...(options.kubernetes === undefined ? {} : { kubernetes: options.kubernetes }),
+    ...(options.ledgerOtlp === undefined ? {} : { ledgerOtlp: options.ledgerOtlp }),
     version: 'test',
     log: pino({ level: 'silent' }),
     now: options.now ?? Date.now,
