@@ -171,7 +171,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const cluster =
     kubernetes === undefined || replicated === undefined
       ? undefined
-      : startKubernetes({ ...kubernetes, shared: replicated, trustDomain, clusterDomain, record, publish: publishPlan, gateways: () => merged.merge(gatewaysHere(), publisher.revisions, now()), now, random, log });
+      : startKubernetes({ ...kubernetes, store, shared: replicated, trustDomain, clusterDomain, record, publish: publishPlan, gateways: () => merged.merge(gatewaysHere(), publisher.revisions, now()), now, random, log });
   if (cluster !== undefined) opened.defer(() => cluster.close());
   const planner: Planner = cluster?.planner ?? (await createPlanner({ store, trustDomain, clusterDomain, now, record, publish: publishPlan }));
 

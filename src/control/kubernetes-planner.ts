@@ -7,8 +7,9 @@ import { compile } from '../core/plan/compile.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import { startOperator, type Operator, type OperatorOptions } from '../kubernetes/index.ts';
+import { createAssignmentEvidence, type AssignmentEvidenceOptions } from './assignment-evidence.ts';
 import { createManifestReader, nothingWritten, type ReadManifests } from './manifest-reader.ts';
-import { actionsFor, assignmentRecord, invalidManifests, publicationRecords, removalsOf, resultOf } from './plan-change.ts';
+import { actionsFor, invalidManifests, publicationRecords, removalsOf, resultOf } from './plan-change.ts';
 import type { Planner } from './planner.ts';
 import { runInSlices } from './slices.ts';
 
@@ -16,7 +17,8 @@ export interface KubernetesPlanner extends Planner {
   readonly operator: Operator;
 }
 
-export interface KubernetesPlannerOptions extends Omit<OperatorOptions, 'publish' | 'onAssigned' | 'runSteps'> {
+export interface KubernetesPlannerOptions extends Omit<OperatorOptions, 'publish' | 'evidence' | 'runSteps'> {
+  readonly store: AssignmentEvidenceOptions['store'];
   readonly record: (records: readonly LedgerRecord[]) => Promise<void>;
   /** Called with each new plan, once the addresses that it stands on are at the API server. */
   readonly publish: (plan: Plan) => Promise<void>;
@@ -25,17 +27,16 @@ export interface KubernetesPlannerOptions extends Omit<OperatorOptions, 'publish
 /** Who changed what is in the API server's audit log. */
 const actor = 'kubernetes';
 
-export function createKubernetesPlanner({ record, publish, ...options }: KubernetesPlannerOptions): KubernetesPlanner {
+export function createKubernetesPlanner({ store, record, publish, ...options }: KubernetesPlannerOptions): KubernetesPlanner {
   const { trustDomain, clusterDomain, namespace, now, log } = options;
   const readManifests = createManifestReader({ rootNamespace: namespace });
   const nothing = planOfNothing(trustDomain, clusterDomain);
   const time = (): string => new Date(now()).toISOString();
-  const toLedger = (records: readonly LedgerRecord[]): void => void record(records).catch((error: unknown) => log.error({ err: error }, 'the ledger could not be written'));
 
   const operator = startOperator({
     ...options,
     runSteps: runInSlices,
-    onAssigned: (assignment) => toLedger([assignmentRecord(time(), assignment)]),
+    evidence: createAssignmentEvidence({ store, record, now, log }),
     publish: async ({ plan, previous, changed }) => {
       await record(publicationRecords(time(), previous?.revision ?? null, plan.revision, changed, actor));
       await publish(plan);

@@ -1,4 +1,5 @@
 import type { LedgerRecord } from '../core/ledger-record.ts';
+import type { Assignment } from '../core/snat/assignments.ts';
 import { sharedExpiry, type Revocation, type RevocationOrder, type SharedSections } from './shared-sections.ts';
 
 /** A certificate that may still be shown to somebody. */
@@ -9,6 +10,12 @@ export interface IssuedCertificate extends Revocation {
   readonly isRevoked?: true;
 }
 
+/** An assignment that is about to be written at an API server. */
+export interface Intent {
+  readonly assignment: Assignment;
+  readonly atMs: number;
+}
+
 /** What the control plane keeps in the store beside desired state and assignments. What replicas share is here where there are none. */
 export interface ControlSections extends SharedSections {
   /** Issued here, by serial number; gone once expired. */
@@ -17,6 +24,8 @@ export interface ControlSections extends SharedSections {
   readonly heeded: RevocationOrder;
   /** Ledger records of changes that are made, and not known to be in the ledger. */
   readonly outbox: readonly LedgerRecord[];
+  /** Gone once it is recorded what became of them. */
+  readonly intents: Intent;
 }
 
 /** When an entry may be forgotten. */

@@ -26,8 +26,9 @@ export function keepOfAssignment({ apiVersion, kind, metadata: { name, uid, reso
 }
 
 export type AssignmentWrite =
-  | { readonly type: 'create'; readonly record: Assignment; readonly body: object }
-  | { readonly type: 'replace'; readonly record: Assignment; readonly name: string; readonly body: object }
+  /** `isNews`: it is given or taken back by this, not only put back as it was. */
+  | { readonly type: 'create'; readonly record: Assignment; readonly isNews: boolean; readonly body: object }
+  | { readonly type: 'replace'; readonly record: Assignment; readonly isNews: boolean; readonly name: string; readonly body: object }
   /** Without its finalizer first. */
   | { readonly type: 'delete'; readonly object: AssignmentObject };
 
@@ -117,12 +118,13 @@ export function createAssignmentBook(): AssignmentBook {
         const name = nameOfAssignment(record);
         names.add(name);
         const known = entries.get(name);
-        if (known?.object === undefined || known.object === null) return [{ type: 'create', record, body: encodeAssignment(record) }];
-        return isDeepStrictEqual(known.record, record) && isHeldFast(known.object) ? [] : [replaceBy(record, name, known.object)];
+        if (known?.object === undefined || known.object === null) return [{ type: 'create', record, isNews: !isDeepStrictEqual(known?.record, record), body: encodeAssignment(record) }];
+        const isNews = !isDeepStrictEqual(known.record, record);
+        return isNews || !isHeldFast(known.object) ? [{ ...replaceBy(record, name, known.object), isNews }] : [];
       });
       for (const [name, { object, record }] of entries) {
         if (names.has(name) || object === null) continue;
-        writes.push(record.releasedAt === null ? replaceBy({ ...record, releasedAt: now }, name, object) : { type: 'delete', object });
+        writes.push(record.releasedAt === null ? { ...replaceBy({ ...record, releasedAt: now }, name, object), isNews: true } : { type: 'delete', object });
       }
       return writes;
     },
@@ -150,7 +152,7 @@ function isHeldFast({ metadata }: AssignmentObject): boolean {
   return metadata.deletionTimestamp !== undefined || metadata.finalizers?.includes(assignmentFinalizer) === true;
 }
 
-function replaceBy(record: Assignment, name: string, { metadata: { resourceVersion, finalizers = [], deletionTimestamp } }: AssignmentObject): AssignmentWrite {
+function replaceBy(record: Assignment, name: string, { metadata: { resourceVersion, finalizers = [], deletionTimestamp } }: AssignmentObject): Omit<Extract<AssignmentWrite, { type: 'replace' }>, 'isNews'> {
   const { metadata, ...rest } = encodeAssignment(record);
   const kept = deletionTimestamp === undefined ? [...new Set([...finalizers, assignmentFinalizer])] : finalizers;
   return { type: 'replace', record, name, body: { ...rest, metadata: { ...metadata, finalizers: kept, resourceVersion } } };

@@ -25,6 +25,7 @@ export type { AgentSettings } from './webhook/agent-sidecar.ts';
 export { createCaBundleKeeper, type CaBundleKeeper } from './webhook/ca-bundle-keeper.ts';
 export type { Findings, ValidateChange } from './webhook/validation.ts';
 export { startWebhooks, webhookPaths, type ServerIdentity, type Webhooks } from './webhook/webhooks.ts';
+export type { Evidence } from './operator/assigner.ts';
 export { startOperator, type GatewayReport, type Operator, type OperatorOptions } from './operator/operator.ts';
 export { openSecretText, type SecretText } from './secret-text.ts';
 export { openUserCluster, type UserCluster } from './user/cluster.ts';

@@ -26,6 +26,18 @@ describe('the book of assignments', () => {
     assert.deepEqual(inShort(book.writesFor([record('a', 1, 7), record('b', 2)], 0)), ['replace 192.0.2.1.1024', 'create 192.0.2.2.1024']);
   });
 
+  it('knows what of its writes is given or taken back by them, and what is only put back', () => {
+    const newsIn = (writes: readonly AssignmentWrite[]) => writes.map((write) => write.type !== 'delete' && write.isNews);
+    said(book, object(record('a', 1), 5));
+    assert.deepEqual(newsIn(book.writesFor([record('a', 1, 7), record('b', 2)], 0)), [true, true]);
+    assert.deepEqual(newsIn(book.writesFor([], 9)), [true]);
+    said(book, object(record('a', 1), 6, { finalizers: [] }));
+    assert.deepEqual(newsIn(book.writesFor([record('a', 1)], 0)), [false]);
+    vanished(book, object(record('a', 1), 7));
+    assert.deepEqual(newsIn(book.writesFor([record('a', 1)], 0)), [false]);
+    assert.deepEqual(newsIn(book.writesFor([record('other', 1)], 0)), [true]);
+  });
+
   it('releases what nobody wants before it deletes it', () => {
     said(book, object(record('a', 1), 5));
     const [release] = book.writesFor([], 70_000);

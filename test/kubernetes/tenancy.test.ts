@@ -72,7 +72,7 @@ describe('tenants of a cluster', function () {
       gateways: () => new Map(),
       resolve: () => Promise.reject(new Error('no names in this test')),
       replicaAddress: null,
-      onAssigned: () => undefined,
+      evidence: { intend: () => Promise.resolve(), written: () => undefined, settle: () => undefined },
       now: Date.now,
       monotonicNow: () => performance.now(),
       random: Math.random,

@@ -14,20 +14,29 @@ export interface Assigner {
   assign(wanted: Assignments): Promise<void>;
 }
 
+/** What is kept so that each assignment that the API server takes is told of, whatever becomes of this process. */
+export interface Evidence {
+  /** Resolves when it is durable that this is about to be written. */
+  intend(assignment: Assignment): Promise<void>;
+  /** The API server has it. */
+  written(assignment: Assignment): void;
+  /** Nothing is under way any more, and these are there: what became of the others of which nobody has heard can be told by them. */
+  settle(assignments: Assignments): void;
+}
+
 export interface AssignerOptions {
   readonly client: ApiClient;
   readonly book: AssignmentBook;
   readonly now: () => number;
   /** Asked before each write: a leader that was deposed meanwhile writes nothing more. */
   readonly mayWrite: () => boolean;
-  /** What was given, or taken back. */
-  readonly onWritten: (record: Assignment) => void;
+  readonly evidence: Pick<Evidence, 'intend' | 'written'>;
   readonly log: Logger;
 }
 
 const writesAtOnce = 16;
 
-export function createAssigner({ client, book, now, mayWrite, onWritten, log }: AssignerOptions): Assigner {
+export function createAssigner({ client, book, now, mayWrite, evidence, log }: AssignerOptions): Assigner {
   const path = pathOf(assignmentResource);
 
   async function write(each: AssignmentWrite): Promise<AssignmentObject | null> {
@@ -53,8 +62,10 @@ export function createAssigner({ client, book, now, mayWrite, onWritten, log }: 
       const work = async (): Promise<void> => {
         for (let each = left.shift(); each !== undefined && mayWrite(); each = left.shift()) {
           try {
+            const news = each.type !== 'delete' && each.isNews ? each.record : null;
+            if (news !== null) await evidence.intend(news);
             book.wrote(each, await write(each));
-            if (each.type !== 'delete') onWritten(each.record);
+            if (news !== null) evidence.written(news);
           } catch (error) {
             if (error instanceof ApiRefusal && (error.status === 409 || error.status === 404)) log.info({ err: error, write: each.type }, 'an assignment was changed by somebody else meanwhile; it is looked at again');
             else failures.push(error);

@@ -14,7 +14,7 @@ import { acceptInSteps, type Acceptance, type Refusal } from '../../core/plan/ac
 import { buildInSteps, type Build } from '../../core/plan/build.ts';
 import { compileInSteps, type CompileState } from '../../core/plan/compile.ts';
 import type { Plan, Revision } from '../../core/plan/plan.ts';
-import type { Assignment, Assignments } from '../../core/snat/assignments.ts';
+import type { Assignments } from '../../core/snat/assignments.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
 import type { Steps } from '../../core/steps.ts';
 import { createAssignmentBook, type AssignmentObject } from '../assignment-book.ts';
@@ -26,7 +26,7 @@ import { electLeader, type LeaderElection } from '../leader/elect.ts';
 import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
 import type { Findings } from '../webhook/validation.ts';
 import { affectedBy, fewOf, type Outcome } from './affected.ts';
-import { createAssigner } from './assigner.ts';
+import { createAssigner, type Evidence } from './assigner.ts';
 import { concernedBy, createPlanOrder, type Concerned } from './enforcement.ts';
 import { createInForce } from './in-force.ts';
 import { startLeaderWork, type LeaderWork } from './leader-work.ts';
@@ -64,8 +64,8 @@ export interface OperatorOptions {
   readonly publish: (publication: Publication) => Promise<void>;
   /** By name, of all replicas' gateways. */
   readonly gateways: () => ReadonlyMap<string, GatewayReport>;
-  /** An address was given or taken back, by this replica. */
-  readonly onAssigned: (record: Assignment) => void;
+  /** Of addresses that this replica gives and takes back. */
+  readonly evidence: Evidence;
   /** Of hosts that external services name. */
   readonly resolve: ResolveHost;
   /** Where other replicas reach this one, `HOST:PORT`; null: nowhere. */
@@ -109,7 +109,7 @@ const addressAnnotation = 'sallyport.dev/mesh-address';
 const quarantineCheckMs = 5_000;
 
 export function startOperator(options: OperatorOptions): Operator {
-  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, gateways, onAssigned, resolve, replicaAddress, now, monotonicNow, random, log } = options;
+  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, gateways, evidence, resolve, replicaAddress, now, monotonicNow, random, log } = options;
   const book = createAssignmentBook();
   const { promise: ready, resolve: setReady } = Promise.withResolvers<undefined>();
 
@@ -151,7 +151,7 @@ export function startOperator(options: OperatorOptions): Operator {
     },
     onAssignments: takeAssignments,
   });
-  const assigner = createAssigner({ client, book, now: () => timeSpan(client, now()).latest, mayWrite: () => election.isLeader && !closed, onWritten: onAssigned, log });
+  const assigner = createAssigner({ client, book, now: () => timeSpan(client, now()).latest, mayWrite: () => election.isLeader && !closed, evidence, log });
   const election: LeaderElection = electLeader({
     client,
     namespace,
@@ -204,6 +204,7 @@ export function startOperator(options: OperatorOptions): Operator {
       rebuild = false;
       await build(touched);
     }
+    if (assigning === undefined) evidence.settle(book.assignments);
     if (leading === undefined || accepted === undefined || plan === null) return;
     // Also one that is being deleted, or another of its name, is registered otherwise.
     if (isRebuilt || reported === null || changes.some(({ before, after }) => (after ?? before)?.kind === 'ExternalService')) leading.register(accepted.desired, collection);

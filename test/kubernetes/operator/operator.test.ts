@@ -20,6 +20,8 @@ interface Running {
   readonly plans: readonly Plan[];
   readonly publications: readonly Publication[];
   readonly assigned: readonly Assignment[];
+  /** What it has told to whoever keeps evidence of assignments. */
+  readonly told: string[];
   /** What gateways say that they hold: by default each takes everything at once. */
   gateways: () => ReadonlyMap<string, GatewayReport>;
 }
@@ -49,6 +51,7 @@ describe('the operator at a real API server', function () {
   async function start(replica = 'one', client: ApiClient = createApiClient(server().kubeConfig()), pace = 1, now = Date.now): Promise<Running> {
     const publications: Publication[] = [];
     const assigned: Assignment[] = [];
+    const told: string[] = [];
     const operator = startOperator({
       client,
       namespace: 'default',
@@ -63,7 +66,14 @@ describe('the operator at a real API server', function () {
       gateways: () => self.gateways(),
       resolve: () => Promise.reject(new Error('no names in this test')),
       replicaAddress: null,
-      onAssigned: (record) => void assigned.push(record),
+      evidence: {
+        intend: ({ address }) => {
+          told.push(`intends ${address}`);
+          return Promise.resolve();
+        },
+        written: (record) => void assigned.push(record),
+        settle: (assignments) => void told.push(`settled by ${assignments.map(({ address }) => address).join()}`),
+      },
       now,
       monotonicNow: () => performance.now() * pace,
       random: Math.random,
@@ -77,6 +87,7 @@ describe('the operator at a real API server', function () {
         return publications.map(({ plan }) => plan);
       },
       assigned,
+      told,
       gateways: () => new Map((operator.plan?.gateways ?? []).map(({ name }) => [name, { held: operator.plan!.revision, connected: 1 }])),
     };
     await operator.ready;
@@ -231,12 +242,28 @@ describe('the operator at a real API server', function () {
     });
     await cluster.apply(...example('bookinfo-forward-proxy'));
     const [, , , , binding] = example('bookinfo-forward-proxy');
-    const pending = await cluster.until(binding!, 'accepted', (each) => conditionsOf(each, 'Accepted', 'Programmed') === 'Accepted=True Programmed=False');
+    const pending = await cluster.until(binding!, 'accepted', (each) => conditionsOf(each, 'Accepted', 'Programmed') === 'Accepted=True Programmed=False').finally(() => take(undefined));
     const said = pending.status!.conditions!.flatMap(({ type, reason, message }) => (['Accepted', 'Programmed'].includes(type) ? [`${reason}: ${message}`] : []));
     assert.deepEqual([said, pending.status!['addresses'], pending.status!['revision']], [['Accepted: it is in force as soon as its address is assigned', 'Pending: its address is being assigned'], [], undefined]);
-    take(undefined);
     const live = await cluster.until(binding!, 'programmed', (each) => conditionsOf(each, 'Accepted', 'Programmed') === 'Accepted=True Programmed=True');
     assert.deepEqual([live.status!['addresses'], operator.plan!.revision.startsWith(live.status!['revision'] as string)], [['10.4.0.65'], true]);
+  });
+
+  it('tells of an assignment before it is written, and of those that are there when an answer was lost', async () => {
+    const client = createApiClient(server().kubeConfig());
+    const { operator, told } = await start('one', {
+      ...client,
+      request: async (request) => {
+        const answer = await client.request<never>(request);
+        if (request.method !== 'POST' || !request.path.endsWith('/snatassignments')) return answer;
+        told.push('taken');
+        throw new Error('the answer is lost');
+      },
+    });
+    await cluster.apply(...example('bookinfo-forward-proxy'));
+    await waitFor('the assignment', 10_000, () => (operator.assignments.length > 0 ? true : undefined));
+    await waitFor('a look at it', 20_000, () => (told.includes('settled by 10.4.0.65') ? true : undefined));
+    assert.deepEqual([...new Set(told)].filter((each) => each !== 'settled by '), ['intends 10.4.0.65', 'taken', 'settled by 10.4.0.65']);
   });
 
   it('names gateways that are late, and says since when the others enforce an object', async () => {
