@@ -27,6 +27,7 @@ interface LiveObject {
 
 interface Pod extends LiveObject {
   readonly spec: { readonly containers: readonly { readonly name: string }[] };
+  readonly status?: { readonly containerStatuses?: readonly { readonly name: string; readonly restartCount: number }[] };
 }
 
 /** Of the log of a container: its end is what is wanted. */
@@ -75,17 +76,22 @@ export async function collectBundle(options: GatherOptions): Promise<Collected> 
       pods.push(...(await list<Pod>(inPlace('', 'pods'))));
       return pods;
     });
-    for (const { metadata, spec } of pods) {
+    for (const { metadata, spec, status } of pods) {
       const path = `${objectPath(inPlace('', 'pods'), { name: metadata.name })}/log`;
-      for (const { name } of spec.containers) await add(`${place}/logs/${metadata.name.slice(0, podNameMax)}/${name}.log`, () => logOf(client, path, name));
+      const restarted = new Set(status?.containerStatuses?.filter(({ restartCount }) => restartCount > 0).map(({ name }) => name));
+      for (const { name } of spec.containers) {
+        const logs = `${place}/logs/${metadata.name.slice(0, podNameMax)}/${name}`;
+        await add(`${logs}.log`, () => logOf(client, path, { container: name }));
+        if (restarted.has(name)) await add(`${logs}.previous.log`, () => logOf(client, path, { container: name, previous: true })); // why it has ended
+      }
     }
   }
   return { files, notes };
 }
 
-async function logOf(client: ApiClient, path: string, container: string): Promise<string> {
+async function logOf(client: ApiClient, path: string, query: { readonly container: string; readonly previous?: true }): Promise<string> {
   const lines: string[] = [];
-  for await (const line of client.lines(path, { container, tailLines: logLinesMax }, { signal: AbortSignal.timeout(logSilentMs * 6), silentMs: logSilentMs })) lines.push(line);
+  for await (const line of client.lines(path, { ...query, tailLines: logLinesMax }, { signal: AbortSignal.timeout(logSilentMs * 6), silentMs: logSilentMs })) lines.push(line);
   return lines.map((line) => `${line}\n`).join('');
 }
 

@@ -243,7 +243,7 @@ export const checks: readonly Check[] = [
     code: 'gateway-pods-ready',
     category: 'Gateways',
     title: 'all gateways that run in the cluster are ready',
-    hint: 'kubectl describe pods -n sallyport-gateways; the node needs the label sallyport.dev/gateway=NAME',
+    hint: 'kubectl describe pods -n sallyport-gateways; the node needs the label sallyport.dev/gateway=NAME, and the gateway an EgressGateway object of its name',
     why: 'Nothing leaves by a gateway that does not run.',
     look: after(({ gatewayPods }) => given(gatewayPods, (all) => unless(all.filter((each) => !isReady(each)).map((each) => `${each.metadata.name}: ${countOf(each)}`), all.length, 'are not'))),
   },

@@ -192,12 +192,16 @@ describe('Sallyport in a cluster with a node', function () {
     assert.match(stdout, /spiffe:\/\/cluster\.local\/ns\/bookinfo\/sa\/default/);
   });
 
-  it('has the logs of its pods in the support bundle', async () => {
+  it('has the logs of its pods in the support bundle, and of containers that are there no more', async () => {
+    said(await exec(system, 'sallyport-0', 'control', 'node', '-e', 'process.kill(1)'));
+    await waitFor('the kubelet to start it again', 30_000, async () => (await kubectl(['get', 'pod', `--namespace=${system}`, 'sallyport-0', '-o', 'jsonpath={.status.containerStatuses[0].restartCount}{.status.containerStatuses[0].ready}'])).stdout === '1true' || undefined);
     const archive = join(directory, 'bundle.tar.gz');
     said(await sallyport('support-bundle', '-o', archive));
-    const logs = said(await runProgram('tar', ['--extract', '--gzip', '--to-stdout', '--wildcards', '--file', archive, '*/logs/*']));
-    assert.match(logs, /listening for workloads and gateways/); // the control plane's
-    assert.match(logs, /"name":"gateway"/);
+    const logOf = async (file: string): Promise<string> => said(await runProgram('tar', ['--extract', '--gzip', '--to-stdout', '--file', archive, `sallyport-support/${file}.log`]));
+    const logs = await Promise.all(['control', 'control.previous'].map(async (name) => await logOf(`${system}/logs/sallyport-0/${name}`)));
+    for (const log of logs) assert.match(log, /listening for workloads and gateways/);
+    assert.notEqual(logs[0], logs[1]);
+    assert.match(await logOf('sallyport-gateways/logs/egress-1-0/gateway'), /identity enrolled/);
   });
 
   it('takes the token of a pod for as long as there is the pod', async () => {
