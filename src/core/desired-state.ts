@@ -60,7 +60,7 @@ export function* applyChangeInSteps(state: DesiredState, change: DesiredChange):
   if (known?.from === state) return known.to;
   const next: Record<string, Map<ObjectKey, DesiredObject>> = {};
   const mapOf = (kind: Kind) => (next[kind] ??= new Map<ObjectKey, DesiredObject>(state[kind]));
-  for (const ref of change.remove) mapOf(ref.kind as Kind).delete(keyOf(ref));
+  yield* forEachInSteps(change.remove, 256, (ref) => mapOf(ref.kind as Kind).delete(keyOf(ref)));
   yield* forEachInSteps(change.put, 256, (object) => mapOf(object.kind).set(keyOf(refOf(object)), object));
   const to = { ...state, ...next };
   applied.set(change, { from: state, to });

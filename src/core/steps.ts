@@ -34,3 +34,31 @@ export function* filterInSteps<Item>(items: Iterable<Item>, itemsPerStep: number
   yield* forEachInSteps(items, itemsPerStep, (item) => isWanted(item) && wanted.push(item));
   return wanted;
 }
+
+/** Items that are sorted, or merged, in one step. */
+const sortedPerStep = 128;
+
+/** A sorted copy, as `toSorted` gives it, with equal items in the order in which they came. */
+export function* sortInSteps<Item>(items: readonly Item[], compare: (a: Item, b: Item) => number): Steps<Item[]> {
+  let runs: Item[][] = [];
+  for (let from = 0; from < items.length; from += sortedPerStep) {
+    runs.push(items.slice(from, from + sortedPerStep).sort(compare));
+    yield;
+  }
+  while (runs.length > 1) {
+    const merged: Item[][] = [];
+    for (let index = 0; index < runs.length; index += 2) merged.push(yield* mergeInSteps(runs[index]!, runs[index + 1] ?? [], compare));
+    runs = merged;
+  }
+  return runs[0] ?? [];
+}
+
+function* mergeInSteps<Item>(left: readonly Item[], right: readonly Item[], compare: (a: Item, b: Item) => number): Steps<Item[]> {
+  const merged: Item[] = [];
+  let [fromLeft, fromRight] = [0, 0];
+  while (fromLeft < left.length && fromRight < right.length) {
+    merged.push(compare(left[fromLeft]!, right[fromRight]!) <= 0 ? left[fromLeft++]! : right[fromRight++]!);
+    if (merged.length % sortedPerStep === 0) yield;
+  }
+  return merged.concat(left.slice(fromLeft), right.slice(fromRight));
+}

@@ -10,7 +10,7 @@ import { invariant, type ObjectRef } from '../errors.ts';
 import type { DesiredObject, Kind } from '../objects/index.ts';
 import { byText } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
-import { runThrough, type Steps } from '../steps.ts';
+import { forEachInSteps, mapInSteps, runThrough, sortInSteps, type Steps } from '../steps.ts';
 import { speaksForAll, type RootNamespace } from '../tenancy.ts';
 
 /** What there is to know of an object beside its content. */
@@ -62,14 +62,15 @@ export function* acceptInSteps(desired: DesiredState, before: Assignments, conte
     const put: DesiredObject[] = [];
     const remove: ObjectRef[] = [];
     const charge = round > patientRoundsMax ? chargeAllNew : chargeOneEach;
-    for (const [name, { ref, faults }] of charge(built.faults, admitted, (each) => precedenceOf(each, standingOf(each), refused.get(describeRef(each)), context.rootNamespace))) {
+    const charged = yield* charge(built.faults, admitted, (each) => precedenceOf(each, standingOf(each), refused.get(describeRef(each)), context.rootNamespace));
+    yield* forEachInSteps(charged, perStep, ([name, { ref, faults }]) => {
       const { fallback } = standingOf(ref);
       const known = refused.get(name);
       const fellBack = known === undefined && fallback !== null;
       if (fellBack) put.push(fallback);
       else remove.push(ref);
       refused.set(name, { ref, object: desired[ref.kind as Kind].get(keyOf(ref))!, faults: [...(known?.faults ?? []), ...faults], fellBack });
-    }
+    });
     invariant(put.length + remove.length > 0, 'a fault is some object’s');
     admitted = yield* applyChangeInSteps(admitted, { put, remove });
   }
@@ -77,6 +78,8 @@ export function* acceptInSteps(desired: DesiredState, before: Assignments, conte
 
 /** Rounds in which of each fault one object yields. More happen only where many objects are in each other's way in many ways. */
 const patientRoundsMax = 32;
+/** Faults, and objects that are charged with them. */
+const perStep = 32;
 
 interface Party {
   readonly ref: ObjectRef;
@@ -84,30 +87,31 @@ interface Party {
 }
 
 type Charged = Map<string, { readonly ref: ObjectRef; readonly faults: PlanFault[] }>;
-type Charge = (faults: readonly PlanFault[], admitted: DesiredState, precedence: (ref: ObjectRef) => Precedence) => Charged;
+type Charge = (faults: readonly PlanFault[], admitted: DesiredState, precedence: (ref: ObjectRef) => Precedence) => Steps<Charged>;
 
 /**
  * Each object that has to yield, with the faults that are laid to its charge. Who comes first is heard first: a fault with one that has to
  * yield already may be none any more, so it waits for the next round. What is in force is then never decided anew.
  */
-const chargeOneEach: Charge = (faults, admitted, precedence) => {
-  const cases = faults.map((fault) => {
+const chargeOneEach: Charge = function* (faults, admitted, precedence) {
+  const cases = yield* mapInSteps(faults, perStep, (fault) => {
     const parties = partiesOf(fault, admitted, precedence);
     return { fault, parties, charged: lastOf(parties) };
   });
   const charged: Charged = new Map();
-  for (const { fault, parties, charged: { ref, precedence: { name } } } of cases.sort((a, b) => compare(a.charged.precedence, b.charged.precedence))) {
+  const inOrder = yield* sortInSteps(cases, (a, b) => compare(a.charged.precedence, b.charged.precedence));
+  yield* forEachInSteps(inOrder, perStep, ({ fault, parties, charged: { ref, precedence: { name } } }) => {
     const known = charged.get(name);
     if (known !== undefined) known.faults.push(fault);
     else if (!parties.some((party) => charged.has(party.precedence.name))) charged.set(name, { ref, faults: [fault] });
-  }
+  });
   return charged;
 };
 
 /** Every object of a fault that is not in force; where all are, the one that came last. */
-const chargeAllNew: Charge = (faults, admitted, precedence) => {
+const chargeAllNew: Charge = function* (faults, admitted, precedence) {
   const charged: Charged = new Map();
-  for (const fault of faults) {
+  yield* forEachInSteps(faults, perStep, (fault) => {
     const parties = partiesOf(fault, admitted, precedence);
     const fresh = parties.filter((party) => party.precedence.rank > 0);
     for (const { ref, precedence: { name } } of fresh.length > 0 ? fresh : [lastOf(parties)]) {
@@ -115,7 +119,7 @@ const chargeAllNew: Charge = (faults, admitted, precedence) => {
       if (known === undefined) charged.set(name, { ref, faults: [fault] });
       else if (known.faults.length < faultsToldMax) known.faults.push(fault);
     }
-  }
+  });
   return charged;
 };
 const faultsToldMax = 10;

@@ -129,12 +129,12 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
     yield;
     faults.push(...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts), ...reverseConflicts(servicePorts));
   }
-  if (faults.length > 0) return { ok: false, faults: sortFaults(faults) };
+  if (faults.length > 0) return { ok: false, faults: yield* sortFaults(faults) };
 
   const content = { trustDomain, gateways: plannedGateways, servicePorts };
   const revision = yield* revisionOf(content);
   const plan = last?.plan.revision === revision ? last.plan : { revision, ...content };
-  const warnings = sortFaults([...warningsOf(policies), ...warningsOf(bindings), ...warningsOf(services)]);
+  const warnings = yield* sortFaults([...warningsOf(policies), ...warningsOf(bindings), ...warningsOf(services)]);
   const state = { trustDomain, clusterDomain, rootNamespace, plan, assignments, holdings, gateways, referenceGrants, referrals, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
   return { ok: true, plan, warnings, state };
 }

@@ -96,7 +96,7 @@ export function* allocateInSteps(desired: DesiredState, assignments: Assignments
     const ends = result.flatMap((record) => (record.releasedAt === null ? [] : [quarantineEnd(record, record.releasedAt, spaces)]));
     settled.set(result, { basis, untilMs: ends.reduce((first, end) => Math.min(first, end), Infinity) });
   }
-  return { assignments: result, faults: sortFaults(faults) };
+  return { assignments: result, faults: yield* sortFaults(faults) };
 }
 
 /** Assignments that are just what is wanted, with all that decides that: allocating again gives them again, until the next quarantine ends. */
