@@ -16,7 +16,7 @@ import { runProgram, type ProgramResult } from '../e2e/support/programs.ts';
 import type { Manifest } from '../support/cluster.ts';
 import { makeNetwork, requireNetwork, type Network } from '../support/network-namespaces.ts';
 import { toolsImage, writeSallyportImage } from '../support/node/images.ts';
-import { requireNode, startNode, type ClusterNode } from '../support/node/node.ts';
+import { podAddresses, requireNode, startNode, type ClusterNode } from '../support/node/node.ts';
 import { requirePeer } from '../support/peers.ts';
 import { startServerProcess } from '../support/server-process.ts';
 
@@ -45,7 +45,10 @@ describe('Sallyport in a cluster with a node', function () {
     network = makeNetwork({
       hosts: ['node', 'outside'],
       links: [[{ host: 'node', addresses: [`${nodeAddress}/24`, `${snatAddress}/24`] }, { host: 'outside', addresses: [`${partnerAddress}/24`] }]],
-      routes: { node: [`default via ${partnerAddress}`] }, // leads nowhere, but without one nobody is asked about addresses of Services
+      routes: {
+        node: [`default via ${partnerAddress}`], // leads nowhere, but without one nobody is asked about addresses of Services
+        outside: [`${podAddresses} via ${nodeAddress}`], // as another node of the cluster has it
+      },
       routers: ['node'],
     });
     closing.push(network.close);
@@ -190,6 +193,24 @@ describe('Sallyport in a cluster with a node', function () {
       return answer.status === 0 ? answer : undefined;
     });
     assert.match(stdout, /spiffe:\/\/cluster\.local\/ns\/bookinfo\/sa\/default/);
+  });
+
+  it('has its own traffic let through by its NetworkPolicies, and no other', async () => {
+    const { status: pod } = (await node.cluster.get({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'sallyport-0', namespace: system } })) as unknown as { readonly status: { readonly podIP: string } };
+    const isOpen = ({ status, stderr }: ProgramResult): boolean => {
+      assert.ok([0, 28, 60].includes(status!), stderr); // of TLS it has no trust bundle
+      return status !== 28; // time has run out
+    };
+    const ask = ['-q', '-sS', '--max-time', '2', '--output', '/dev/null'];
+    const metrics = `http://${pod.podIP}:15020/metrics`;
+    const fromAnotherNode = async (url: string): Promise<boolean> => isOpen(await network.hosts.outside.run('curl', [...ask, url]));
+    const fromWorkload = async (url: string): Promise<boolean> => isOpen(await exec('bookinfo', 'productpage', 'app', 'curl', ...ask, url));
+    assert.deepEqual(await Promise.all([fromAnotherNode(`https://${pod.podIP}:15012`), fromAnotherNode(`https://${pod.podIP}:15017`), fromAnotherNode(metrics), fromWorkload(metrics)]), [true, true, false, false]);
+    said(await kubectl(['label', 'namespace', 'bookinfo', 'sallyport.dev/metrics=enabled']));
+    await waitFor('the metrics', 10_000, async () => (await fromWorkload(metrics)) || undefined);
+    const script = `fetch('http://${partnerAddress}:8080', { signal: AbortSignal.timeout(2_000) }).then(() => console.log('out'), ({ name }) => console.log(name))`;
+    assert.equal(said(await exec(system, 'sallyport-0', 'control', 'node', '-e', script)).trim(), 'TimeoutError');
+    assert.equal((await network.hosts.node.run('curl', [...ask, `http://${partnerAddress}:8080`])).status, 0);
   });
 
   it('has the logs of its pods in the support bundle, and of containers that are there no more', async () => {

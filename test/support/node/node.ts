@@ -1,6 +1,6 @@
 /**
  * A Kubernetes cluster of one node, with all that belongs to it: API server, controller manager, scheduler, kubelet, containerd, kube-proxy, and
- * dnsmasq for the names of Services. It is a host of a network of namespaces, so that nothing of it is on this machine's own network; the
+ * dnsmasq for the names of Services; NetworkPolicies are in force. It is a host of a network of namespaces, so that nothing of it is on this machine's own network; the
  * kubelet and what it starts are in namespaces of their own for processes and mounts, which end with their first process, and in control groups
  * of their own.
  */
@@ -23,6 +23,7 @@ import { configurationOf } from './configuration.ts';
 import { canMakeControlGroups, makeControlGroup, removeControlGroup } from './control-groups.ts';
 import { writeToolsImage } from './images.ts';
 import { followServices } from './names.ts';
+import { enforceNetworkPolicies } from './network-policies.ts';
 
 export interface ClusterNode {
   readonly server: KubernetesServer;
@@ -39,7 +40,7 @@ export type NodePrograms = Readonly<Record<(typeof programNames)[number], string
 
 const nodeName = 'node-1';
 const clusterDomain = 'cluster.local';
-const podAddresses = '10.244.0.0/24';
+export const podAddresses = '10.244.0.0/24';
 /** For as many claims. */
 const volumes = 8;
 const readyWithinMs = 60_000;
@@ -120,7 +121,7 @@ export async function startNode(programs: NodePrograms, host: NetworkHost, addre
     processes.startProgram('node', 'unshare', ['--pid', '--fork', '--kill-child', '--mount', '--mount-proc', 'sh', fileURLToPath(new URL('init.sh', import.meta.url)), folder, nodeName, address]);
     closing.push(async () => await processes.kill('node'));
 
-    closing.push(followServices(client, file('names'), clusterDomain));
+    closing.push(followServices(client, file('names'), clusterDomain), enforceNetworkPolicies(client, [...host.enter, programs.nft, '-f', '-']));
     processes.startProgram('dnsmasq', programs.dnsmasq, ['--keep-in-foreground', '--conf-file=/dev/null', `--listen-address=${address}`, '--bind-interfaces', '--no-resolv', '--no-hosts', '--user=root', `--pid-file=${file('dnsmasq.pid')}`, `--local=/${clusterDomain}/`, `--hostsdir=${file('names')}`]);
 
     await Promise.all([...[...images, async (into: string) => await writeToolsImage(into, programs.curl)].map(addImage), offerVolumes(client, folder), untilReady(client)]);
