@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import fc from 'fast-check';
-import { openLedger, verifyLedger, type Ledger, type LedgerEntry, type LedgerOptions } from '../../src/store/index.ts';
+import { openLedger, verifyLedger, type Ledger, type LedgerEntry, type LedgerOptions, type LedgerReader } from '../../src/store/index.ts';
 import { hasCode, inDirectory } from './support/directory.ts';
 import { faultyDisk, slowDisk } from './support/disk.ts';
 import { numberOf, numberedRecord } from './support/numbers.ts';
@@ -72,6 +72,27 @@ describe('ledger', () => {
       const untilClosed = collect(ledger.tail({ from: 30, follow: true }));
       await ledger.close();
       assert.deepEqual(await untilClosed, [30]);
+    }));
+
+  it('gives its lines as they are, from any record on, and says at once where more have come', () =>
+    inDirectory(async (directory) => {
+      await writeLedger(directory, 20);
+      const ledger = await open(directory);
+      const written = (await Promise.all((await segmentsOf(directory)).map((path) => readFile(path, 'utf8')))).join('').split('\n').slice(0, -1);
+      const textsOf = async (reader: LedgerReader): Promise<string[]> => {
+        const texts: string[] = [];
+        for (let lines = await reader.next(); lines.length > 0; lines = await reader.next()) texts.push(...lines.map(({ bytes }) => bytes.toString()));
+        return texts;
+      };
+      const reader = ledger.read(1);
+      assert.deepEqual(await textsOf(reader), written);
+      for (const from of [2, 8, 20]) assert.deepEqual(await textsOf(ledger.read(from)), written.slice(written.findIndex((line) => line.startsWith(`{"seq":${from},`) || line.includes(`"first":${from},`))));
+      await ledger.append(numberedRecord(21));
+      await reader.grown();
+      assert.match((await textsOf(reader)).join(), /^\{"seq":21,/);
+      await ledger.close();
+      await reader.grown();
+      assert.deepEqual(await textsOf(reader), []);
     }));
 
   it('refuses a record without a time, and one that is too large, and goes on', () =>

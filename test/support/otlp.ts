@@ -86,15 +86,17 @@ export interface AnsweringCollector {
 
 const taking: Answer = { status: 200, headers: { 'content-type': 'application/x-protobuf' } };
 
-/** Answers what it is told to for the logs of a request; undefined: takes them. */
-export async function startAnsweringCollector(answer: (logs: readonly ArrivedLog[], request: number) => Answer | undefined, tls?: { readonly cert: string; readonly key: string }): Promise<AnsweringCollector> {
+/** Answers what it is told to for the logs of a request; undefined: takes them; null: never says a word. */
+export async function startAnsweringCollector(answer: (logs: readonly ArrivedLog[], request: number) => Answer | null | undefined, tls?: { readonly cert: string; readonly key: string }): Promise<AnsweringCollector> {
   const taken: ArrivedLog[] = [];
   const requests: { logs: number; headers: IncomingHttpHeaders; atMs: number }[] = [];
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     void (async () => {
       const logs = logsOf(fromBinary(ExportLogsServiceRequestSchema, gunzipSync(await bodyOf(request))));
       requests.push({ logs: logs.length, headers: request.headers, atMs: Date.now() });
-      const { status, headers, body } = answer(logs, requests.length) ?? taking;
+      const told = answer(logs, requests.length);
+      if (told === null) return;
+      const { status, headers, body } = told ?? taking;
       if (status < 300) taken.push(...logs);
       response.writeHead(status, headers).end(body);
     })();
