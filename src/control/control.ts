@@ -27,7 +27,7 @@ import { openLedgerOtlp, type LedgerOtlpOptions } from './ledger-export/index.ts
 import { createLedgerIntake } from './ledger-intake.ts';
 import { isAdministrator, listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
 import { createControlMetrics } from './metrics.ts';
-import { openReplicatedState, openSharedCa, startKubernetes, type KubernetesOptions } from './kubernetes.ts';
+import { openReplicatedState, openSharedCa, startKubernetes, type KubernetesOptions, type KubernetesSide } from './kubernetes.ts';
 import { createPlanner, type Planner } from './planner.ts';
 import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
 import { proxyConfig } from './proxy-config.ts';
@@ -142,7 +142,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     now,
     servicePorts: () => planner.plan.servicePorts.length,
   });
-  const replicated = kubernetes === undefined ? undefined : openReplicatedState(kubernetes, { now, random, log });
+  const replicated = kubernetes === undefined ? undefined : openReplicatedState(kubernetes, { isPodGone: (revocation) => cluster?.isPodGone(revocation) ?? false, now, random, log });
   if (replicated !== undefined) opened.defer(() => replicated.close());
   const shared = replicated ?? stateOfStore(store);
   const issuance = createIssuance({ store, shared, ledger, now, random, onRevoked: dropRevoked, log });
@@ -168,7 +168,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   };
   const merged = createMergedReports();
   const gatewaysHere = () => reportsHere(cache, planner.plan.gateways, publisher.revisions);
-  const cluster =
+  const cluster: KubernetesSide | undefined =
     kubernetes === undefined || replicated === undefined
       ? undefined
       : startKubernetes({ ...kubernetes, store, shared: replicated, trustDomain, clusterDomain, record, publish: publishPlan, gateways: () => merged.merge(gatewaysHere(), publisher.revisions, now()), now, random, log });

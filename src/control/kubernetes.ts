@@ -3,12 +3,12 @@ import type { Logger } from 'pino';
 import { defaultControlIdentity } from '../api/mesh-credentials.ts';
 import type { Authority } from '../ca/index.ts';
 import { podTokenAudience } from '../core/pod-identity.ts';
-import type { TrustDomain } from '../core/spiffe-id.ts';
+import { workloadOf, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
 import { clockCondition, createHostResolver, createPodAttestor, openSecretText, startWebhooks, type ApiClient, type PodAttestor, type SecretText, type Webhooks } from '../kubernetes/index.ts';
 import type { IssuedToLedger } from './issuance.ts';
 import { createKubernetesPlanner, type KubernetesPlanner, type KubernetesPlannerOptions } from './kubernetes-planner.ts';
-import { createReplicatedState, type ReplicatedState } from './replicated-state.ts';
+import { createReplicatedState, type ReplicatedState, type ReplicatedStateOptions } from './replicated-state.ts';
 
 export interface KubernetesOptions {
   readonly client: ApiClient;
@@ -28,6 +28,7 @@ export interface KubernetesSide {
   readonly isReady: boolean;
   readonly ready: Promise<void>;
   readonly attestPod: PodAttestor['attest'];
+  readonly isPodGone: ReplicatedStateOptions['isPodGone'];
   /** What there is to say about it, a sentence each. */
   conditions(): readonly string[];
   publishTrustBundle(pem: string): void;
@@ -74,6 +75,7 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
     },
     ready,
     attestPod: (token) => attestor.attest(token),
+    isPodGone: ({ spiffeId, pod }) => pod !== undefined && operator.isPodGone({ namespace: workloadOf(spiffeId as SpiffeId)?.namespace ?? '', ...pod }),
     conditions: () => [
       ...(isHeard ? [] : ['the Kubernetes API server has not been heard yet']),
       ...(isHeard && !isReady ? [`it is not known yet what is revoked: Secret ${namespace}/${stateSecret.name} could not be read`] : []),
@@ -113,6 +115,6 @@ export function openSharedCa({ client, namespace }: KubernetesOptions, random: (
 }
 
 /** Who may join and what is revoked, as all replicas know it. */
-export function openReplicatedState({ client, namespace }: KubernetesOptions, { now, random, log }: Pick<KubernetesSideOptions, 'now' | 'random' | 'log'>): ReplicatedState {
-  return createReplicatedState({ text: openSecretText({ client, namespace, ...stateSecret, withinMs: stateAnswerWithinMs, random, log }), now, random, log });
+export function openReplicatedState({ client, namespace }: KubernetesOptions, { isPodGone, now, random, log }: Omit<ReplicatedStateOptions, 'text'>): ReplicatedState {
+  return createReplicatedState({ text: openSecretText({ client, namespace, ...stateSecret, withinMs: stateAnswerWithinMs, random, log }), isPodGone, now, random, log });
 }

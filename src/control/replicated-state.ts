@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { backOffMs } from '../core/back-off.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { SecretText } from '../kubernetes/index.ts';
-import { decodeShared, differenceOf, encodeShared, noEntries, refusalForSize, withoutExpired, withPut, type SharedEntries, type SharedPut } from './shared-sections.ts';
+import { decodeShared, differenceOf, encodeShared, noEntries, refusalForSize, withoutExpired, withPut, type Revocation, type SharedEntries, type SharedPut } from './shared-sections.ts';
 import type { SharedChange, SharedState, SharedView } from './shared-state.ts';
 
 export interface ReplicatedState extends SharedState {
@@ -14,6 +14,8 @@ export interface ReplicatedState extends SharedState {
 
 export interface ReplicatedStateOptions {
   readonly text: SecretText;
+  /** Whether the pod of a revocation is known not to be there any more, so that its token is good for nothing. */
+  readonly isPodGone: (revocation: Revocation) => boolean;
   readonly now: () => number;
   /** Uniform in [0, 1). */
   readonly random: () => number;
@@ -31,7 +33,7 @@ const waitingMax = 10_000;
 const writesMax = 16;
 const rereadBackOff = { baseMs: 100, maxMs: 5_000 } as const;
 
-export function createReplicatedState({ text, now, random, log }: ReplicatedStateOptions): ReplicatedState {
+export function createReplicatedState({ text, isPodGone, now, random, log }: ReplicatedStateOptions): ReplicatedState {
   const listeners: ((put: SharedPut) => void)[] = [];
   const { promise: ready, resolve: setReady } = Promise.withResolvers<undefined>();
   let known: SharedEntries = noEntries;
@@ -75,7 +77,7 @@ export function createReplicatedState({ text, now, random, log }: ReplicatedStat
         await read();
       } else {
         writes += 1;
-        const kept = withoutExpired(entries, now());
+        const kept = withoutExpired(entries, now(), isPodGone);
         if ((await atApiServer(() => text.write(encodeShared(kept)))) === 'written') {
           take(kept);
           return answers;

@@ -25,7 +25,7 @@ export interface RevocationOrder {
 export interface SharedSections {
   /** By the hash of the token; gone some time after it has expired, and once spent where its identity is revoked. */
   readonly tokens: JoinToken;
-  /** By serial number; gone some time after the certificate would have expired. A pod's stay: its token would let it in again for as long as it lives. */
+  /** By serial number; gone some time after the certificate would have expired. A pod's stay for as long as it lives: its token would let it in again. */
   readonly revocations: Revocation;
   /** By SPIFFE ID, for all that was issued to it before, or by serial number. */
   readonly orders: RevocationOrder;
@@ -39,10 +39,12 @@ export const clockErrorMaxMs = 2 * 3_600_000;
 /** A token that is forgotten too soon lets nobody in, and there may be many. */
 const tokenGraceMs = 5 * 60_000;
 
+const revocationEndMs = ({ notAfterMs }: Revocation): number => notAfterMs + clockErrorMaxMs;
+
 /** When an entry may be forgotten, by a clock that may be ahead of those to whom it still counts. */
 export const sharedExpiry: { readonly [Name in keyof SharedSections]: (entry: SharedSections[Name]) => number } = {
   tokens: ({ expiresAtMs }) => expiresAtMs + tokenGraceMs,
-  revocations: ({ notAfterMs, pod }) => (pod === undefined ? notAfterMs + clockErrorMaxMs : Infinity),
+  revocations: (revocation) => (revocation.pod === undefined ? revocationEndMs(revocation) : Infinity),
   orders: ({ expiresAtMs }) => expiresAtMs + clockErrorMaxMs,
 };
 
@@ -76,11 +78,16 @@ export function withPut(entries: SharedEntries, put: SharedPut): SharedEntries {
   });
 }
 
-/** Without what may be forgotten; the same object where there is nothing of that. */
-export function withoutExpired(entries: SharedEntries, nowMs: number): SharedEntries {
+/**
+ * Without what may be forgotten; the same object where there is nothing of that.
+ *
+ * @param isPodGone whether the pod of a revocation is not there any more
+ */
+export function withoutExpired(entries: SharedEntries, nowMs: number, isPodGone: (revocation: Revocation) => boolean): SharedEntries {
   return mapSections(entries, (before, name) => {
     const expiry = sharedExpiry[name] as (entry: AnyEntry) => number;
-    const after = new Map([...before].filter(([, entry]) => expiry(entry) > nowMs));
+    const isForgotten = (entry: AnyEntry): boolean => expiry(entry) <= nowMs || ('pod' in entry && revocationEndMs(entry) <= nowMs && isPodGone(entry));
+    const after = new Map([...before].filter(([, entry]) => !isForgotten(entry)));
     return after.size === before.size ? before : after;
   });
 }

@@ -52,6 +52,20 @@ describe('state that replicas share', () => {
     );
   });
 
+  it('forgets what a pod has had once that has expired and the pod is gone, with the next that is written', async () => {
+    let gone = '';
+    const text = createSharedText();
+    const state = text.state(Date.now, ({ pod }) => pod?.uid === gone);
+    open.add(state);
+    await state.change(() => ({ put: { revocations: { s: { spiffeId: token.spiffeId, notAfterMs: 0, pod: { name: 'p', uid: 'u', node: null } } } }, result: undefined }));
+    await make(state, 't1');
+    assert.notEqual(state.get('revocations', 's'), undefined);
+    gone = 'u';
+    await make(state, 't2');
+    assert.equal(state.get('revocations', 's'), undefined);
+    assert.doesNotMatch(text.text ?? '', /"s":/);
+  });
+
   it('is asked for anew before somebody is told that there is nothing', async () => {
     const text = createSharedText();
     const [one, other] = [replicaOf(text), replicaOf(text)];

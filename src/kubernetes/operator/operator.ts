@@ -91,6 +91,8 @@ export interface Operator {
   readonly leaderAddress: string | null;
   /** Whether the API server answers. */
   readonly isConnected: boolean;
+  /** Whether there is no such pod any more; false while that is not known. */
+  isPodGone(pod: { readonly namespace: string; readonly name: string; readonly uid: string }): boolean;
   /** What a change would make of what is in force, or every fault of it. Nothing is changed. */
   preview(change: DesiredChange): Promise<Build>;
   /** What a change of an object would bring that is not so now. Throws `unavailable` while nothing is known. */
@@ -348,6 +350,7 @@ export function startOperator(options: OperatorOptions): Operator {
     get isConnected() {
       return watches.isConnected;
     },
+    isPodGone: (pod) => isSynced && watches.pods.objects.get(`${pod.namespace}/${pod.name}`)?.metadata.uid !== pod.uid,
     preview,
     async validate({ name, after, before }) {
       if (accepted === undefined) throw new SallyportError('unavailable', 'the objects that there are have not been read yet', { hint: 'try again' });

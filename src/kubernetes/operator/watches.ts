@@ -17,6 +17,7 @@ export interface Watches {
   readonly isConnected: boolean;
   readonly accounts: Pick<AccountsBehind, 'sharedAccounts'>;
   readonly namespaces: Followed<ApiObject>;
+  readonly pods: Followed<ApiObject>;
   /** Those that are marked as ours as they are to be looked at by whoever keeps them so; of the others what desired state is made of. */
   readonly services: Followed<StoredObject>;
   readonly slices: Followed<StoredObject>;
@@ -43,7 +44,7 @@ export function watchAll({ client, random, log, onDesired, onAssignments }: Watc
 
   for (const { isOptional, ...resource } of desiredResources) watch<Kept>(resource, onDesired, { keep: keepOfDesired, isOptional });
   watch<AssignmentObject>(assignmentResource, onAssignments, { keep: keepOfAssignment });
-  watch(core('pods'), (changes) => onDesired(accounts.takePods(changes)), { keep: keepOfPod });
+  const pods = watch(core('pods'), (changes) => onDesired(accounts.takePods(changes)), { keep: keepOfPod });
   const namespaces = watch(core('namespaces'), onDesired, { keep: keepOfNamespace });
   const services = watch<StoredObject>(core('services'), (changes) => onDesired(accounts.takeServices(changes)), { keep: storedOr(keepOfService) });
   const slices = watch<StoredObject>({ group: 'discovery.k8s.io', version: 'v1', plural: 'endpointslices' }, (changes) => onDesired(accounts.takeSlices(changes)), { keep: storedOr(keepOfSlice) });
@@ -55,6 +56,7 @@ export function watchAll({ client, random, log, onDesired, onAssignments }: Watc
     },
     accounts,
     namespaces,
+    pods,
     services,
     slices,
     close() {

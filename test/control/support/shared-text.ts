@@ -2,13 +2,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { createReplicatedState, type ReplicatedState } from '../../../src/control/replicated-state.ts';
+import type { Revocation } from '../../../src/control/shared-sections.ts';
 import type { SecretText } from '../../../src/kubernetes/index.ts';
 
 export interface SharedText {
   /** As another replica sees it. */
   open(): SecretText;
   /** A replica's, with the clock that it has. */
-  state(now?: () => number): ReplicatedState;
+  state(now?: () => number, isPodGone?: (revocation: Revocation) => boolean): ReplicatedState;
   /** Nobody is answered from now on, or again. */
   setAway(isAway: boolean): void;
   readonly reads: number;
@@ -62,7 +63,7 @@ export function createSharedText(delayMs: () => number = () => 0): SharedText {
 
   return {
     open,
-    state: (now = Date.now) => createReplicatedState({ text: open(), now, random: () => 0, log: pino({ level: 'silent' }) }),
+    state: (now = Date.now, isPodGone = () => false) => createReplicatedState({ text: open(), isPodGone, now, random: () => 0, log: pino({ level: 'silent' }) }),
     setAway: (next) => {
       isAway = next;
     },

@@ -143,6 +143,18 @@ describe('the operator at a real API server', function () {
     assert.deepEqual(watched, [...new Set(watched)]);
   });
 
+  it('knows whether a pod is gone, also where another has its name', async () => {
+    const { operator } = await start();
+    const [account, pod] = [{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'runs', namespace: 'default' } }, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'default' }, spec: { serviceAccountName: 'runs', containers: [{ name: 'app', image: 'app' }] } }];
+    const isGone = (uid: string) => operator.isPodGone({ namespace: 'default', name: 'p', uid });
+    const [, live] = await cluster.apply(account, pod);
+    const { uid } = live!.metadata;
+    await waitFor('it to be known', 5_000, () => (isGone(uid) ? undefined : true));
+    assert.equal(isGone('of the one before'), true);
+    await cluster.remove(pod);
+    await waitFor('it to be gone', 5_000, () => (isGone(uid) ? true : undefined));
+  });
+
   it('says of a fault where it is and what to do, leaves the others alone, and puts the object into force when its ground is there', async () => {
     const { operator } = await start();
     await cluster.apply(...example('bookinfo-forward-proxy'));
