@@ -129,5 +129,5 @@ function differences<Item extends ApiObject>(before: ReadonlyMap<ObjectName, Ite
 }
 
 export function nameOf({ metadata: { namespace, name } }: ApiObject): ObjectName {
-  return namespace === undefined ? name : `${namespace}/${name}`;
+  return namespace === undefined ? name : [namespace, name].join('/');
 }
