@@ -1,11 +1,12 @@
 /**
  * The control plane on Kubernetes at full size: node bench/kubernetes.ts [--changes N] [--node-option OPTION] [--cpu-prof DIRECTORY]
+ * As it is installed: built (`npm run build`), and asking the API server as a pod does, for which it needs root.
  * A real API server with 1,000 ExternalServices, 5,000 EgressPolicies and 10,000 identities, each with a SnatBinding and an address of
  * its own; a gateway. A change lets one identity go to another service than before; what counts is when the first of its connections to
  * that service is answered.
  */
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +23,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { openCluster, type Manifest } from '../test/support/cluster.ts';
 import { startKubernetes, type ApiUse } from '../test/support/kubernetes.ts';
 import { peers } from '../test/support/peers.ts';
-import { accountCount, commands, eachIdentity, isAnswered, namespaceCount, printTable, quantile, start, trustDomain, waitFor, type Row, type RunningProcess } from './large-world.ts';
+import { accountCount, commands, eachIdentity, isAnswered, namespaceCount, printTable, quantile, start, startProgram, trustDomain, waitFor, type Row, type RunningProcess } from './large-world.ts';
 
 const { values: options } = parseArgs({ options: { changes: { type: 'string', default: '100' }, 'cpu-prof': { type: 'string' }, 'node-option': { type: 'string', multiple: true, default: [] } } });
 const serviceCount = 1_000;
@@ -47,9 +48,15 @@ try {
   const targetPort = (target.address() as AddressInfo).port;
   const socketPath = join(directory, 'admin.sock');
   const admin = createAdminClient({ kind: 'unix', socketPath });
-  const kubeconfig = await kubernetes.kubeConfigFile();
   const profile = options['cpu-prof'] === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${options['cpu-prof']}`];
-  const startControl = (): RunningProcess => start({ ...commands[0]!, nodeOptions: ['--max-semi-space-size=4', '--heap-growing-percent=30', ...options['node-option'], ...profile] }, ['serve', '--kubernetes', '--kubeconfig', kubeconfig, '--replica', 'one', '--state', join(directory, 'control'), '--socket', socketPath, '--listen', `127.0.0.1:${meshPort}`]);
+  const program = commands.find(({ entry }) => entry.startsWith('dist'));
+  if (program === undefined) throw new Error('what is measured is what is shipped: npm run build');
+  const serviceAccount = join(directory, 'serviceaccount');
+  await mkdir(serviceAccount);
+  for (const [name, text] of Object.entries({ token: kubernetes.adminToken, 'ca.crt': kubernetes.caPem, namespace: 'sallyport-system' })) await writeFile(join(serviceAccount, name), text, { mode: 0o600 });
+  const inPod = ['--mount', 'sh', '-c', 'mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io && cp -r "$0" /run/secrets/kubernetes.io/ && exec "$@"', serviceAccount, 'env', `HOME=${directory}`, 'KUBERNETES_SERVICE_HOST=127.0.0.1', `KUBERNETES_SERVICE_PORT=${kubernetes.port}`];
+  const nodeOptions = ['--max-semi-space-size=4', '--heap-growing-percent=30', ...options['node-option'], ...profile];
+  const startControl = (): RunningProcess => startProgram('unshare', [...inPod, process.execPath, ...nodeOptions, program.path, 'serve', '--kubernetes', '--replica', 'one', '--state', join(directory, 'control'), '--socket', socketPath, '--listen', `127.0.0.1:${meshPort}`]);
   const isReady = async (): Promise<boolean> => (await admin.text(adminPaths.readyz)) === 'ok\n';
 
   const first: Manifest[] = ['out', 'sallyport-system', ...Array.from({ length: namespaceCount }, (_, index) => `n${index}`)].map((name) => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } }));
@@ -91,7 +98,7 @@ try {
   await writeFile(join(directory, 'bundle.pem'), bundle);
   const token = async (spiffeId: string): Promise<string> => (await admin.post<TokenResult>(adminPaths.tokens, { spiffeId })).token;
   await writeFile(join(directory, 'gw.token'), await token(`spiffe://${trustDomain}/ns/sallyport-system/sa/gw`));
-  const gateway = start(commands[0]!, ['gateway', '--name', 'gw', '--workers', '1', '--control', `127.0.0.1:${meshPort}`, '--trust-bundle', join(directory, 'bundle.pem'), '--join-token-file', join(directory, 'gw.token'), '--state', join(directory, 'gw')]);
+  const gateway = start(program, ['gateway', '--name', 'gw', '--workers', '1', '--control', `127.0.0.1:${meshPort}`, '--trust-bundle', join(directory, 'bundle.pem'), '--join-token-file', join(directory, 'gw.token'), '--state', join(directory, 'gw')]);
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const answer = await enrol({ address: `127.0.0.1:${meshPort}`, identity: defaultControlIdentity(trustDomain), trustBundlePem: bundle }, await token(`spiffe://${trustDomain}/ns/n3/sa/a3`), createCsr(privateKey), { timeoutMs: 10_000 });
   const secureContext = createSecureContext({ cert: certificatesToPem(answer.certificateChain), key: privateKey.export({ type: 'pkcs8', format: 'pem' }), ca: bundle });
