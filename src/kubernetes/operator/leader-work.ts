@@ -57,15 +57,7 @@ export function startLeaderWork({ client, watches: { namespaces, services, slice
       onFinding();
     },
   });
-  const trustBundles = createTrustBundlePublisher({
-    client,
-    namespaces,
-    random,
-    log,
-    onFinding: (namespace, fault) => {
-      if (fault !== null) log.warn({ namespace, fault }, 'a namespace has no trust bundle, so nobody in it can enrol');
-    },
-  });
+  const trustBundles = createTrustBundlePublisher({ client, namespaces, random, log });
   const caBundles = createCaBundleKeeper({ client, random, log });
 
   return {

@@ -3,7 +3,6 @@
  * settled system asks and writes nothing, and what somebody changes or deletes is noticed and put back.
  */
 import type { Logger } from 'pino';
-import type { Fault } from '../../core/errors.ts';
 import { trustBundleConfigMap } from '../../core/pod-identity.ts';
 import { ApiRefusal, fieldManager, mergeContentType, type ApiClient } from '../client.ts';
 import { pathOf, reflect, type Followed } from '../watch/reflect.ts';
@@ -21,8 +20,6 @@ export interface TrustBundlePublisher {
 export interface TrustBundlePublisherOptions {
   readonly client: ApiClient;
   readonly namespaces: Followed<ApiObject>;
-  /** Called when what keeps a namespace from having the bundle has changed; null: nothing does any more. */
-  readonly onFinding: (namespace: string, fault: Fault | null) => void;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   readonly log: Logger;
@@ -31,7 +28,7 @@ export interface TrustBundlePublisherOptions {
 const configMaps = { group: '', version: 'v1', plural: 'configmaps' } as const;
 const { name } = trustBundleConfigMap;
 
-export function createTrustBundlePublisher({ client, namespaces, onFinding, random, log }: TrustBundlePublisherOptions): TrustBundlePublisher {
+export function createTrustBundlePublisher({ client, namespaces, random, log }: TrustBundlePublisherOptions): TrustBundlePublisher {
   let wanted: string | null = null;
   let synced = false;
   const taken = new Set<string>();
@@ -77,17 +74,16 @@ export function createTrustBundlePublisher({ client, namespaces, onFinding, rand
     }
   }
 
+  /** Once, until it changes. */
   function report(namespace: string, isTaken: boolean): void {
     if (taken.has(namespace) === isTaken) return;
-    if (!isTaken) {
+    if (isTaken) {
+      taken.add(namespace);
+      log.warn({ namespace, code: 'trust-bundle-name-taken', hint: `without it no pod of the namespace can enrol: kubectl delete configmap -n ${namespace} ${name}` }, `ConfigMap "${namespace}/${name}" is not ours, and stays as it is`);
+    } else {
       taken.delete(namespace);
-      onFinding(namespace, null);
-      return;
+      log.info({ namespace }, 'the trust bundle has its name in the namespace again');
     }
-    taken.add(namespace);
-    const fault: Fault = { code: 'trust-bundle-name-taken', message: `ConfigMap "${namespace}/${name}" is not ours, and stays as it is`, hint: `without it no pod of the namespace can enrol: kubectl delete configmap -n ${namespace} ${name}` };
-    log.warn({ namespace, code: fault.code, hint: fault.hint }, fault.message);
-    onFinding(namespace, fault);
   }
 
   return {
