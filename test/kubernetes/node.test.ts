@@ -187,6 +187,14 @@ describe('Sallyport in a cluster with a node', function () {
     assert.match((await sallyport('explain', 'races/default', '--to', 'bookinfo/partner:main')).stdout, /^denied/);
   });
 
+  it('has its agent there before the application, and gone after it, so that a Job ends', async () => {
+    const { spec } = workload('once', 'bookinfo') as unknown as { readonly spec: { readonly containers: readonly [object] } };
+    const template = { spec: { ...spec, containers: [{ ...spec.containers[0], command: ['curl', '-q', '-sS', 'http://localhost/'] }], restartPolicy: 'Never' } };
+    said(await apply({ apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'once', namespace: 'bookinfo' }, spec: { backoffLimit: 0, template } }));
+    await amongPods('bookinfo', async () => said(await kubectl(['wait', '--for=condition=Complete', '--namespace=bookinfo', 'job/once', timeout])));
+    assert.match(said(await kubectl(['logs', '--namespace=bookinfo', 'job/once', '--container=app'])), new RegExp(`^${snatAddress}:`));
+  });
+
   it('knows which pod it was', async () => {
     const { stdout } = await waitFor('the record', 15_000, async () => {
       const answer = await sallyport('whois', ...seen);
