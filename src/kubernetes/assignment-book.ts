@@ -8,7 +8,7 @@ import { byText } from '../core/order.ts';
 import { assignmentFinalizer, decodeAssignment, encodeAssignment, nameOfAssignment } from './assignments.ts';
 import { snatAssignment } from './crd/snat-assignment.ts';
 import type { ApiObject, ObjectChange } from './watch/reflection.ts';
-import { withSharedValues } from './watch/shared-values.ts';
+import { shared } from './watch/shared-values.ts';
 
 /** As the API server gives it. */
 export interface AssignmentObject extends ApiObject {
@@ -19,8 +19,9 @@ export interface AssignmentObject extends ApiObject {
 /** What the book looks at. */
 export function keepOfAssignment({ apiVersion, kind, metadata: { name, uid, resourceVersion, finalizers, deletionTimestamp }, spec }: AssignmentObject): AssignmentObject {
   return {
-    ...withSharedValues({ apiVersion, kind }),
-    metadata: { name, uid, resourceVersion, ...(finalizers === undefined ? {} : { finalizers: withSharedValues(finalizers) }), ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }) },
+    apiVersion: shared(apiVersion),
+    kind: shared(kind),
+    metadata: { name, uid, resourceVersion, ...(finalizers === undefined ? {} : { finalizers: shared(finalizers) }), ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }) },
     spec,
   };
 }

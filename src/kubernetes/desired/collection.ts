@@ -110,7 +110,8 @@ export function absorb({ rootNamespace, sources, makers }: MutableCollection, ch
     sources.set(source.name, source);
     for (const object of source.objects) {
       const name = touch(object);
-      makers.set(name, [...(makers.get(name) ?? []), source].sort(byPrecedence));
+      const others = makers.get(name);
+      makers.set(name, others === undefined ? [source] : [...others, source].sort(byPrecedence));
     }
   }
   const put: DesiredObject[] = [];

@@ -7,7 +7,7 @@ import { keepOfStored, type StoredObject } from '../registration/plan.ts';
 import { isMarked } from '../registration/registration.ts';
 import { reflect, type Followed, type Mirror, type OnChange, type ReflectOptions, type Resource } from '../watch/reflect.ts';
 import type { ApiObject } from '../watch/reflection.ts';
-import { withSharedValues } from '../watch/shared-values.ts';
+import { shared, withSharedValues } from '../watch/shared-values.ts';
 import { assignmentResource, desiredResources } from './resources.ts';
 
 export interface Watches {
@@ -73,7 +73,7 @@ const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
 
 interface Kept extends ApiObject {
   readonly metadata: ApiObject['metadata'] & { readonly managedFields?: unknown; readonly annotations?: Readonly<Record<string, string>> };
-  readonly status?: unknown;
+  readonly status?: object;
 }
 
 /** Who has written which field, and what kubectl notes of it, are of no use here, and often the larger part; much of the rest others say too. */
@@ -81,8 +81,9 @@ function keepOfDesired({ apiVersion, kind, metadata, status, ...content }: Kept)
   const { managedFields: _, annotations, creationTimestamp, ...own } = metadata;
   const { [lastApplied]: _lastApplied, ...others } = annotations ?? {};
   return {
-    ...withSharedValues({ apiVersion, kind }),
-    metadata: { ...own, ...(creationTimestamp === undefined ? {} : { creationTimestamp: withSharedValues(creationTimestamp) }), ...(Object.keys(others).length === 0 ? {} : { annotations: others }) },
+    apiVersion: shared(apiVersion),
+    kind: shared(kind),
+    metadata: { ...own, ...(creationTimestamp === undefined ? {} : { creationTimestamp: shared(creationTimestamp) }), ...(Object.keys(others).length === 0 ? {} : { annotations: others }) },
     ...content,
     ...(status === undefined ? {} : { status: withSharedValues(status) }),
   };

@@ -3,26 +3,31 @@
  * strings, and most of what the objects take.
  */
 const strings = new Map<string, string>();
-/** And arrays, by their JSON. */
-const flatObjects = new Map<string, object>();
-const charactersMax = 512;
+/** By their JSON. */
+const structures = new Map<string, object>();
+const charactersMax = 2_048;
 /** More are not alike. */
-const valuesMax = 10_000;
+const valuesMax = 2_000;
 
-/** The same value, of which strings, and objects and arrays that have no others within, are those that others have. */
-export function withSharedValues<Value>(value: Value): Value {
-  if (typeof value === 'string') return share(strings, value, value) as Value;
-  if (typeof value !== 'object' || value === null) return value;
-  if (Object.values(value).every((each) => typeof each !== 'object' || each === null)) return share(flatObjects, JSON.stringify(value), value) as Value;
-  if (Array.isArray(value)) return value.map(withSharedValues) as Value;
-  return Object.fromEntries(Object.entries(value).map(([field, each]) => [field, withSharedValues<unknown>(each)])) as Value;
+/** The same value, of which whatever is within, but not itself, is what others have. */
+export function withSharedValues<Value extends object>(value: Value): Value {
+  if (Array.isArray(value)) return value.map(shared) as unknown as Value;
+  return Object.fromEntries(Object.entries(value).map(([field, each]) => [field, shared<unknown>(each)])) as Value;
 }
 
-function share<Value>(shared: Map<string, Value>, text: string, value: Value): Value {
-  if (text.length > charactersMax) return value;
-  const known = shared.get(text);
-  if (known !== undefined) return known;
-  if (shared.size >= valuesMax) shared.clear();
-  shared.set(text, value);
-  return value;
+/** The value that others have. */
+export function shared<Value>(value: Value): Value {
+  if (typeof value === 'string') return share(strings, value, () => value) as Value;
+  if (typeof value !== 'object' || value === null) return value;
+  return share(structures, JSON.stringify(value), () => withSharedValues(value)) as Value;
+}
+
+function share<Value>(known: Map<string, Value>, text: string, make: () => Value): Value {
+  if (text.length > charactersMax) return make();
+  const found = known.get(text);
+  if (found !== undefined) return found;
+  if (known.size >= valuesMax) known.clear();
+  const made = make();
+  known.set(text, made);
+  return made;
 }
