@@ -15,7 +15,7 @@ const command = [entry, ...process.argv.slice(2)];
 // (docs/decisions/0106). V8 takes its size only when a process starts.
 const isServe = process.argv[2] === 'serve';
 // On Kubernetes a pod has so much memory and no more, and 16,000 objects that come at once leave much behind.
-const nodeOptions = isServe ? ['--max-semi-space-size=4', ...(process.argv.includes('--kubernetes') ? ['--heap-growing-percent=30'] : [])] : [];
+const nodeOptions = isServe ? ['--max-semi-space-size=4', ...(process.argv.includes('--kubernetes') ? ['--heap-growing-percent=15'] : [])] : [];
 
 if (Number(process.versions.node.split('.')[0]) < 24) {
   const bundled = createRequire(import.meta.url).resolve(`node-${process.platform}-${process.arch}/bin/node`);
