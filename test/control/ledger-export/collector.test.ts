@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createCollector } from '../../../src/control/ledger-export/collector.ts';
+import { judge } from '../../../src/control/ledger-export/otlp-answer.ts';
+import { encodeLogs } from '../../../src/control/ledger-export/otlp-request.ts';
 import { createProcesses, waitFor, type Processes } from '../../../src/demo/processes.ts';
 import { openLedger, verifyLedger, type Ledger, type LedgerVerification } from '../../../src/store/index.ts';
 import { createRealCollector, sequencesOf, verifyArrived, type ArrivedLog, type RealCollector } from '../../support/otlp.ts';
@@ -93,11 +96,27 @@ describe('the OpenTelemetry Collector', function () {
     await collector.kill();
     collector.setBehind(503);
     await collector.start(program);
-    await waitFor('a request in vain', limitMs, () => (collector.notTaken > 0 ? true : undefined));
+    const notTaken = collector.notTaken;
+    // Two: what is refused first may have arrived by the one that was killed.
+    await waitFor('requests in vain', limitMs, () => (collector.notTaken > notTaken + 1 ? true : undefined));
     collector.setBehind(200);
     const logs = await whole(since);
     const sequences = sequencesOf(distinct(logs));
     assert.deepEqual(sequences, upTo(sequences.length));
+  });
+
+  it('answers, whatever is behind it, so that only what is wrong with the records themselves is taken for that', async () => {
+    const sender = createCollector({ url: new URL(`${collector.url}/v1/logs`) });
+    const verdictOf = async (body: Uint8Array): Promise<string> => judge(await sender.post(body, new AbortController().signal), Date.now()).kind;
+    const logs = encodeLogs({ resource: {}, scope: { name: 'a', version: '1' } }, [{ timeMs: 1, severity: 'INFO', eventName: 'a', body: 'b', attributes: {} }]);
+    const verdicts = [];
+    for (const status of [200, 400, 401, 404, 429, 500, 502, 503]) {
+      collector.setBehind(status);
+      verdicts.push([status, await verdictOf(logs)]);
+    }
+    assert.deepEqual(verdicts, [[200, 'taken'], [400, 'refused'], [401, 'not-taken'], [404, 'not-taken'], [429, 'not-taken'], [500, 'not-taken'], [502, 'not-taken'], [503, 'not-taken']]);
+    assert.equal(await verdictOf(Buffer.from('no logs')), 'refused');
+    sender.close();
   });
 
   it('gets the rest from a control plane that was killed and is back, and not more than a batch again', async () => {
