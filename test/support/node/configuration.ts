@@ -21,6 +21,7 @@ export function configurationOf(settings: NodeSettings): Readonly<Record<string,
     'network/pods.conflist': JSON.stringify(podNetwork(settings)),
     'kubelet.json': JSON.stringify(kubelet(settings)),
     'kube-proxy.json': JSON.stringify(kubeProxy(settings)),
+    'dnsmasq.conf': dnsmasq(settings),
   };
 }
 
@@ -84,4 +85,9 @@ function kubeProxy({ folder, podAddresses }: NodeSettings): object {
     clusterCIDR: podAddresses,
     conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' }, // these are of the whole machine
   };
+}
+
+/** `names` is a folder of files like /etc/hosts. */
+function dnsmasq({ folder, address, clusterDomain }: NodeSettings): string {
+  return [`listen-address=${address}`, 'bind-interfaces', 'no-resolv', 'no-hosts', 'user=root', 'pid-file=/run/dnsmasq.pid', `local=/${clusterDomain}/`, `hostsdir=${join(folder, 'names')}`, ''].join('\n');
 }

@@ -1,8 +1,8 @@
 /**
  * A Kubernetes cluster of one node, with all that belongs to it: API server, controller manager, scheduler, kubelet, containerd, kube-proxy, and
- * dnsmasq for the names of Services; NetworkPolicies are in force. It is a host of a network of namespaces, so that nothing of it is on this machine's own network; the
- * kubelet and what it starts are in namespaces of their own for processes and mounts, which end with their first process, and in control groups
- * of their own.
+ * dnsmasq for the names of Services; NetworkPolicies are in force. It is a host of a network of namespaces, so that nothing of it is on this machine's
+ * own network; the kubelet and what it starts are in namespaces of their own for processes and mounts, which end with their first process, and
+ * that one with this, and in control groups of their own.
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -44,6 +44,8 @@ export const podAddresses = '10.244.0.0/24';
 /** For as many claims. */
 const volumes = 8;
 const readyWithinMs = 60_000;
+/** What stands before a command that is not to outlive this process, however that ends. */
+const endedWithUs = ['setpriv', '--pdeathsig', 'KILL'] as const;
 
 /**
  * The kubelet sets these for the whole machine, and is content where it finds them so.
@@ -95,14 +97,14 @@ export async function startNode(programs: NodePrograms, host: NetworkHost, addre
   }
 
   try {
-    const server = await startKubernetes({ etcd: programs.etcd, apiserver: programs.kubeApiserver }, { host: { enter: host.enter, address, lead } });
+    const server = await startKubernetes({ etcd: programs.etcd, apiserver: programs.kubeApiserver }, { host: { enter: [...host.enter, ...endedWithUs], address, lead } });
     closing.push(async () => await server.stop());
     const client = createApiClient(server.kubeConfig());
 
     layFolder(folder, configurationOf({ folder, address, controlGroup, clusterDomain, podAddresses, containerd: programs.containerd }));
     writeFileSync(file('kubeconfig'), server.kubeConfig({ address: `127.0.0.1:${server.port}` }).exportConfig(), { mode: 0o600 });
-    const path = [dirname(programs.containerd), ...new Set([programs.kubelet, programs.kubeProxy, programs.nft].map((program) => dirname(program))), process.env['PATH']].join(delimiter);
-    const processes = createProcesses(folder, { ...process.env, ...librariesOf(programs.containerd), PATH: path }, { enter: () => host.enterNetwork });
+    const path = [dirname(programs.containerd), ...new Set([programs.kubelet, programs.kubeProxy, programs.nft, programs.dnsmasq].map((program) => dirname(program))), process.env['PATH']].join(delimiter);
+    const processes = createProcesses(folder, { ...process.env, ...librariesOf(programs.containerd), PATH: path }, { enter: () => [...host.enterNetwork, ...endedWithUs] });
     const abandon = (): void => {
       processes.killAll();
       for (let tries = 0; tries < 50 && !removeControlGroup(controlGroup); tries += 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
@@ -122,7 +124,6 @@ export async function startNode(programs: NodePrograms, host: NetworkHost, addre
     closing.push(async () => await processes.kill('node'));
 
     closing.push(followServices(client, file('names'), clusterDomain), enforceNetworkPolicies(client, [...host.enter, programs.nft, '-f', '-']));
-    processes.startProgram('dnsmasq', programs.dnsmasq, ['--keep-in-foreground', '--conf-file=/dev/null', `--listen-address=${address}`, '--bind-interfaces', '--no-resolv', '--no-hosts', '--user=root', `--pid-file=${file('dnsmasq.pid')}`, `--local=/${clusterDomain}/`, `--hostsdir=${file('names')}`]);
 
     await Promise.all([...[...images, async (into: string) => await writeToolsImage(into, programs.curl)].map(addImage), offerVolumes(client, folder), untilReady(client)]);
     return { server, cluster: clusterOf(client), name: nodeName, lead, stop };
