@@ -25,6 +25,7 @@ export const adminPaths = {
   livez: '/livez',
   metrics: '/metrics',
   objects: '/v1alpha1/objects',
+  plan: '/v1alpha1/plan',
   proxies: '/v1alpha1/proxies',
   proxyConfig: '/v1alpha1/proxies/config',
   readyz: '/readyz',

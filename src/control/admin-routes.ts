@@ -91,6 +91,7 @@ export function createAdminRoutes(options: AdminRoutesOptions): Readonly<Record<
       const items = kinds.flatMap((each) => [...planner.desired[each].entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, object]) => object)).filter(wanted);
       return json({ revision: planner.plan.revision, items: items.map((object) => encodeObject(object) as Record<string, unknown>) } satisfies ObjectList);
     },
+    [`GET ${adminPaths.plan}`]: () => json(planner.plan),
     [`GET ${adminPaths.assignments}`]: () => json({ items: planner.assignments } satisfies AssignmentList),
     [`POST ${adminPaths.explain}`]: post(explainBody, ({ subject, target, authority: authorityText }) => {
       const { plan, desired, rootNamespace, refused } = planner;

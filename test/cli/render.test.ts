@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { commandLine } from './support/command-line.ts';
 
@@ -32,5 +35,38 @@ describe('sallyport render', () => {
     assert.equal(none.status, 3);
     const faulty = await sallyport(['render', 'envoy', '-f', '-'], { stdin: 'kind: Nothing\n' });
     assert.equal(faulty.status, 2);
+  });
+});
+
+describe('sallyport render firewall', () => {
+  const list = async (...args: readonly string[]) => await sallyport(['render', 'firewall', '-f', example, ...args]);
+  let directory: string;
+  before(async () => (directory = await mkdtemp(join(tmpdir(), 'sallyport-firewall-'))));
+  after(async () => await rm(directory, { recursive: true }));
+
+  it('says what has to pass, and why, without a control plane', async () => {
+    const { status, out } = await list();
+    assert.equal(status, 0);
+    assert.deepEqual(out.trim().split('\n')[1]!.split(/ {2,}/), ['gateway', 'tcp', '10.4.0.65:1024-65535', '10.4.0.201:3128', 'bookinfo/bigip-proxy-svc:httpconnect-3128 for bookinfo by bookinfo/bookinfo-to-proxy from bookinfo/bookinfo']);
+  });
+
+  it('writes it as firewalls read it', async () => {
+    assert.match((await list('-o', 'cisco-asa')).out, /^access-list SALLYPORT-OUT extended permit tcp host 10\.4\.0\.65 range 1024 65535 host 10\.4\.0\.201 eq 3128$/m);
+  });
+
+  it('says what has changed since a list that was saved', async () => {
+    const saved = join(directory, 'list.json');
+    await writeFile(saved, (await list('-o', 'json')).out);
+    assert.equal((await list('--since', saved)).out, 'nothing has changed for the firewall\n');
+    const moved = await sallyport(['render', 'firewall', '-f', '-', '--since', saved], { stdin: (await readFile(example, 'utf8')).replaceAll('10.4.0.201', '10.4.0.202') });
+    assert.deepEqual(moved.out.trim().split('\n').slice(1).map((line) => line.split(/ {2,}/).filter((_, column) => [0, 4].includes(column))), [['add', '10.4.0.202:3128'], ['remove', '10.4.0.201:3128']]);
+  });
+
+  it('refuses to compare with what is no such list, and to tell a change as a whole', async () => {
+    const other = await list('--since', example);
+    assert.deepEqual([other.status, other.out], [2, '']);
+    assert.match(other.err, /no allow list .*\n.*-o json/s);
+    const asRules = await list('--since', example, '-o', 'csv');
+    assert.equal(asRules.status, 2);
   });
 });

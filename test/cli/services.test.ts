@@ -197,6 +197,13 @@ describe('sallyport: services and policy', () => {
       });
     });
 
+    it('render firewall lists what is in force', async () => {
+      await sallyport(['apply', '-f', example]);
+      const { status, out } = await sallyport(['render', 'firewall', '-o', 'csv']);
+      assert.equal(status, 0);
+      assert.match(out, /^out,tcp,10\.4\.0\.65,1024-65535,10\.4\.0\.201,3128,bookinfo\/bigip-proxy-svc:httpconnect-3128,service,bookinfo,/m);
+    });
+
     it('get says that there is nothing, and where to look', async () => {
       assert.deepEqual(await sallyport(['get', 'es']), { status: 0, out: '', err: 'there is no ExternalService in namespace "default"; for every namespace: -A\n' });
       const { status, err } = await sallyport(['get', 'es', 'nothing']);
