@@ -249,16 +249,20 @@ export function startOperator(options: OperatorOptions): Operator {
   /** Has written what is missing, or is at it: the turn that follows does what is left, and what another has come between. */
   async function assign(wanted: Assignments): Promise<void> {
     mustWrite = false;
-    const late = delay(assignWithinMs, 'late' as const);
-    assigning ??= assigner.assign(wanted).catch(async (error: unknown) => {
-      log.warn({ err: error }, 'addresses could not be assigned; what needs them is refused until they are');
-      await delay(retryAfterMs);
-    });
+    assigning ??= assigner
+      .assign(wanted)
+      .catch(async (error: unknown) => {
+        log.warn({ err: error }, 'addresses could not be assigned; what needs them is refused until they are');
+        await delay(retryAfterMs);
+      })
+      .finally(() => {
+        assigning = undefined;
+        wake(); // what was noted of them can be settled
+      });
     const underWay = assigning;
-    if ((await Promise.race([underWay, late])) !== 'late') assigning = undefined;
+    await Promise.race([underWay, delay(assignWithinMs)]);
     if (book.assignments === wanted) return;
     void underWay.then(async () => {
-      assigning = undefined;
       if (book.assignments !== wanted) await delay(retryAfterMs); // the watch tells sooner where somebody else has come between
       rebuild = true;
       wake();

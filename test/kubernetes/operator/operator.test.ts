@@ -269,11 +269,11 @@ describe('the operator at a real API server', function () {
         const answer = await client.request<never>(request);
         if (request.method !== 'POST' || !request.path.endsWith('/snatassignments')) return answer;
         told.push('taken');
+        await waitFor('the watch to tell of it', 10_000, () => (operator.assignments.length > 0 ? true : undefined));
         throw new Error('the answer is lost');
       },
     });
     await cluster.apply(...example('bookinfo-forward-proxy'));
-    await waitFor('the assignment', 10_000, () => (operator.assignments.length > 0 ? true : undefined));
     await waitFor('a look at it', 20_000, () => (told.includes('settled by 10.4.0.65') ? true : undefined));
     assert.deepEqual([...new Set(told)].filter((each) => each !== 'settled by '), ['intends 10.4.0.65', 'taken', 'settled by 10.4.0.65']);
   });
