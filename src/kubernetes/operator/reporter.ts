@@ -12,6 +12,7 @@ import { ApiRefusal, applyContentType, fieldManager, type ApiClient } from '../c
 import { rivalFaults, type Collection, type Source, type SourceName } from '../desired/collection.ts';
 import { statusOf, type Condition, type Enforcement, type ObjectStatus } from '../desired/status.ts';
 import type { ApiObject } from '../watch/reflection.ts';
+import { withSharedValues } from '../watch/shared-values.ts';
 import { createWorkQueue } from '../work-queue.ts';
 import { enforcementOf, type Concerned, type Published } from './enforcement.ts';
 import type { Occurrence } from './events.ts';
@@ -122,7 +123,8 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
     const isInForce = faults.length === 0 || fellBack;
     const earlier = before !== undefined && (fellBack || before.observedGeneration === generation) ? enforcementIn(before) : null;
     const enforcement = gateways === null ? null : isInForce && !awaitsAddress ? enforcementOf(earlier, gateways, situation.published) : { revision: null, gateways: [] };
-    const status = statusOf({ generation, faults, warnings, fellBack, awaitsAddress, enforcement, own }, before, new Date(now()).toISOString().replace(/\.\d+Z$/, 'Z'));
+    const found = statusOf({ generation, faults, warnings, fellBack, awaitsAddress, enforcement, own }, before, new Date(now()).toISOString().replace(/\.\d+Z$/, 'Z'));
+    const status = found === before ? before : withSharedValues(found); // thousands that say the same may wait to be written
     wanted.set(source.name, { source, status, key });
     if (enforcement !== null && enforcement.gateways.some(({ revision }) => revision === null)) waiting.add(source.name);
     else waiting.delete(source.name);
