@@ -2,7 +2,7 @@
  * What a firewall behind the gateways has to let through for a plan, and why: each line a connection as it is seen there, from the SNAT
  * address of an identity to a service, or back where the service connects. Deterministic; a line that several grants need is one.
  */
-import { familyOf as familyOfAddress, parseAddress } from '../../core/ip-address.ts';
+import { familyOf as familyOfAddress, formatAddress, parseAddress } from '../../core/ip-address.ts';
 import { byText, sortedUnique } from '../../core/order.ts';
 import type { Plan, PortRange, Revision, ServicePort, SnatSource, Subject, Target } from '../../core/plan/plan.ts';
 
@@ -82,7 +82,7 @@ export function flowKey({ direction, transport, source, destination }: Flow): st
 }
 
 export function describeEnd({ host, ports }: End): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${describePorts(ports)}`;
+  return `${formatAddress(host)}:${describePorts(ports)}`;
 }
 
 /** Of its addresses; a name has those of the family of the other end. */
