@@ -39,8 +39,11 @@ export interface ApiRequest {
 export interface ApiClient {
   /** The answer's body. Throws `ApiRefusal` where the API server says no, and another error where there is no answer in time. */
   request<Answer>(request: ApiRequest): Promise<Answer>;
-  /** The lines of an answer that goes on until either side ends it: it throws where none has come for `silentMs`. */
-  lines(path: string, query: Query, options: { readonly signal: AbortSignal; readonly silentMs: number }): AsyncIterable<string>;
+  /**
+   * The lines of an answer that goes on until either side ends it: it throws where none has come for `silentMs`.
+   * @param options.onAccepted called when the answer has begun, which may be long before its first line
+   */
+  lines(path: string, query: Query, options: { readonly signal: AbortSignal; readonly silentMs: number; readonly onAccepted?: () => void }): AsyncIterable<string>;
   /**
    * When it is by the API server's clock, in milliseconds since the epoch: as the latest answer was dated, to the second, and as much later as
    * that has come ago. Undefined before the first one.
@@ -120,13 +123,14 @@ export function createApiClient(access: ApiAccess, onWarning?: (text: string) =>
       if (!isSuccess(answer)) throw refusalOf(answer, text);
       return JSON.parse(text) as Answer;
     },
-    async *lines(path, query, { signal, silentMs }) {
+    async *lines(path, query, { signal, silentMs, onAccepted }) {
       const silence = new AbortController();
       const hear = (): NodeJS.Timeout => setTimeout(() => silence.abort(new Error(`the API server has been silent for ${silentMs / 1000} s`)), silentMs);
       let timer = hear();
       try {
         const answer = await ask({ method: 'GET', path, query }, AbortSignal.any([signal, silence.signal]));
         if (!isSuccess(answer)) throw refusalOf(answer, await textOf(answer));
+        onAccepted?.();
         for await (const line of createInterface({ input: answer })) {
           clearTimeout(timer);
           timer = hear();

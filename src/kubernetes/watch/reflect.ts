@@ -132,9 +132,12 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange = (
     const query = { watch: true, labelSelector, fieldSelector, resourceVersion, allowWatchBookmarks: true, timeoutSeconds: Math.round(watchSecondsMin * (1 + random())) };
     const leave = new AbortController();
     watching = leave;
+    const onAccepted = (): void => {
+      connected = true; // where nothing changes, it says nothing for a minute
+    };
     let failure: unknown;
     try {
-      for await (const line of client.lines(path, query, { signal: AbortSignal.any([leave.signal, ended.signal]), silentMs: silentMsMax })) {
+      for await (const line of client.lines(path, query, { signal: AbortSignal.any([leave.signal, ended.signal]), silentMs: silentMsMax, onAccepted })) {
         const event = JSON.parse(line) as WatchEvent<Item>;
         heard({ type: 'watched', event: event.type === 'BOOKMARK' || event.type === 'ERROR' ? event : { ...event, object: keep(event.object) } });
       }

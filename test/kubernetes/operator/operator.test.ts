@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
 import pino from 'pino';
 import { explain } from '../../../src/core/plan/explain.ts';
 import type { Plan, Revision } from '../../../src/core/plan/plan.ts';
@@ -33,6 +34,7 @@ describe('the operator at a real API server', function () {
   before(async function () {
     this.timeout(60_000);
     cluster = await openCluster(server());
+    await delay(2_000); // an API server keeps creations of a new kind waiting for as long, so that others hear of the kind
   });
   afterEach(async function () {
     this.timeout(60_000);

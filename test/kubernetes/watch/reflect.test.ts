@@ -62,6 +62,21 @@ describe('the mirror of a resource at a real API server', function () {
     }
   });
 
+  it('is connected again as soon as its watch is taken, though nothing has changed', async () => {
+    const proxy = await startTcpProxy(server().port);
+    try {
+      await withMirror(async (mirror) => {
+        await waitFor('the loss to be noticed', 5_000, () => {
+          proxy.cut();
+          return mirror.isConnected ? undefined : true;
+        });
+        await waitFor('its return', 10_000, () => mirror.isConnected || undefined);
+      }, proxy.address);
+    } finally {
+      proxy.close();
+    }
+  });
+
   it('lists more than a page', async () => {
     const many = Array.from({ length: 520 }, (_, index) => pool(`p${index}`));
     for (let from = 0; from < many.length; from += 40) await Promise.all(many.slice(from, from + 40).map((each) => objects.create(each)));
