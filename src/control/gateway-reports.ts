@@ -3,7 +3,7 @@ import type { Revision } from '../core/plan/plan.ts';
 import type { PlannedGateway } from '../core/plan/plan.ts';
 import type { GatewayReport } from '../kubernetes/index.ts';
 import type { SnapshotCache } from '../xds/index.ts';
-import { nodeKeyOf } from './proxy.ts';
+import { formOfClass, nodeKeyOf } from './proxy.ts';
 
 export type GatewayReports = ReadonlyMap<string, GatewayReport>;
 
@@ -13,8 +13,9 @@ type Revisions = readonly Revision[];
 /** What the gateways hold that have streams open here. */
 export function reportsHere(cache: Pick<SnapshotCache, 'resourceStatus'>, gateways: readonly PlannedGateway[], revisions: Revisions): GatewayReports {
   return new Map(
-    gateways.map(({ name, identity, class: form }): [string, GatewayReport] => {
-      const streams = cache.resourceStatus(nodeKeyOf({ identity, form }));
+    gateways.map(({ name, identity, class: gatewayClass }): [string, GatewayReport] => {
+      const form = formOfClass[gatewayClass];
+      const streams = form === null ? [] : cache.resourceStatus(nodeKeyOf({ identity, form }));
       // Of the type and the process that is furthest behind. One that has just come and has asked for nothing yet holds nothing.
       const orders = streams.map(({ types }) => (types.length === 0 ? -1 : Math.min(...types.map(({ versionAcked }) => revisions.lastIndexOf(versionAcked as Revision)))));
       return [name, { held: revisions[Math.min(...orders)] ?? null, connected: streams.length }];

@@ -4,10 +4,14 @@
  */
 import type { Metadata } from '@grpc/grpc-js';
 import { proxyHeader } from '../backends/envoy/index.ts';
+import type { GatewayClass } from '../core/objects/index.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 
 export const proxyForms = ['sallyport', 'envoy'] as const;
 export type ProxyForm = (typeof proxyForms)[number];
+
+/** What a gateway of a class asks for; null for one that asks for nothing, since its configuration is pushed to it. */
+export const formOfClass: Readonly<Record<GatewayClass, ProxyForm | null>> = { sallyport: 'sallyport', envoy: 'envoy', bigip: null, kernel: 'sallyport' };
 
 export interface Proxy {
   readonly identity: SpiffeId;

@@ -11,7 +11,7 @@ import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/p
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { forEachInSteps, type Steps } from '../core/steps.ts';
 import { consistencyFaultsOf, createResource, createSnapshot, describeFaults, readReferences, type Reference, type Resource, type Snapshot, type SnapshotCache, type SnapshotFault } from '../xds/index.ts';
-import { nodeKeyOf, proxyOf, type Proxy } from './proxy.ts';
+import { formOfClass, nodeKeyOf, proxyOf, type Proxy } from './proxy.ts';
 import type { ProxySvids } from './proxy-svids.ts';
 
 export interface Published {
@@ -95,12 +95,12 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
   function ownResources(plan: Plan, identity: SpiffeId, revoked: readonly RevokedCertificate[]): readonly Resource[] {
     const gateway = gateways.get(identity);
     if (gateway === undefined) return agentResources(plan, identity);
-    return gateway.class === 'sallyport' ? gatewayResources(plan, gateway, revoked) : [];
+    return formOfClass[gateway.class] === 'sallyport' ? gatewayResources(plan, gateway, revoked) : [];
   }
 
   function envoyResources(plan: Plan, identity: SpiffeId, revoked: readonly RevokedCertificate[]): readonly Resource[] {
     const gateway = gateways.get(identity);
-    if (gateway?.class === 'sallyport') return [];
+    if (gateway !== undefined && formOfClass[gateway.class] !== 'envoy') return [];
     const { resources, conditions: found } = gateway === undefined ? renderEnvoySidecar(plan, identity) : renderEnvoyGateway(plan, gateway, { revoked });
     if (gateway !== undefined) conditions.set(gateway.name, found);
     const svid = svids.get(identity);
@@ -136,11 +136,15 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
         sallyport: createResource({ name: trustBundleName, typeUrl: typeUrls.secret, value: encodeTrustBundle(next.trustBundlePem) }),
         envoy: encodedEnvoyResource(renderTrustBundleSecret(next)),
       };
-      for (const gateway of gateways.values()) refresh({ identity: gateway.identity, form: gateway.class });
+      for (const { identity, class: gatewayClass } of gateways.values()) {
+        const form = formOfClass[gatewayClass];
+        if (form !== null) refresh({ identity, form });
+      }
       const connected: Proxy[] = [];
       for (const { nodeKey, streams } of cache.status()) {
         const proxy = proxyOf(nodeKey);
-        if (gateways.get(proxy.identity)?.class === proxy.form) continue;
+        const gateway = gateways.get(proxy.identity);
+        if (gateway !== undefined && formOfClass[gateway.class] === proxy.form) continue;
         // Whoever is not connected is rendered again when it comes back.
         if (streams.length > 0) connected.push(proxy);
         else cache.clearSnapshot(nodeKey);
@@ -167,7 +171,7 @@ export function* encodeAhead(plan: Plan, revoked: readonly RevokedCertificate[])
     if (gateway.class === 'envoy') {
       const { resources } = yield* renderEnvoyGatewayInSteps(plan, gateway, { revoked });
       yield* forEachInSteps(resources, 2, (resource) => readReferences(encodedEnvoyResource(resource)));
-    } else {
+    } else if (formOfClass[gateway.class] === 'sallyport') {
       yield* forEachInSteps(plan.servicePorts.filter((servicePort) => servicePort.gateway === gateway.name), 1, encodedServicePort);
     }
   }

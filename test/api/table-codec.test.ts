@@ -105,6 +105,8 @@ const anyGateway: fc.Arbitrary<PlannedGateway> = fc.record(
     ftpPassivePorts: fc.option(anyPortRange),
     localPorts: anyPortRange,
     handOver: fc.constant(null),
+    bigip: fc.constant(null),
+    kernel: fc.constant(null),
     limits: fc.record({ connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }), handshakeTimeoutMs: anyTimeoutMs, connectTimeoutMs: anyTimeoutMs, idleTimeoutMs: anyTimeoutMs, ftpDataTimeoutMs: anyTimeoutMs, udpFlowsPerIdentity: fc.integer({ min: 1, max: 60_000 }), udpIdleTimeoutMs: anyTimeoutMs }, plain),
   },
   plain,

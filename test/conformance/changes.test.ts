@@ -1,7 +1,7 @@
 /** A change of the plan ends the connections that it no longer allows, with the same reason by every class, and no others. */
 import assert from 'node:assert/strict';
 import type { ConnectionReason } from '../../src/core/ledger-record.ts';
-import { gatewayClasses } from '../../src/core/objects/index.ts';
+import { playedClasses } from './classes.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import { makePki } from '../support/pki.ts';
 import { dataPlanes, type DataPlane } from './data-plane.ts';
@@ -24,7 +24,7 @@ describe('a change, while connections live through gateways of every class', fun
   });
   after(() => (witness as ConformanceWitness | undefined)?.close());
 
-  for (const gatewayClass of gatewayClasses) {
+  for (const gatewayClass of playedClasses) {
     describe(`by class ${gatewayClass}`, () => {
       let plane: DataPlane;
       before(async function () {

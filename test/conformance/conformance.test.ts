@@ -1,6 +1,6 @@
 /** Every class of gateway enforces the same plan alike: the same decisions, addresses and ledger records, row by row of the table. */
 import assert from 'node:assert/strict';
-import { gatewayClasses, type GatewayClass } from '../../src/core/objects/index.ts';
+import { playedClasses, type PlayedClass } from './classes.ts';
 import { makePki } from '../support/pki.ts';
 import { dataPlanes, type DataPlane } from './data-plane.ts';
 import { expectedOutcome, expectedRecords, expectedToBeSeen, foretold, seen, shared } from './expectation.ts';
@@ -10,13 +10,13 @@ import { describeAttempt } from './words.ts';
 import { outcomeFor, witnessAddresses, type Attempt, type World } from './world.ts';
 import { worlds } from './worlds/index.ts';
 
-const [reference, ...others] = gatewayClasses;
+const [reference, ...others] = playedClasses;
 
 describe('gateways of every class', function () {
   this.timeout(40_000);
   const pki = makePki();
-  const planes = new Map<GatewayClass, DataPlane>();
-  const playedIn = new Map<World, Map<GatewayClass, PlayedWorld>>(worlds.map((world) => [world, new Map()]));
+  const planes = new Map<PlayedClass, DataPlane>();
+  const playedIn = new Map<World, Map<PlayedClass, PlayedWorld>>(worlds.map((world) => [world, new Map()]));
   let witness: ConformanceWitness;
 
   before(async () => {
@@ -27,7 +27,7 @@ describe('gateways of every class', function () {
     (witness as ConformanceWitness | undefined)?.close();
   });
 
-  async function planeOf(gatewayClass: GatewayClass, test: Mocha.Context): Promise<DataPlane> {
+  async function planeOf(gatewayClass: PlayedClass, test: Mocha.Context): Promise<DataPlane> {
     const plane = planes.get(gatewayClass) ?? (await dataPlanes[gatewayClass](test, { witness, pki }));
     planes.set(gatewayClass, plane);
     return plane;
@@ -36,7 +36,7 @@ describe('gateways of every class', function () {
   for (const world of worlds) {
     describe(world.name, () => {
       const playedBy = playedIn.get(world)!;
-      for (const gatewayClass of gatewayClasses) describe(`by class ${gatewayClass}`, () => describePlayed(world, gatewayClass));
+      for (const gatewayClass of playedClasses) describe(`by class ${gatewayClass}`, () => describePlayed(world, gatewayClass));
       describe('by all of them', () => {
         for (const other of others) {
           it(`class ${other} leaves the same records as class ${reference}`, function () {
@@ -49,7 +49,7 @@ describe('gateways of every class', function () {
     });
   }
 
-  function describePlayed(world: World, gatewayClass: GatewayClass): void {
+  function describePlayed(world: World, gatewayClass: PlayedClass): void {
     let whole: PlayedWorld;
     before(async function () {
       whole = await playWorld(world, gatewayClass, await planeOf(gatewayClass, this), witness);
@@ -77,7 +77,7 @@ describe('gateways of every class', function () {
   }
 
   describe('in the end', () => {
-    for (const gatewayClass of gatewayClasses) {
+    for (const gatewayClass of playedClasses) {
       it(`the ledger of class ${gatewayClass} has nothing that nobody did`, function () {
         const plane = planes.get(gatewayClass);
         if (plane === undefined) this.skip();
@@ -88,7 +88,7 @@ describe('gateways of every class', function () {
   });
 });
 
-function checkAttempt(played: Played, gatewayClass: GatewayClass, { revision }: PlayedWorld): void {
+function checkAttempt(played: Played, gatewayClass: PlayedClass, { revision }: PlayedWorld): void {
   const outcome = expectedOutcome(played, gatewayClass);
   assert.equal(seen(played), expectedToBeSeen(played.attempt, outcome));
   if (outcome.kind === 'leaves' && outcome.ports !== undefined) {
@@ -105,7 +105,7 @@ function arrivalsOf({ attempt, data, greeting }: Played): number {
   return data === undefined ? 1 : 2;
 }
 
-function compareRecords(attempt: Attempt, other: GatewayClass, ofReference: PlayedWorld, ofOther: PlayedWorld): void {
+function compareRecords(attempt: Attempt, other: PlayedClass, ofReference: PlayedWorld, ofOther: PlayedWorld): void {
   const { expect, servedBy, words } = attempt.but?.[other] ?? {};
   if (expect !== undefined) return; // the table says of each what it must leave
   const byChance = attempt.to.manner === 'ftps' ? ['bytesSent', 'bytesReceived'] : []; // signatures differ in length

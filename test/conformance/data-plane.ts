@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
-import type { GatewayClass } from '../../src/core/objects/index.ts';
+import type { PlayedClass } from './classes.ts';
 import type { Revision } from '../../src/core/plan/plan.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import { startEnvoyAs, type Envoy } from '../support/envoy.ts';
@@ -50,7 +50,7 @@ export interface DataPlaneOptions {
 }
 
 /** Every class there is: the compiler asks for the one that is missing. Skips the test where its program is not installed. */
-export const dataPlanes: Readonly<Record<GatewayClass, (test: Mocha.Context, options: DataPlaneOptions) => Promise<DataPlane>>> = {
+export const dataPlanes: Readonly<Record<PlayedClass, (test: Mocha.Context, options: DataPlaneOptions) => Promise<DataPlane>>> = {
   sallyport: (_test, options) => startDataPlane({ ...options, class: 'sallyport', beside: null, start: (site) => startEmbedded(site, 'egress-1') }),
   envoy(test, options) {
     const program = requirePeer(test, 'envoy');

@@ -1,7 +1,7 @@
 /** What the ledger must have of an attempt, to the letter. Only what chance decides is left out. */
 import { formatEndpoint } from '../../src/core/ip-address.ts';
 import type { ConnectionOpened } from '../../src/core/ledger-record.ts';
-import type { GatewayClass } from '../../src/core/objects/index.ts';
+import type { PlayedClass } from './classes.ts';
 import { describeDenial } from '../../src/core/plan/denial.ts';
 import { denyReasons, type DenyReason, type Revision } from '../../src/core/plan/plan.ts';
 import { parseSpiffeId } from '../../src/core/spiffe-id.ts';
@@ -21,14 +21,14 @@ function comparable(record: ConnectionRecord): Comparable {
 }
 
 /** What of a played attempt's records the table foretells: all but the words of refusals that only the gateway knows, which are compared between classes. */
-export function foretold({ attempt, records }: Played, gatewayClass: GatewayClass): readonly Comparable[] {
+export function foretold({ attempt, records }: Played, gatewayClass: PlayedClass): readonly Comparable[] {
   return records.map((record) => {
     const { detail, ...rest } = comparable(record);
     return record.type === 'connection-denied' && areWordsForetold(record.reason, attempt, gatewayClass) ? { ...rest, detail } : rest;
   });
 }
 
-const areWordsForetold = (reason: string, { but }: Attempt, gatewayClass: GatewayClass): reason is DenyReason => (denyReasons as readonly string[]).includes(reason) && but?.[gatewayClass]?.words === undefined;
+const areWordsForetold = (reason: string, { but }: Attempt, gatewayClass: PlayedClass): reason is DenyReason => (denyReasons as readonly string[]).includes(reason) && but?.[gatewayClass]?.words === undefined;
 
 /** What runs and classes have in common: without whatever the run has chosen. */
 export function shared(record: ConnectionRecord): Comparable {
@@ -38,14 +38,14 @@ export function shared(record: ConnectionRecord): Comparable {
 }
 
 /** What must come of it: where only so many may leave, of those beyond they are refused. */
-export function expectedOutcome({ attempt, greeting }: Pick<Played, 'attempt' | 'greeting'>, gatewayClass: GatewayClass): Outcome {
+export function expectedOutcome({ attempt, greeting }: Pick<Played, 'attempt' | 'greeting'>, gatewayClass: PlayedClass): Outcome {
   const outcome = outcomeFor(attempt, gatewayClass);
   if (outcome.kind === 'refused' || outcome.atMost === undefined || greeting !== undefined) return outcome;
   const { service, policies } = outcome;
   return { kind: 'refused', service, policies, reason: 'limit-exceeded' };
 }
 
-export function expectedRecords(played: Played, gatewayClass: GatewayClass, revision: Revision): readonly Comparable[] {
+export function expectedRecords(played: Played, gatewayClass: PlayedClass, revision: Revision): readonly Comparable[] {
   const { attempt, client, data } = played;
   const outcome = expectedOutcome(played, gatewayClass);
   const { service, policies } = outcome;

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { pino } from 'pino';
 import { adminPaths, type ApplyResult, type StatusResult } from '../../src/api/admin.ts';
 import type { ObjectRef } from '../../src/core/errors.ts';
-import type { GatewayClass } from '../../src/core/objects/index.ts';
+import type { PlayedClass } from './classes.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { runGateway } from '../../src/gateway/index.ts';
@@ -30,7 +30,7 @@ export interface StartedGateways {
 }
 
 export interface GatewaySiteOptions extends DataPlaneOptions {
-  readonly class: GatewayClass;
+  readonly class: PlayedClass;
   /** The gateway of class sallyport that serves what this class cannot; null for a class that can everything. */
   readonly beside: 'beside' | null;
   readonly start: (site: GatewaySite) => Promise<StartedGateways>;

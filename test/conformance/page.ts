@@ -1,6 +1,6 @@
 /** The table as a page for people: docs/reference/conformance.md. */
 import { stringify } from 'yaml';
-import { gatewayClasses, type GatewayClass } from '../../src/core/objects/index.ts';
+import { playedClasses, type PlayedClass } from './classes.ts';
 import { describeCredential, describeDoor, describeEnd, describeOutcome } from './words.ts';
 import { endFor, outcomeFor, placedIn, type Attempt, type Life, type Places, type World } from './world.ts';
 import { changes } from './worlds/changes.ts';
@@ -30,27 +30,27 @@ export function conformancePage(): string {
     'Once a change is enforced, what it does not allow any more has ended, with this reason in the ledger; what is said to go on goes on until',
     'its workload ends it. Where a class does otherwise, the reason follows.',
     '',
-    ...table(['change', 'who', 'through', ...gatewayClasses], changes.flatMap(({ name, lives }) => lives.map((life) => [name, code(describeCredential(life.as)), code(describeDoor(life.to)), ...gatewayClasses.map((gatewayClass) => endOf(life, gatewayClass))]))),
+    ...table(['change', 'who', 'through', ...playedClasses], changes.flatMap(({ name, lives }) => lives.map((life) => [name, code(describeCredential(life.as)), code(describeDoor(life.to)), ...playedClasses.map((gatewayClass) => endOf(life, gatewayClass))]))),
     '',
   ].join('\n');
 }
 
-function endOf(life: Life, gatewayClass: GatewayClass): string {
+function endOf(life: Life, gatewayClass: PlayedClass): string {
   const because = life.but?.[gatewayClass]?.because;
   return `${describeEnd(endFor(life, gatewayClass))}${because === undefined ? '' : `: ${because}`}`;
 }
 
 function section({ attempts, ...world }: World): readonly string[] {
   const rows = attempts.map((attempt) => placedIn(attempt, places));
-  const notes = [...new Set(rows.flatMap((attempt) => gatewayClasses.flatMap((gatewayClass) => noteOf(attempt, gatewayClass) ?? [])))];
-  const mark = (attempt: Attempt, gatewayClass: GatewayClass): string => {
+  const notes = [...new Set(rows.flatMap((attempt) => playedClasses.flatMap((gatewayClass) => noteOf(attempt, gatewayClass) ?? [])))];
+  const mark = (attempt: Attempt, gatewayClass: PlayedClass): string => {
     const note = noteOf(attempt, gatewayClass);
     const verdict = describeOutcome(outcomeFor(attempt, gatewayClass)) === describeOutcome(attempt.expect) ? 'yes' : 'no';
     return note === undefined ? verdict : `${verdict} (${notes.indexOf(note) + 1})`;
   };
   const row = (attempt: Attempt): readonly string[] => {
     const { as, to, expect } = attempt;
-    return [code(describeCredential(as)), code(describeDoor(to)), describeOutcome(expect), expect.policies.map(code).join(', '), ...gatewayClasses.map((gatewayClass) => mark(attempt, gatewayClass))];
+    return [code(describeCredential(as)), code(describeDoor(to)), describeOutcome(expect), expect.policies.map(code).join(', '), ...playedClasses.map((gatewayClass) => mark(attempt, gatewayClass))];
   };
   return [
     '',
@@ -60,7 +60,7 @@ function section({ attempts, ...world }: World): readonly string[] {
     ...(world.inTurn === true ? ['', 'Here one comes after the other, and stays.'] : []),
     ...(world.gateway === undefined ? [] : ['', `Its EgressGateway says \`${stringify(world.gateway, { collectionStyle: 'flow' }).trim()}\`.`]),
     '',
-    ...table(['who', 'asks for', 'outcome', 'by policy', ...gatewayClasses], rows.map(row)),
+    ...table(['who', 'asks for', 'outcome', 'by policy', ...playedClasses], rows.map(row)),
     ...(notes.length === 0 ? [] : ['', ...notes.map((note, index) => `${index + 1}. ${note}`)]),
     '',
     ...(world.example === undefined ? ['```yaml', world.manifests(places).trim(), '```'] : [`Manifests: [${world.example}](../../manifests/examples/${world.example}).`]),
@@ -71,7 +71,7 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): r
 const code = (text: string): string => `\`${text}\``;
 
 /** In what a class does otherwise, and why. */
-function noteOf({ expect, but }: Attempt, gatewayClass: GatewayClass): string | undefined {
+function noteOf({ expect, but }: Attempt, gatewayClass: PlayedClass): string | undefined {
   const divergence = but?.[gatewayClass];
   if (divergence === undefined) return undefined;
   const { because, servedBy, words } = divergence;

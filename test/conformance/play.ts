@@ -1,6 +1,6 @@
 /** Plays a world: everybody at once, and then what the workload, the witness and the ledger know of each attempt. */
 import { formatEndpoint } from '../../src/core/ip-address.ts';
-import type { GatewayClass } from '../../src/core/objects/index.ts';
+import type { PlayedClass } from './classes.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import type { ConnectionRecord, DataPlane, Enforced } from './data-plane.ts';
 import { expectedRecords } from './expectation.ts';
@@ -32,7 +32,7 @@ type Begun = Pick<Played, 'row' | 'attempt' | 'client'> & { readonly visit: Visi
 export const rounds = 3;
 const recordedWithinMs = 10_000;
 
-export async function playWorld(world: World, gatewayClass: GatewayClass, plane: DataPlane, witness: ConformanceWitness): Promise<PlayedWorld> {
+export async function playWorld(world: World, gatewayClass: PlayedClass, plane: DataPlane, witness: ConformanceWitness): Promise<PlayedWorld> {
   const enforced = await plane.enforce(world, world.attempts.map(({ as }) => as));
   const [acceptedBefore, recordsBefore] = [witness.accepted, plane.records.length];
   const begun = await beginAll(world, (row) => begin(row, gatewayClass, plane, witness));
@@ -57,7 +57,7 @@ async function beginAll({ attempts, inTurn }: World, one: (row: Attempt) => Prom
   return await Promise.all(begun);
 }
 
-async function begin(row: Attempt, gatewayClass: GatewayClass, plane: DataPlane, witness: ConformanceWitness): Promise<Begun> {
+async function begin(row: Attempt, gatewayClass: PlayedClass, plane: DataPlane, witness: ConformanceWitness): Promise<Begun> {
   const { places } = plane;
   const attempt = placedIn(row, places);
   const { as, to } = attempt;
@@ -75,7 +75,7 @@ async function begin(row: Attempt, gatewayClass: GatewayClass, plane: DataPlane,
 /** A session's records have the name of its connection, or name it as that in which theirs is. */
 const sessionOf = ({ connectionId, parentId }: ConnectionRecord): string => parentId ?? connectionId;
 
-function assignRecords(spoken: readonly Spoken[], records: readonly ConnectionRecord[], gatewayClass: GatewayClass): readonly Played[] {
+function assignRecords(spoken: readonly Spoken[], records: readonly ConnectionRecord[], gatewayClass: PlayedClass): readonly Played[] {
   const sessions = [...Map.groupBy(records, sessionOf).values()];
   return spoken.map((each): Played => {
     const handedOver = each.attempt.but?.[gatewayClass]?.servedBy !== undefined;

@@ -1,6 +1,6 @@
 /** Rows of the table in words for people. */
 import type { ConnectionReason } from '../../src/core/ledger-record.ts';
-import type { GatewayClass } from '../../src/core/objects/index.ts';
+import type { PlayedClass } from './classes.ts';
 import { endFor, malformedForms, manners, outcomeFor, type Attempt, type Credential, type Door, type Life, type Outcome } from './world.ts';
 
 export function describeCredential(credential: Credential): string {
@@ -39,12 +39,12 @@ export function describeOutcome(outcome: Outcome): string {
   return `${channel === 'reverse' ? 'is reached at' : 'leaves from'} ${from}${ports === undefined ? '' : `, ports ${ports.first}-${ports.last}`}${atMost === undefined ? '' : `, ${atMost} at a time, and more are refused: limit-exceeded`}`;
 }
 
-export function describeAttempt(attempt: Attempt, gatewayClass: GatewayClass): string {
+export function describeAttempt(attempt: Attempt, gatewayClass: PlayedClass): string {
   return `${describeCredential(attempt.as)} for ${describeDoor(attempt.to)}: ${describeOutcome(outcomeFor(attempt, gatewayClass))}`;
 }
 
 export const describeEnd = (reason: ConnectionReason): string => (reason === 'finished' ? 'goes on' : `ends: ${reason}`);
 
-export function describeLife(life: Life, gatewayClass: GatewayClass): string {
+export function describeLife(life: Life, gatewayClass: PlayedClass): string {
   return `${describeCredential(life.as)} to ${describeDoor(life.to)} ${describeEnd(endFor(life, gatewayClass))}`;
 }

@@ -3,7 +3,7 @@
  * whatever class the gateway is of. Where a class honestly does otherwise, the row says so, and why.
  */
 import type { ConnectionOpened, ConnectionReason } from '../../src/core/ledger-record.ts';
-import type { GatewayClass } from '../../src/core/objects/index.ts';
+import type { PlayedClass } from './classes.ts';
 import type { DenyReason, PortRange } from '../../src/core/plan/plan.ts';
 
 export interface World {
@@ -24,7 +24,7 @@ export interface World {
   /** What its EgressGateway says beside class and listeners. */
   readonly gateway?: Readonly<Record<string, unknown>>;
   /** How the sentences begin in which the control plane says what a gateway of the class cannot do. None by default. */
-  readonly conditions?: Partial<Record<GatewayClass, readonly string[]>>;
+  readonly conditions?: Partial<Record<PlayedClass, readonly string[]>>;
 }
 
 /** Something that happens while connections live: what becomes of each of them. */
@@ -44,10 +44,10 @@ export interface Life {
   readonly to: Door;
   /** Why it ends; `finished` where it goes on until the workload takes leave. */
   readonly ends: ConnectionReason;
-  readonly but?: Partial<Record<GatewayClass, { readonly because: string; readonly ends: ConnectionReason }>>;
+  readonly but?: Partial<Record<PlayedClass, { readonly because: string; readonly ends: ConnectionReason }>>;
 }
 
-export const endFor = ({ ends, but }: Life, gatewayClass: GatewayClass): ConnectionReason => but?.[gatewayClass]?.ends ?? ends;
+export const endFor = ({ ends, but }: Life, gatewayClass: PlayedClass): ConnectionReason => but?.[gatewayClass]?.ends ?? ends;
 
 /** What of a run manifests must know. */
 export interface Places {
@@ -120,7 +120,7 @@ export interface Attempt {
   readonly as: Credential;
   readonly to: Door;
   readonly expect: Outcome;
-  readonly but?: Partial<Record<GatewayClass, Divergence>>;
+  readonly but?: Partial<Record<PlayedClass, Divergence>>;
 }
 
 export type Outcome = Departure | Refusal;
@@ -164,4 +164,4 @@ export interface Divergence {
   readonly words?: true;
 }
 
-export const outcomeFor = ({ expect, but }: Attempt, gatewayClass: GatewayClass): Outcome => but?.[gatewayClass]?.expect ?? expect;
+export const outcomeFor = ({ expect, but }: Attempt, gatewayClass: PlayedClass): Outcome => but?.[gatewayClass]?.expect ?? expect;

@@ -10,7 +10,7 @@ import { createTableStore, emptyTable, holdUpdate, isComplete, wholeTable, type 
 import { grantTo, servicePort, settings, trustDomain } from '../support/gateway.ts';
 
 const port = servicePort({ targetPort: 21, grants: [grantTo('bookinfo', '127.0.1.11'), grantTo('reports', '127.0.1.12', { connectAuthorities: ['a.example:443'] }), grantTo('unbound', '', { snat: null, binding: null })] });
-const planned: PlannedGateway = { ...settings, class: 'sallyport', localPorts: { first: 32_768, last: 60_999 }, handOver: null, advertise: [], listen: [{ address: settings.listen[0]!.address, port: 15443 }] };
+const planned: PlannedGateway = { ...settings, class: 'sallyport', localPorts: { first: 32_768, last: 60_999 }, handOver: null, bigip: null, kernel: null, advertise: [], listen: [{ address: settings.listen[0]!.address, port: 15443 }] };
 const resource = (name: string, value: Uint8Array, version = '1') => ({ name, value, version });
 const update = (typeUrl: string, changed: readonly ReturnType<typeof resource>[], removed: readonly string[] = [], systemVersion = 'r1') => ({ typeUrl, systemVersion, changed, removed });
 

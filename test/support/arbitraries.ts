@@ -7,8 +7,8 @@ import {
   dataPortName,
   defaultPortName,
   ftpDataModes,
+  driftPolicies,
   ftpsHandshakes,
-  gatewayClasses,
   protocols,
   type DesiredObject,
   type EgressGateway,
@@ -84,32 +84,51 @@ const anyPortRange = fc.tuple(anyPort, anyPort).map(([a, b]) => ({ first: Math.m
 
 const anyEndpoint = fc.record({ address: anyAddress, port: anyPort }, plain);
 
+const anyDrift = fc.constantFrom(...driftPolicies);
+const anyKernelSettings = fc.record({ interface: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/), drift: anyDrift, flowOffload: fc.boolean() }, plain);
+const anyBigipSettings = fc.record(
+  {
+    management: fc.array(fc.record({ host: fc.oneof(anyHostName, anyAddress), port: anyPort }, plain), { minLength: 1, maxLength: 2 }),
+    credentials: anyDnsName,
+    partition: fc.stringMatching(/^[A-Z][0-9A-Za-z_.-]{0,20}$/).filter((name) => name !== 'Common'),
+    drift: anyDrift,
+    logTo: fc.array(anyEndpoint, { minLength: 1, maxLength: 2 }),
+  },
+  { requiredKeys: ['drift'], ...plain },
+);
+
+const anyGatewaySpec = fc.record(
+  {
+    handOver: anyDnsName,
+    identity: anySpiffeId,
+    localPorts: anyPortRange,
+    namespaces: anyAllowedNamespaces,
+    ftp: fc.record({ passivePorts: anyPortRange }, { requiredKeys: [], ...plain }),
+    limits: fc.record({
+      connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }),
+      handshakeTimeout: anyTimeout,
+      connectTimeout: anyTimeout,
+      idleTimeout: anyTimeout,
+      ftpDataTimeout: anyTimeout,
+      udpFlowsPerIdentity: fc.integer({ min: 1, max: 60_000 }),
+      udpIdleTimeout: anyTimeout,
+    }, plain),
+  },
+  { requiredKeys: ['limits'], ...plain },
+);
+const anyListeners = { listen: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }), advertise: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }) };
+/** What goes with a class. */
+const anyGatewayClass = fc.oneof(
+  fc.record({ class: fc.constantFrom('sallyport' as const, 'envoy' as const), ...anyListeners }, { requiredKeys: ['class', 'listen'], ...plain }),
+  fc.record({ class: fc.constant('bigip' as const), ...anyListeners, bigip: anyBigipSettings }, { requiredKeys: ['class', 'listen'], ...plain }),
+  fc.record({ class: fc.constant('kernel' as const), listen: fc.constant<EgressGateway['spec']['listen']>([]), kernel: anyKernelSettings }, plain),
+);
+
 export const anyEgressGateway: fc.Arbitrary<EgressGateway> = fc.record({
   apiVersion: fc.constant(apiVersion),
   kind: fc.constant('EgressGateway'),
   metadata: clusterMetadata,
-  spec: fc.record(
-    {
-      class: fc.constantFrom(...gatewayClasses),
-      handOver: anyDnsName,
-      listen: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
-      advertise: fc.array(anyEndpoint, { minLength: 1, maxLength: 3 }),
-      identity: anySpiffeId,
-      localPorts: anyPortRange,
-      namespaces: anyAllowedNamespaces,
-      ftp: fc.record({ passivePorts: anyPortRange }, { requiredKeys: [], ...plain }),
-      limits: fc.record({
-        connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }),
-        handshakeTimeout: anyTimeout,
-        connectTimeout: anyTimeout,
-        idleTimeout: anyTimeout,
-        ftpDataTimeout: anyTimeout,
-        udpFlowsPerIdentity: fc.integer({ min: 1, max: 60_000 }),
-        udpIdleTimeout: anyTimeout,
-      }, plain),
-    },
-    { requiredKeys: ['class', 'listen', 'limits'], ...plain },
-  ),
+  spec: fc.tuple(anyGatewayClass, anyGatewaySpec).map(([ofClass, common]) => ({ ...ofClass, ...common })),
 }, plain);
 
 const { rootPem } = makePki();

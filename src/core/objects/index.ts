@@ -2,7 +2,7 @@
  * The kinds of desired state. One schema per kind; `schemas` is the registry that the manifest reader, the JSON schemas
  * and the reference pages walk.
  */
-import { egressGateway, gatewayClasses, type EgressGateway, type GatewayClass } from './egress-gateway.ts';
+import { egressGateway, gatewayClasses, type DriftPolicy, type EgressGateway, type GatewayClass } from './egress-gateway.ts';
 import { egressPolicy, type EgressPolicy } from './egress-policy.ts';
 import { externalService, type ExternalService } from './external-service.ts';
 import { kubernetesService, namespaceObject, type KubernetesService, type NamespaceObject } from './kubernetes.ts';
@@ -31,7 +31,7 @@ export const schemas = {
   SnatPool: snatPool,
 } as const;
 
-export { gatewayClasses, type GatewayClass };
+export { gatewayClasses, type DriftPolicy, type GatewayClass };
 export type Kind = keyof typeof schemas;
 /** Sorted. */
 export const kinds = Object.keys(schemas) as readonly Kind[];

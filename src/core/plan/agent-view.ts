@@ -27,7 +27,7 @@ const indexes = new WeakMap<Plan, PlanIndex>();
 const upstreams = new WeakMap<ServicePort, { readonly gateway: PlannedGateway; readonly upstream: AgentUpstream }>();
 
 /**
- * The upstreams of an identity, sorted by id: every service port that it would be let out through, and no other. The same
+ * The upstreams of an identity, sorted by id: every service port that it would be let out through by a gateway that agents connect to, and no other. The same
  * objects for every identity and plan as long as service port and gateway stay the same. Costs what the identity's
  * namespace may use, after an index once a plan.
  */
@@ -36,7 +36,7 @@ export function agentView(plan: Plan, identity: SpiffeId): readonly AgentUpstrea
   const candidates = byNamespace.get(workloadOf(identity)?.namespace ?? '') ?? [];
   return candidates.flatMap((servicePort) => {
     const gateway = gateways.get(servicePort.entrance);
-    return gateway !== undefined && decide(servicePort, identity, plan.trustDomain).allowed ? [upstreamOf(servicePort, gateway)] : [];
+    return gateway !== undefined && gateway.advertise.length > 0 && decide(servicePort, identity, plan.trustDomain).allowed ? [upstreamOf(servicePort, gateway)] : [];
   });
 }
 

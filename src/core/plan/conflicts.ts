@@ -34,7 +34,7 @@ export function handOverFaults(gateways: readonly PlannedGateway[]): PlanFault[]
   return gateways.flatMap((gateway): PlanFault[] => {
     if (gateway.handOver === null) return [];
     const place = { object: refOfGateway(gateway), path: ['spec', 'handOver'], restsOn: [{ kind: 'EgressGateway', name: gateway.handOver }] };
-    if (gateway.class === 'sallyport') return [{ code: 'hand-over-invalid', message: 'a gateway of class sallyport serves everything itself', hint: 'leave "handOver" out', ...place }];
+    if (gateway.class !== 'envoy') return [{ code: 'hand-over-invalid', message: `a gateway of class ${gateway.class} ${gateway.class === 'sallyport' ? 'serves everything itself' : 'hands nothing over'}`, hint: 'leave "handOver" out', ...place }];
     const beside = byName.get(gateway.handOver);
     if (beside?.class === 'sallyport') return [];
     const what = beside === undefined ? 'there is none' : `it is of class ${beside.class}`;

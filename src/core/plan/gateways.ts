@@ -2,7 +2,7 @@
 import { refOf, type DesiredState } from '../desired-state.ts';
 import type { EgressGateway } from '../objects/index.ts';
 import type { PlanFault } from '../plan-fault.ts';
-import type { PlannedGateway, PortRange } from './plan.ts';
+import type { BigipSettings, PlannedGateway, PortRange } from './plan.ts';
 import { trustDomainOf, workloadSpiffeId, type SpiffeId, type TrustDomain } from '../spiffe-id.ts';
 
 /** The namespace of gateways that say nothing else. */
@@ -10,6 +10,9 @@ const gatewayNamespace = 'sallyport-system';
 
 /** Documentation/networking/ip-sysctl.rst of Linux, ip_local_port_range. */
 const linuxLocalPorts: PortRange = { first: 32_768, last: 60_999 };
+
+/** As much as a partition may be named by hand. */
+const partitionLengthMax = 63;
 
 export interface ResolvedGateway {
   readonly planned: PlannedGateway;
@@ -43,6 +46,8 @@ export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain)
       udpFlowsPerIdentity,
       udpIdleTimeoutMs: udpIdleTimeout,
     },
+    bigip: spec.class === 'bigip' ? bigipSettings(gateway) : null,
+    kernel: spec.kernel ?? null,
   };
   const foreign: PlanFault = {
     code: 'gateway-identity-foreign',
@@ -53,6 +58,16 @@ export function resolveGateway(gateway: EgressGateway, trustDomain: TrustDomain)
     restsOn: [],
   };
   return { planned, faults: trustDomainOf(identity) === trustDomain ? [] : [foreign] };
+}
+
+function bigipSettings({ metadata: { name }, spec: { bigip } }: EgressGateway): BigipSettings {
+  return {
+    management: bigip?.management ?? [],
+    credentials: bigip?.credentials ?? null,
+    partition: bigip?.partition ?? `sallyport_${name}`.slice(0, partitionLengthMax),
+    drift: bigip?.drift ?? 'Report',
+    logTo: bigip?.logTo ?? [],
+  };
 }
 
 /** The gateway of a service, or why there is none. */

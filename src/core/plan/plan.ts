@@ -4,7 +4,7 @@
  */
 import type { FtpConstraints } from '../ftp/rules.ts';
 import type { IpAddress } from '../ip-address.ts';
-import type { FtpDataMode, FtpsHandshake, GatewayClass, Protocol } from '../objects/index.ts';
+import type { DriftPolicy, FtpDataMode, FtpsHandshake, GatewayClass, Protocol } from '../objects/index.ts';
 import type { SpiffeId, TrustDomain } from '../spiffe-id.ts';
 
 /** SHA-256 of the plan's content, in hexadecimal. */
@@ -138,6 +138,29 @@ export interface PlannedGateway {
   /** The gateway beside it that serves what its class cannot; null for none. */
   readonly handOver: string | null;
   readonly limits: GatewayLimits;
+  /** Null where the class is another. */
+  readonly bigip: BigipSettings | null;
+  /** Null where the class is another. */
+  readonly kernel: KernelSettings | null;
+}
+
+export interface BigipSettings {
+  /** Of one box, or of both of a pair; none where it is not driven. */
+  readonly management: readonly { readonly host: string; readonly port: number }[];
+  /** Name of a Secret or folder; null where it is not driven. */
+  readonly credentials: string | null;
+  /** AS3 tenant. */
+  readonly partition: string;
+  readonly drift: DriftPolicy;
+  /** Syslog receivers, by TCP. */
+  readonly logTo: readonly Endpoint[];
+}
+
+export interface KernelSettings {
+  /** Towards the external services. */
+  readonly interface: string;
+  readonly drift: DriftPolicy;
+  readonly flowOffload: boolean;
 }
 
 export interface Plan {

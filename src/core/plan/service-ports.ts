@@ -2,7 +2,7 @@
 import { bindingOfSubject, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
 import { describeRef, keyOf, refOf } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
-import { inabilityOf, servingGateway } from './gateway-class.ts';
+import { inabilityOf, servingGateway, type Served } from './gateway-class.ts';
 import type { GatewayChoice } from './gateways.ts';
 import { grantsOf, groundsOfGrant } from './grants.ts';
 import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
@@ -54,15 +54,15 @@ export function compileService(service: ExternalService, context: ServiceContext
   const servicePorts = service.spec.ports.map((port): ServicePort => {
     const protocol = servedProtocol(port);
     const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
-    const served = servedPortOf(service, { portName: port.name, protocol, policies: naming }, context);
+    const ftp = protocol === 'FTP' ? ftpOptionsOf(port) : null;
+    const targets = targetsOf(service, port.targetPort ?? port.port);
+    const served = servedPortOf(service, { portName: port.name, protocol, targets, ftp, hasOwnListener: port.listen !== undefined, policies: naming }, context);
     return {
       ...served.common,
       port: port.port,
       serverNames: serverNamesOf(hosts, port, streamPorts.length === 1),
       listen: served.by === null ? null : ownListener(port, served.by),
-      targets: targetsOf(service, port.targetPort ?? port.port),
       agentListen: agentListenOf(service, port.port),
-      ftp: protocol === 'FTP' ? ftpOptionsOf(port) : null,
     };
   });
   const dataPorts = service.spec.ports.flatMap((port, index) => dataPortsOf(service, port, servicePorts[index]!));
@@ -75,17 +75,20 @@ export function compileService(service: ExternalService, context: ServiceContext
 }
 
 /** What every port of a service has, and the gateway that serves it: the service's own, the one that it hands over to, or none. */
-function servedPortOf(service: ExternalService, { portName, protocol, policies }: { readonly portName: string; readonly protocol: ServedProtocol; readonly policies: readonly ResolvedPolicy[] }, { gateway, handOver, audience, clusterDomain }: ServiceContext) {
+function servedPortOf(service: ExternalService, { portName, policies, ...asked }: Omit<Served, 'grants'> & { readonly portName: string; readonly policies: readonly ResolvedPolicy[] }, { gateway, handOver, audience, clusterDomain }: ServiceContext) {
   const { namespace, name } = service.metadata;
   const id = servicePortId(keyOf(service.metadata), portName);
+  const { protocol, targets, ftp } = asked;
   const grants = grantsOf({ id, protocol }, policies, (each) => audience?.bindings.get(each));
   const entrance = typeof gateway === 'string' ? null : gateway;
-  const by = entrance === null ? null : servingGateway(entrance, handOver, { protocol, grants });
+  const by = entrance === null ? null : servingGateway(entrance, handOver, { ...asked, grants });
   const common = {
     id,
     service: { namespace, name },
     portName,
     protocol,
+    targets,
+    ftp,
     gateway: by?.name ?? '',
     entrance: by === null ? '' : entrance!.name,
     hosts: hostsOf(service, clusterDomain),
@@ -114,15 +117,13 @@ function ftpOptionsOf({ protocol, ftp, tls }: ExternalServicePort): FtpOptions {
 
 /** The way back, for whoever may use any port of the service. */
 function reversePortOf(service: ExternalService, { name, port, workloadPort = port }: ReversePort, context: ServiceContext): ServicePort {
-  const { common } = servedPortOf(service, { portName: name, protocol: 'Reverse', policies: context.audience?.policies ?? [] }, context);
+  const { common } = servedPortOf(service, { portName: name, protocol: 'Reverse', targets: targetsOf(service, port), ftp: null, hasOwnListener: false, policies: context.audience?.policies ?? [] }, context);
   return {
     ...common,
     port,
     serverNames: common.hosts.map((host) => `reverse_.${port}_._.${host}`),
     listen: null,
-    targets: targetsOf(service, port),
     agentListen: agentListenOf(service, workloadPort),
-    ftp: null,
   };
 }
 
@@ -181,8 +182,10 @@ function serverNamesOf(hosts: readonly string[], { port, protocol }: Pick<Extern
   return [...hosts.map((host) => `outbound_.${port}_._.${host}`), ...(onlyStream ? hosts : [])];
 }
 
+/** A gateway without listeners has no address for one of a service either. */
 function ownListener({ listen }: ExternalServicePort, gateway: PlannedGateway): Endpoint | null {
-  return listen === undefined ? null : { address: listen.address ?? gateway.listen[0]!.address, port: listen.port };
+  const address = listen?.address ?? gateway.listen[0]?.address;
+  return listen === undefined || address === undefined ? null : { address, port: listen.port };
 }
 
 function targetsOf({ spec }: ExternalService, port: number): Target[] {
@@ -205,11 +208,12 @@ function servedWarnings(service: ExternalService, { gateway, handOver }: Service
   const object = refOf(service);
   if (gateway === 'none') return [{ code: 'gateway-missing', message: `no gateway serves ${describeRef(object)}, so nobody can use it`, hint: 'apply an EgressGateway', object, path: ['spec'] }];
   if (typeof gateway === 'string') return [];
-  const placed = [...servicePorts.map((servicePort, index) => ({ servicePort, path: ['spec', 'ports', index, 'protocol'] })), ...reversePorts.map((servicePort, index) => ({ servicePort, path: ['spec', 'reverse', index] }))];
-  const unserved = placed.flatMap(({ servicePort, path }): Fault[] => {
+  const placed = [...servicePorts.map((servicePort, index) => ({ servicePort, hasOwnListener: service.spec.ports[index]!.listen !== undefined, path: ['spec', 'ports', index, 'protocol'] })), ...reversePorts.map((servicePort, index) => ({ servicePort, hasOwnListener: false, path: ['spec', 'reverse', index] }))];
+  const unserved = placed.flatMap(({ servicePort, hasOwnListener, path }): Fault[] => {
     if (servicePort.gateway !== '') return [];
-    const inability = inabilityOf(gateway.class, servicePort)!;
-    return [{ code: 'gateway-class-unable', message: `gateway "${gateway.name}" of class ${gateway.class} ${inability}, so nobody can use ${servicePort.id}`, hint: `name a gateway of class sallyport in its "handOver", or in the service's "gateway"`, object, path }];
+    const inability = inabilityOf(gateway.class, { ...servicePort, hasOwnListener })!;
+    const remedy = gateway.class === 'envoy' ? `in its "handOver", or in the service's "gateway"` : `in the service's "gateway"`;
+    return [{ code: 'gateway-class-unable', message: `gateway "${gateway.name}" of class ${gateway.class} ${inability}, so nobody can use ${servicePort.id}`, hint: `name a gateway of class sallyport ${remedy}`, object, path }];
   });
   const accepted = service.spec.subjectAltNames;
   const serving = [gateway, handOver].filter((each) => each !== null && servicePorts.some((servicePort) => servicePort.gateway === each.name)) as PlannedGateway[];

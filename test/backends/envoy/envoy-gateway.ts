@@ -33,7 +33,7 @@ export interface EnvoyGateway {
 export function plannedGateway(port: number, more: Partial<PlannedGateway> = {}): PlannedGateway {
   const listen = [{ address: loopback, port }];
   const { ftpPassivePorts, limits, name, identity } = settings;
-  return { name, class: 'envoy', identity, listen, advertise: listen, ftpPassivePorts, localPorts: { first: 32_768, last: 60_999 }, handOver: null, limits, ...more };
+  return { name, class: 'envoy', identity, listen, advertise: listen, ftpPassivePorts, localPorts: { first: 32_768, last: 60_999 }, handOver: null, limits, bigip: null, kernel: null, ...more };
 }
 
 export function planOf(servicePorts: readonly ServicePort[], gateways: readonly PlannedGateway[], revision: Revision = revisionOne): Plan {

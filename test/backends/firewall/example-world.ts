@@ -1,12 +1,17 @@
 import type { Plan } from '../../../src/core/plan/plan.ts';
 import * as world from '../../core/world.ts';
 
-let services = 0;
-/** With an address of its own at agents. */
-export const service = (name: string, spec: Parameters<typeof world.externalService>[1] = {}) => world.externalService(name, { agentAddress: `127.0.1.${(services += 1)}`, ...spec });
+/** Each with an address of its own at agents. */
+function servicesOfOneWorld() {
+  let count = 0;
+  return (name: string, spec: Parameters<typeof world.externalService>[1] = {}) => world.externalService(name, { agentAddress: `127.0.1.${(count += 1)}`, ...spec });
+}
+
+export const service = servicesOfOneWorld();
 
 /** A plan with a line of every kind: both families, names, FTP either way, the way back, datagrams and shared addresses. */
 export function exampleWorld(): Plan {
+  const service = servicesOfOneWorld();
   return world.planOf(
     world.gateway('egress-1'),
     world.pool('own', ['203.0.113.8', '2001:db8:1::8']),

@@ -3,6 +3,7 @@ import { agentView } from '../../../src/core/plan/agent-view.ts';
 import { binding, build, externalService, gateway, identity, placesOf, planOf, policy, pool, state, warningsOf } from '../world.ts';
 
 const envoy = (handOver?: string) => gateway('front', { class: 'envoy', ...(handOver === undefined ? {} : { handOver }) });
+const classed = (gatewayClass: 'bigip' | 'kernel') => gateway('front', gatewayClass === 'bigip' ? { class: 'bigip' } : { class: 'kernel', listen: [], kernel: { interface: 'eth0' } });
 const embedded = gateway('beside', { listen: [{ address: '127.0.0.1', port: 16443 }] });
 const proxy = externalService('shop/proxy', { ports: [{ port: 3128, protocol: 'HTTPConnect' }], gateway: 'front' });
 const partner = externalService('shop/partner', { ports: [{ name: 'control', port: 21, protocol: 'FTP' }, { name: 'web', port: 443 }], gateway: 'front' });
@@ -36,6 +37,45 @@ describe('what a class of gateway cannot serve', () => {
     assert.deepEqual(served(compiled.plan)[0], 'shop/partner:control by  through , as ');
     assert.deepEqual(placesOf(warningsOf(compiled)), ['gateway-class-unable ExternalService shop/partner spec.ports.0.protocol']);
     assert.deepEqual(agentView(compiled.plan, identity('shop/any')).map(({ id }) => id), ['shop/partner:web', 'shop/proxy:httpconnect-3128']);
+  });
+
+  const ftp = { name: 'control', port: 21, protocol: 'FTP' } as const;
+  const cases = [
+    ['bigip', 'TCP', { port: 443 }, undefined],
+    ['bigip', 'UDP', { port: 53, protocol: 'UDP' }, 'cannot relay UDP'],
+    ['bigip', 'FTP at the shared listener', ftp, 'relays FTP at a listener of its own only ("listen" of the port)'],
+    ['bigip', 'FTP at a listener of its own', { ...ftp, listen: { port: 2121 } }, undefined],
+    ['bigip', 'FTP secured towards the server', { ...ftp, protocol: 'FTPS', listen: { port: 2121 } }, 'cannot secure FTP towards the server'],
+    ['kernel', 'UDP', { port: 53, protocol: 'UDP' }, undefined],
+    ['kernel', 'FTP', ftp, undefined],
+    ['kernel', 'FTP that the server is to be active in', { ...ftp, ftp: { dataMode: 'Active' } }, 'cannot change who opens the data connections of FTP'],
+    ['kernel', 'digests of transfers', { ...ftp, ftp: { recordDigest: true } }, 'cannot record the digest of a transfer'],
+  ] as const;
+  for (const [gatewayClass, what, port, expected] of cases) {
+    it(`of class ${gatewayClass}: ${what} ${expected === undefined ? 'is served' : 'is not'}`, () => {
+      const { compiled } = build(state(classed(gatewayClass), externalService('shop/partner', { ports: [port], gateway: 'front' }), policy('shop/open', { subjects: [{ namespace: 'shop' }], to: [{ service: 'partner' }] }), ...source));
+      assert.ok(compiled.ok);
+      assert.equal(compiled.plan.servicePorts[0]!.gateway, expected === undefined ? 'front' : '');
+      assert.deepEqual(warningsOf(compiled).map(({ message }) => message), expected === undefined ? [] : [`gateway "front" of class ${gatewayClass} ${expected}, so nobody can use ${compiled.plan.servicePorts[0]!.id}`]);
+    });
+  }
+
+  it('of classes bigip and kernel are limits within FTP and on CONNECT, and of class kernel what has a name only', () => {
+    const unable = (gatewayClass: 'bigip' | 'kernel', port: object, more: object, constraints = {}) => {
+      const { compiled } = build(state(classed(gatewayClass), externalService('shop/partner', { ports: [port as { port: number }], gateway: 'front', ...more }), policy('shop/open', { subjects: [{ namespace: 'shop' }], to: [{ service: 'partner' }], constraints }), ...source));
+      return warningsOf(compiled).map(({ message }) => /cannot [^,]*|knows [^,]*/.exec(message)?.[0]);
+    };
+    for (const gatewayClass of ['bigip', 'kernel'] as const) {
+      assert.deepEqual(unable(gatewayClass, { ...ftp, listen: { address: '127.0.0.1', port: 2121 } }, {}, { ftp: { readOnly: true } }), ['cannot limit what FTP sessions may do']);
+      assert.deepEqual(unable(gatewayClass, { port: 3128, protocol: 'HTTPConnect' }, {}, { connectAuthorities: ['a.example:443'] }), ['cannot limit the authorities of CONNECT']);
+    }
+    assert.deepEqual(unable('kernel', { port: 443 }, { addresses: undefined, hosts: ['partner.example'] }), ['knows services by their addresses only']);
+    assert.deepEqual(unable('bigip', { port: 443 }, { addresses: undefined, hosts: ['partner.example'] }), []);
+  });
+
+  it('has agents offer nothing of a gateway that they cannot connect to', () => {
+    const plan = planOf(classed('kernel'), proxy, partner, open(), ...source);
+    assert.deepEqual(agentView(plan, identity('shop/any')), []);
   });
 
   it('follows a change of the gateways as it would from scratch', () => {

@@ -107,6 +107,11 @@ describe('custom resource definitions at an API server', function () {
     ['a grant to what is of another group', grant({ from: [{ group: '', kind: 'EgressPolicy', namespace: 'a' }] }), /supported values: "sallyport.dev"/],
     ['a quarantine of no time', pool({ quarantine: 'long' }), /should match/],
     ['a class that there is not', gateway({ class: 'nginx' }), /supported values/],
+    ['what goes with another class', gateway({ bigip: {} }), /"bigip" goes with class bigip/],
+    ['a partition that is everybody\'s', gateway({ class: 'bigip', bigip: { partition: 'Common' } }), /must not be Common/],
+    ['a kernel with listeners', gateway({ class: 'kernel', kernel: { interface: 'eth0' } }), /each class but kernel needs "listen"/],
+    ['a kernel without an interface', gateway({ class: 'kernel', listen: [] }), /"kernel" goes with class kernel, which needs it/],
+    ['a gateway that nobody can find', gateway({ listen: [] }), /each class but kernel needs "listen"/],
     ['ports that end before they begin', gateway({ localPorts: { first: 9, last: 8 } }), /must not end before it begins/],
   ];
   for (const [what, object, words] of refused) {
