@@ -5,8 +5,9 @@
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
-import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, svidSecret, type Condition, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
+import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, svidSecret, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
 import { agentView } from '../core/plan/agent-view.ts';
+import type { Condition } from '../core/plan/condition.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { forEachInSteps, type Steps } from '../core/steps.ts';

@@ -2,8 +2,9 @@
 import { hash } from 'node:crypto';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { familyOf } from '../../core/ip-address.ts';
+import type { Condition } from '../../core/plan/condition.ts';
 import type { Endpoint, GatewayLimits, Grant, PortRange, ServicePort, SnatSource, Target } from '../../core/plan/plan.ts';
-import { snatPorts } from '../../core/snat/address-space.ts';
+import { isWhole, snatPorts } from '../../core/snat/address-space.ts';
 import { sidesOf } from '../../core/snat/snat-source.ts';
 import type { SnatAddress } from '../../core/snat/snat-source.ts';
 import { Cluster_DiscoveryType as DiscoveryType, Cluster_DnsLookupFamily as DnsLookupFamily, Cluster_LbPolicy as LbPolicy, type ClusterSchema } from '../../proto/envoy/config/cluster/v3/cluster_pb.ts';
@@ -12,7 +13,6 @@ import { SocketOption_SocketState as SocketState, type SocketOptionSchema } from
 import { snatCluster, targetsCluster } from './names.ts';
 import { assignment, connectionLimit, endpointAddress, keepAlive, milliseconds, socketAddress } from './places.ts';
 import { resourceOf, type EnvoyResource } from './resource.ts';
-import type { Condition } from './condition.ts';
 
 type ClusterInit = Omit<MessageInitShape<typeof ClusterSchema>, '$typeName'> & { readonly name: string };
 
@@ -51,7 +51,6 @@ export function departureOf(servicePort: Pick<ServicePort, 'id' | 'targets'>, sn
   return { ok: true, departure: toTargets(servicePort.id, snat, targets, context) };
 }
 
-const isWhole = ({ first, last }: PortRange): boolean => first === snatPorts.first && last === snatPorts.last;
 const sourceFor = (snat: SnatSource, { address }: Extract<Target, { kind: 'address' }>): SnatAddress | undefined => snat[familyOf(address)];
 
 /** ip(7): a bound of IP_LOCAL_PORT_RANGE that lies outside the range of the host has no effect, and the connection leaves from somebody else's port. */

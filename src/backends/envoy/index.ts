@@ -12,7 +12,6 @@
  * Source: docs/decisions/0600 and following; Envoy 1.40.
  */
 export { renderEnvoyBootstrap, renderEnvoySecretFiles, proxyHeader, type EnvoyBootstrapOptions, type IdentityFiles, type SecretFiles } from './bootstrap.ts';
-export type { Condition, ConditionCode } from './condition.ts';
 export { renderEnvoyGateway, renderEnvoyGatewayInSteps, type EnvoyGatewayOptions } from './gateway.ts';
 export { ledgerRecordOf, type EntryContext, type EnvoyRecord } from './ledger-record.ts';
 export { accessLogName, svidSecret } from './names.ts';

@@ -1,5 +1,6 @@
 /** One service port at a gateway: an internal listener with one filter chain a grant, and the ways to it and out of it. */
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Condition } from '../../core/plan/condition.ts';
 import type { PlannedGateway, ServicePort, Subject } from '../../core/plan/plan.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
 import { Cluster_DiscoveryType as DiscoveryType } from '../../proto/envoy/config/cluster/v3/cluster_pb.ts';
@@ -7,7 +8,6 @@ import type { FilterChainSchema } from '../../proto/envoy/config/listener/v3/lis
 import { InternalUpstreamTransportSchema } from '../../proto/envoy/extensions/transport_sockets/internal_upstream/v3/internal_upstream_pb.ts';
 import { RawBufferSchema } from '../../proto/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.ts';
 import { grantLog, refusalLog } from './access-log.ts';
-import type { Condition } from './condition.ts';
 import { departureOf, type Departure, type DepartureContext } from './departure.ts';
 import { originalDestination, setFilterState, tcpProxy } from './filters.ts';
 import { grantMatcher } from './grant-matcher.ts';

@@ -2,10 +2,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { isLoopback, type IpAddress } from '../../core/ip-address.ts';
 import { agentView, type AgentUpstream } from '../../core/plan/agent-view.ts';
+import type { Condition } from '../../core/plan/condition.ts';
 import type { Endpoint, Plan, PortRange } from '../../core/plan/plan.ts';
 import type { SpiffeId } from '../../core/spiffe-id.ts';
 import { Cluster_DiscoveryType as DiscoveryType, Cluster_LbPolicy as LbPolicy, type ClusterSchema } from '../../proto/envoy/config/cluster/v3/cluster_pb.ts';
-import type { Condition } from './condition.ts';
 import { originalDestination, setFilterState, tcpProxy, type FilterInit } from './filters.ts';
 import { ftpDataCluster, localListenerName, upstreamCluster } from './names.ts';
 import { endpointAddress, endpointAssignment, keepAlive, milliseconds, unlimited } from './places.ts';

@@ -8,6 +8,8 @@ export const ipFamilies = ['ipv4', 'ipv6'] as const;
 
 /** Source ports that may be given out: everything above the well-known ones. */
 export const snatPorts: PortRange = { first: 1024, last: 65535 };
+/** Whether an address is its holder's alone. */
+export const isWhole = ({ first, last }: PortRange): boolean => first === snatPorts.first && last === snatPorts.last;
 
 interface Interval {
   readonly first: bigint;

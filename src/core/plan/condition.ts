@@ -1,4 +1,5 @@
-import type { ServicePortId } from '../../core/plan/plan.ts';
+/** What of a plan a class of gateways turns out unable to do only as it is rendered: grant by grant, where `inabilityOf` speaks of whole service ports. */
+import type { ServicePortId } from './plan.ts';
 
 /** What of a service port cannot be rendered, and so is refused: never served as something weaker. */
 export interface Condition {
@@ -18,7 +19,9 @@ export type ConditionCode =
   | 'ftp-data-unreachable'
   /** A sidecar's listener could be reached by others than its workload. */
   | 'listener-exposed'
-  /** The kernel would leave the block of source ports. */
+  /** Two would be one object on a BIG-IP. */
+  | 'name-taken'
+  /** Envoy's kernel would leave the block of source ports; a BIG-IP knows no blocks. */
   | 'port-block-unusable'
   /** Nobody could be believed as the gateway. */
   | 'server-identity-missing'

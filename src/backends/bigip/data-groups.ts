@@ -1,0 +1,75 @@
+/**
+ * The data groups that the iRule decides by: all that a change of policy changes. Each is internal, its keys and values are text.
+ *
+ *     services   SNI | listener:ADDRESS:PORT      SERVICE-PORT-ID /PARTITION/shared/POOL
+ *     grants     SERVICE-PORT-ID NAMESPACE[/ACCOUNT]   /PARTITION/shared/SNAT-POOL POLICY[,POLICY...]
+ *                the same, refused                     - POLICY[,POLICY...]
+ *     settings   revision | trust-domain | gateway     text
+ *
+ * A service account's grant holds what its namespace is granted (`Grant`), so whoever looks up the account first and its namespace
+ * second decides as `decide` does. A grant that cannot be served stays in `grants`, refused: were it missing, its namespace's would count.
+ *
+ * Source: docs/decisions/0800; "ltm data-group internal" of the tmsh reference, and `class` of the iRules reference.
+ */
+import { byText } from '../../core/order.ts';
+import type { Grant, Plan, PlannedGateway, ServicePort, Subject } from '../../core/plan/plan.ts';
+import { departuresOf, type Departures } from './departure.ts';
+import { listenerKey, pathOf, poolName, snatPoolName } from './names.ts';
+
+/** As AS3 and the REST API have it. */
+export interface DataGroupRecord {
+  readonly key: string;
+  readonly value: string;
+}
+
+/** Records are sorted by key. */
+export interface DataGroups {
+  readonly services: readonly DataGroupRecord[];
+  readonly grants: readonly DataGroupRecord[];
+  readonly settings: readonly DataGroupRecord[];
+}
+
+/** The value of a grant that is refused begins with it, in the place of a SNAT pool. */
+export const refused = '-';
+
+/** A service port, and how it is left. */
+export interface ServedPort {
+  readonly servicePort: ServicePort;
+  readonly departures: Departures;
+}
+
+/** Of the service ports that a gateway serves (`servedPorts`), for the partition that it is told (`BigipSettings`). */
+export function dataGroupsOf({ revision, trustDomain }: Pick<Plan, 'revision' | 'trustDomain'>, { name }: Pick<PlannedGateway, 'name'>, partition: string, served: readonly ServedPort[]): DataGroups {
+  return {
+    services: sorted(served.flatMap(({ servicePort }) => serviceRecords(servicePort, partition))),
+    grants: sorted(served.flatMap(({ servicePort, departures }) => servicePort.grants.map((grant) => grantRecord(servicePort, grant, departures, partition)))),
+    settings: [
+      { key: 'gateway', value: name },
+      { key: 'revision', value: revision },
+      { key: 'trust-domain', value: trustDomain },
+    ],
+  };
+}
+
+/** At the gateway's listeners it is found by SNI; at its own it needs none. FTP is at its own only, which has the FTP profile: elsewhere its data connections would go past the gateway. */
+function serviceRecords(servicePort: ServicePort, partition: string): readonly DataGroupRecord[] {
+  const { id, serverNames, listen, protocol } = servicePort;
+  const keys = [...(protocol === 'FTP' ? [] : serverNames), ...(listen === null ? [] : [listenerKey(listen)])];
+  return keys.map((key) => ({ key, value: `${id} ${pathOf(partition, poolName(servicePort))}` }));
+}
+
+function grantRecord({ id }: ServicePort, grant: Grant, { sources }: Departures, partition: string): DataGroupRecord {
+  const source = sources.get(grant);
+  const from = source === undefined ? refused : pathOf(partition, snatPoolName(source));
+  return { key: `${id} ${subjectKey(grant.subject)}`, value: `${from} ${grant.policies.join(',')}` };
+}
+
+const subjectKey = ({ namespace, serviceAccount }: Subject): string => (serviceAccount === undefined ? namespace : `${namespace}/${serviceAccount}`);
+
+const sorted = (records: readonly DataGroupRecord[]): readonly DataGroupRecord[] => records.toSorted((a, b) => byText(a.key, b.key));
+
+/** The service ports of a gateway, each with how it is left; by id. */
+export function servedPorts({ servicePorts }: Pick<Plan, 'servicePorts'>, { name }: Pick<PlannedGateway, 'name'>): readonly ServedPort[] {
+  const served = servicePorts.filter(({ gateway }) => gateway === name).toSorted((a, b) => byText(a.id, b.id));
+  return served.map((servicePort) => ({ servicePort, departures: departuresOf(servicePort) }));
+}
