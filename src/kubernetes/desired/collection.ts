@@ -2,6 +2,7 @@
  * Desired state out of what an API server holds: every object read by the same schema as from a file. One object there may make several
  * here (the older form does), and two there the same one. An object that cannot be read is told so, and leaves the others alone.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { describeRef, refOf, type DesiredChange } from '../../core/desired-state.ts';
 import type { Fault, ObjectRef } from '../../core/errors.ts';
 import { renderObject } from '../../core/manifest/manifest-text.ts';
@@ -80,6 +81,23 @@ export function readEarlier(apiObject: ApiObject, rootNamespace: string): readon
   return inForce === undefined ? [] : readSource({ ...apiObject, spec: inForce.spec } as ApiObject, rootNamespace).objects;
 }
 
+/** What an object says that may have said something else before, where it cannot be read now. */
+function readAfter(before: Source | undefined, apiObject: ApiObject, rootNamespace: string): Source {
+  const read = readSource(apiObject, rootNamespace);
+  if (read.faults.length === 0) return read;
+  return { ...read, objects: before === undefined || before.objects.length === 0 ? readEarlier(apiObject, rootNamespace) : before.objects };
+}
+
+interface WithContent extends ApiObject {
+  readonly metadata: ApiObject['metadata'] & { readonly labels?: unknown; readonly annotations?: unknown };
+  readonly spec?: object;
+}
+
+/** Whether it is known without reading: the watch gives the same `spec` as long as its generation is the same. */
+function saysTheSame(after: WithContent, before: WithContent): boolean {
+  return after.spec !== undefined && after.spec === before.spec && isDeepStrictEqual([after.metadata.labels, after.metadata.annotations], [before.metadata.labels, before.metadata.annotations]);
+}
+
 /** Takes changes in, and says how desired state changes by them: what an object says first is in it, and what nobody says any more is out. */
 export function collect({ rootNamespace, sources, makers }: Collection, changes: readonly ObjectChange<ApiObject>[]): { readonly collection: Collection; readonly change: DesiredChange } {
   const collection = { rootNamespace, sources: new Map(sources), makers: new Map(makers) };
@@ -105,8 +123,7 @@ export function absorb({ rootNamespace, sources, makers }: MutableCollection, ch
       }
     }
     if (after === null) continue;
-    const read = readSource(after, rootNamespace);
-    const source = read.faults.length === 0 ? read : { ...read, objects: gone === undefined || gone.objects.length === 0 ? readEarlier(after, rootNamespace) : gone.objects };
+    const source = gone !== undefined && gone.faults.length === 0 && saysTheSame(after, gone.apiObject) ? { ...gone, apiObject: after } : readAfter(gone, after, rootNamespace);
     sources.set(source.name, source);
     for (const object of source.objects) {
       const name = touch(object);
@@ -124,7 +141,7 @@ export function absorb({ rootNamespace, sources, makers }: MutableCollection, ch
     } else {
       const object = saidBy(first, name)!;
       const before = was === undefined ? undefined : saidBy(was, name);
-      if (before === undefined || renderObject(before) !== renderObject(object)) put.push(object);
+      if (before !== object && (before === undefined || renderObject(before) !== renderObject(object))) put.push(object);
     }
   }
   return { put, remove };

@@ -3,11 +3,11 @@ import type { Logger } from 'pino';
 import { keepOfAssignment, type AssignmentObject } from '../assignment-book.ts';
 import type { ApiClient } from '../client.ts';
 import { createAccountsBehind, keepOfNamespace, keepOfPod, keepOfService, keepOfSlice, type AccountsBehind } from '../desired/accounts-behind.ts';
+import { keepOfDesired, type DesiredApiObject } from '../desired/kept-object.ts';
 import { keepOfStored, type StoredObject } from '../registration/plan.ts';
 import { isMarked } from '../registration/registration.ts';
 import { reflect, type Followed, type Mirror, type OnChange, type ReflectOptions, type Resource } from '../watch/reflect.ts';
 import type { ApiObject } from '../watch/reflection.ts';
-import { shared, withSharedValues } from '../watch/shared-values.ts';
 import { assignmentResource, desiredResources } from './resources.ts';
 
 export interface Watches {
@@ -42,7 +42,7 @@ export function watchAll({ client, random, log, onDesired, onAssignments }: Watc
   };
   const core = (plural: string): Resource => ({ group: '', version: 'v1', plural });
 
-  for (const { isOptional, ...resource } of desiredResources) watch<Kept>(resource, onDesired, { keep: keepOfDesired, isOptional });
+  for (const { isOptional, ...resource } of desiredResources) watch<DesiredApiObject>(resource, onDesired, { keep: keepOfDesired, isOptional });
   watch<AssignmentObject>(assignmentResource, onAssignments, { keep: keepOfAssignment });
   const pods = watch(core('pods'), (changes) => onDesired(accounts.takePods(changes)), { keep: keepOfPod });
   const namespaces = watch(core('namespaces'), onDesired, { keep: keepOfNamespace });
@@ -67,24 +67,4 @@ export function watchAll({ client, random, log, onDesired, onAssignments }: Watc
 
 function storedOr(keep: (item: StoredObject) => ApiObject): (item: StoredObject) => StoredObject {
   return (item) => (isMarked(item) ? keepOfStored(item) : (keep(item) as StoredObject));
-}
-
-const lastApplied = 'kubectl.kubernetes.io/last-applied-configuration';
-
-interface Kept extends ApiObject {
-  readonly metadata: ApiObject['metadata'] & { readonly managedFields?: unknown; readonly annotations?: Readonly<Record<string, string>> };
-  readonly status?: object;
-}
-
-/** Who has written which field, and what kubectl notes of it, are of no use here, and often the larger part; much of the rest others say too. */
-function keepOfDesired({ apiVersion, kind, metadata, status, ...content }: Kept): Kept {
-  const { managedFields: _, annotations, creationTimestamp, ...own } = metadata;
-  const { [lastApplied]: _lastApplied, ...others } = annotations ?? {};
-  return {
-    apiVersion: shared(apiVersion),
-    kind: shared(kind),
-    metadata: { ...own, ...(creationTimestamp === undefined ? {} : { creationTimestamp: shared(creationTimestamp) }), ...(Object.keys(others).length === 0 ? {} : { annotations: others }) },
-    ...content,
-    ...(status === undefined ? {} : { status: withSharedValues(status) }),
-  };
 }

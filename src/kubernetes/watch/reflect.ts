@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { ApiRefusal, retryAfterMsOf, type ApiClient } from '../client.ts';
-import { emptyReflection, nextRequest, stepReflection, type ApiObject, type ObjectChange, type ObjectName, type Reflection, type ReflectionEffect, type ReflectionEvent, type WatchEvent } from './reflection.ts';
+import { emptyReflection, nameOf, nextRequest, stepReflection, type ApiObject, type ObjectChange, type ObjectName, type Reflection, type ReflectionEffect, type ReflectionEvent, type WatchEvent } from './reflection.ts';
 
 /** A resource, of all namespaces or of one. */
 export interface Resource {
@@ -22,8 +22,8 @@ export interface ReflectOptions<Item extends ApiObject> {
   readonly resource: Resource;
   /** The first of those that follow it. */
   readonly onChange?: OnChange<Item>;
-  /** What is kept of an object, which may be large: all of it by default. */
-  readonly keep?: (item: Item) => Item;
+  /** What is kept of an object, which may be large, beside what is known of its name: all of it by default. */
+  readonly keep?: (item: Item, known: Item | undefined) => Item;
   /** An API server that does not know the resource has none of it; it is asked again all the while. Default: that is a failure. */
   readonly isOptional?: boolean;
   readonly random: () => number;
@@ -78,6 +78,8 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange = (
   let watching: AbortController | undefined;
   let connected = false;
 
+  const kept = (item: Item): Item => keep(item, objects.get(nameOf(item)));
+
   function handle(event: ReflectionEvent<Item>): void {
     if (ended.signal.aborted) return;
     const step = stepReflection(state, objects, event);
@@ -125,7 +127,7 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange = (
     }
     // A list does not say of each of its items what it is.
     const type = { apiVersion: page.apiVersion, kind: page.kind?.replace(/List$/, '') };
-    heard({ type: 'listed', items: page.items.map((item) => keep({ ...type, ...item })), resourceVersion: page.metadata.resourceVersion, continueToken: page.metadata.continue ?? '' });
+    heard({ type: 'listed', items: page.items.map((item) => kept({ ...type, ...item })), resourceVersion: page.metadata.resourceVersion, continueToken: page.metadata.continue ?? '' });
   }
 
   async function watch(resourceVersion: string): Promise<void> {
@@ -139,7 +141,7 @@ export function reflect<Item extends ApiObject>({ client, resource, onChange = (
     try {
       for await (const line of client.lines(path, query, { signal: AbortSignal.any([leave.signal, ended.signal]), silentMs: silentMsMax, onAccepted })) {
         const event = JSON.parse(line) as WatchEvent<Item>;
-        heard({ type: 'watched', event: event.type === 'BOOKMARK' || event.type === 'ERROR' ? event : { ...event, object: keep(event.object) } });
+        heard({ type: 'watched', event: event.type === 'BOOKMARK' || event.type === 'ERROR' ? event : { ...event, object: kept(event.object) } });
       }
     } catch (error) {
       failure = leave.signal.aborted ? undefined : error;

@@ -46,6 +46,20 @@ describe('desired state out of custom resources', () => {
     assert.deepEqual(source!.faults.map(({ code, path, object }) => [code, path, object]), [['address-invalid', ['spec', 'addresses', 0], { kind: 'SnatPool', namespace: '', name: 'eu' }]]);
   });
 
+  it('is not read again of what says the same, as after each change of a status', () => {
+    const first = pool({ name: 'eu', spec: { addresses: ['192.0.2.1'] } });
+    const isReadAgain = (after: ApiObject): boolean => {
+      const { collection } = gather(first);
+      const [before] = [...collection.sources.values()];
+      const [source] = [...collect(collection, [{ name: 'eu', before: first, after }]).collection.sources.values()];
+      assert.equal(source!.apiObject, after);
+      return source!.objects !== before!.objects;
+    };
+    assert.equal(isReadAgain({ ...first, status: { conditions: [] } } as ApiObject), false);
+    assert.equal(isReadAgain({ ...first, spec: { addresses: ['192.0.2.1'] } } as ApiObject), true, 'whoever gives another spec may say something else');
+    assert.equal(isReadAgain({ ...first, metadata: { ...first.metadata, labels: { a: 'b' } } } as ApiObject), true);
+  });
+
   it('keeps what an object said before, where it has become unreadable, and also what only its status has kept of it', () => {
     const good = pool({ name: 'eu', spec: { addresses: ['192.0.2.1'] } });
     const bad = pool({ name: 'eu', spec: { addresses: ['192.0.2.9-192.0.2.1'] } });
