@@ -8,10 +8,9 @@ import type { sendUnaryData, ServerReadableStream } from '@grpc/grpc-js';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { grpcServiceDefinition, grpcStatusOf } from '../api/grpc-service.ts';
-import { accessLogName, ledgerRecordOf, type EnvoyRecord } from '../backends/envoy/index.ts';
+import { accessLogName, ledgerRecordOf } from '../backends/envoy/index.ts';
 import { SallyportError } from '../core/errors.ts';
-import type { ConnectionDenied, ConnectionReason } from '../core/ledger-record.ts';
-import { createRecordBudget, type RecordBudget } from '../core/record-budget.ts';
+import type { LedgerRecord } from '../core/ledger-record.ts';
 import type { Plan } from '../core/plan/plan.ts';
 import { AccessLogService, StreamAccessLogsResponseSchema, type StreamAccessLogsMessage, type StreamAccessLogsResponse } from '../proto/envoy/service/accesslog/v3/als_pb.ts';
 import type { Ledger } from '../store/index.ts';
@@ -24,30 +23,12 @@ export interface AccessLogIntakeOptions {
   readonly authenticate: (call: LogStream) => MeshPeer;
   readonly plan: () => Plan;
   readonly isRevoked: (serialNumber: string) => boolean;
-  /** Called for each record that a gateway has had too many of. */
-  readonly onUnrecorded: (gateway: string) => void;
-  readonly now: () => number;
+  /** Whether a record may still be written, of those that strangers can cause. */
+  readonly isTaken: (record: LedgerRecord) => boolean;
   readonly log: Logger;
 }
 
-/** Why an identity is not proved, or not by a certificate that counts. */
-const unproved: ReadonlySet<ConnectionDenied['reason']> = new Set<ConnectionReason>(['certificate-expired', 'certificate-invalid', 'certificate-missing', 'certificate-not-yet-valid', 'certificate-revoked', 'certificate-untrusted', 'handshake-failed', 'handshake-timeout']);
-
-export function createAccessLogIntake({ ledger, authenticate, plan, isRevoked, onUnrecorded, now, log }: AccessLogIntakeOptions): MeshService {
-  /** By gateway. */
-  const budgets = new Map<string, RecordBudget>();
-
-  /** Who proves no identity, whatever its certificate claims, can cause as many records as it likes; those are taken at a bounded rate, as the embedded gateway does. */
-  function isTaken(record: EnvoyRecord): boolean {
-    if (record.type !== 'connection-denied' || !unproved.has(record.reason)) return true;
-    const { origin } = record;
-    const budget = budgets.get(origin) ?? createRecordBudget(now);
-    budgets.set(origin, budget);
-    if (budget.take()) return true;
-    onUnrecorded(origin);
-    return false;
-  }
-
+export function createAccessLogIntake({ ledger, authenticate, plan, isRevoked, isTaken, log }: AccessLogIntakeOptions): MeshService {
   async function take(stream: LogStream): Promise<void> {
     const { spiffeId } = authenticate(stream);
     for await (const { identifier, logEntries } of stream as AsyncIterable<StreamAccessLogsMessage>) {

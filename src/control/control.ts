@@ -26,6 +26,7 @@ import { createIssuance } from './issuance.ts';
 import { openLedgerOtlp, type LedgerOtlpOptions } from './ledger-export/index.ts';
 import { createLedgerIntake } from './ledger-intake.ts';
 import { isAdministrator, listenForMesh, peerOf, type MeshAdmission, type MeshListener } from './mesh-listener.ts';
+import { createDenialBudgets } from './denial-budgets.ts';
 import { createControlMetrics } from './metrics.ts';
 import { openReplicatedState, openSharedCa, startKubernetes, type KubernetesOptions, type KubernetesSide } from './kubernetes.ts';
 import { createPlanner, type Planner } from './planner.ts';
@@ -38,6 +39,7 @@ import { createReplicaService, startLeaderReporter } from './replicas.ts';
 import { sectionExpiry, type ControlSections } from './sections.ts';
 import { stateOfStore } from './shared-state.ts';
 import { runInSlices } from './slices.ts';
+import { listenForSyslog, type SyslogOptions, type SyslogReceiver } from './syslog/index.ts';
 import { createTurns } from './turns.ts';
 
 export interface ControlOptions {
@@ -65,6 +67,8 @@ export interface ControlOptions {
   readonly kubernetes?: KubernetesOptions;
   /** Where the ledger is sent on to; absent: nowhere. */
   readonly ledgerOtlp?: LedgerOtlpOptions;
+  /** Where gateways send their log that do so by syslog; absent: nowhere. */
+  readonly syslog?: SyslogOptions;
   readonly version: string;
   readonly log: Logger;
   readonly now: () => number;
@@ -74,6 +78,8 @@ export interface Control {
   /** The port of the mesh listener; undefined while there is no CA. */
   readonly meshPort: number | undefined;
   readonly adminPort: number | undefined;
+  readonly syslogPort: number | undefined;
+  readonly syslogTlsPort: number | undefined;
   close(): Promise<void>;
 }
 
@@ -96,7 +102,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 }
 
 async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
-  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, kubernetes, ledgerOtlp, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
+  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, kubernetes, ledgerOtlp, syslog, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
   const startedAt = new Date(now()).toISOString();
   const ownId = defaultControlIdentity(trustDomain, kubernetes?.namespace);
   const random = (): number => randomInt(2 ** 32) / 2 ** 32;
@@ -133,6 +139,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   let identity: ControlIdentity | undefined;
   let listener: MeshListener | undefined;
   let adminServer: Awaited<ReturnType<typeof listenOnMutualTls>> | undefined;
+  let syslogReceiver: SyslogReceiver | undefined;
 
   const cache = createSnapshotCache();
   const metrics = createControlMetrics({
@@ -213,10 +220,11 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     },
     mayReadStatus: (call) => isAdministrator(call, admission, administrators),
   });
+  const isTaken = createDenialBudgets({ now, onUnrecorded: (gateway) => metrics.denialsUnrecorded.inc({ gateway }) });
   const services = [
     { definition: xds.service, handlers: xds.handlers },
     ...createEnrolment({ shared, authority, issuance: { ...issuance, issue }, admission, ...(cluster === undefined ? {} : { attestPod: cluster.attestPod }), now, log }),
-    createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked, onUnrecorded: (gateway) => metrics.denialsUnrecorded.inc({ gateway }), now }),
+    createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked, isTaken }),
     createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
   ];
 
@@ -266,10 +274,35 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     } else {
       adminServer?.setSecureContext(tlsOptions(own));
     }
+    if (syslog !== undefined && syslogReceiver === undefined) {
+      const started = await startSyslog(syslog, own);
+      opened.defer(() => started.close());
+      syslogReceiver = started;
+      log.info({ tcp: started.tcpPort, tls: started.tlsPort }, 'listening for syslog');
+    } else {
+      syslogReceiver?.setIdentity(own);
+    }
+  }
+
+  function startSyslog(where: SyslogOptions, own: ControlIdentity): Promise<SyslogReceiver> {
+    return listenForSyslog({
+      ...where,
+      identity: own,
+      ledger,
+      plan: () => planner.plan,
+      isRevoked: isRevokedAsShown,
+      isTaken,
+      onRecord: (gateway) => metrics.syslogRecords.inc({ gateway }),
+      onRefused: (gateway) => metrics.syslogLinesRefused.inc({ gateway }),
+      onConnectionRefused: () => metrics.syslogConnectionsRefused.inc(),
+      now,
+      random,
+      log,
+    });
   }
 
   function status(): StatusResult {
-    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions(), ...(ledgerExport?.conditions() ?? [])];
+    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions(), ...(ledgerExport?.conditions() ?? []), ...(syslogReceiver?.conditions() ?? [])];
     return {
       version,
       trustDomain,
@@ -333,6 +366,12 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     get adminPort() {
       const address = adminServer?.address();
       return typeof address === 'object' ? address?.port : undefined;
+    },
+    get syslogPort() {
+      return syslogReceiver?.tcpPort;
+    },
+    get syslogTlsPort() {
+      return syslogReceiver?.tlsPort;
     },
     close: () => opened.disposeAsync(),
   };

@@ -7,3 +7,4 @@
 export { startControl, type Control, type ControlOptions } from './control.ts';
 export type { LedgerOtlpOptions } from './ledger-export/index.ts';
 export type { KubernetesOptions } from './kubernetes.ts';
+export type { AllowedSender, SyslogOptions } from './syslog/index.ts';

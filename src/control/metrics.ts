@@ -9,6 +9,9 @@ export interface ControlMetrics {
   readonly certificatesIssued: Counter<'attestation'>;
   readonly plansPublished: Counter;
   readonly denialsUnrecorded: Counter<'gateway'>;
+  readonly syslogRecords: Counter<'gateway'>;
+  readonly syslogLinesRefused: Counter<'gateway'>;
+  readonly syslogConnectionsRefused: Counter;
 }
 
 export interface MetricSources {
@@ -55,7 +58,10 @@ export function createControlMetrics({ connectedProxies, ledgerRecords, ledgerEx
     render: () => registry.metrics(),
     contentType: registry.contentType,
     certificatesIssued: new Counter({ name: 'sallyport_control_certificates_issued_total', help: 'Certificates issued, by how the caller proved who it is', labelNames: ['attestation'], registers: [registry] }),
-    denialsUnrecorded: new Counter({ name: 'sallyport_control_denials_unrecorded_total', help: 'Refusals of strangers by Envoys that were too many to record one by one', labelNames: ['gateway'], registers: [registry] }),
+    denialsUnrecorded: new Counter({ name: 'sallyport_control_denials_unrecorded_total', help: 'Refusals of strangers by Envoys and BIG-IPs that were too many to record one by one', labelNames: ['gateway'], registers: [registry] }),
+    syslogRecords: new Counter({ name: 'sallyport_control_syslog_records_total', help: 'Ledger records that came by syslog', labelNames: ['gateway'], registers: [registry] }),
+    syslogLinesRefused: new Counter({ name: 'sallyport_control_syslog_lines_refused_total', help: 'Lines of a gateway that are no ledger records', labelNames: ['gateway'], registers: [registry] }),
+    syslogConnectionsRefused: new Counter({ name: 'sallyport_control_syslog_connections_refused_total', help: 'Syslog connections of whom no gateway is known, or too many', registers: [registry] }),
     plansPublished: new Counter({ name: 'sallyport_control_plans_published_total', help: 'Plans published to proxies', registers: [registry] }),
   };
 }

@@ -1,11 +1,11 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import type { KubernetesOptions, LedgerOtlpOptions } from '../../control/index.ts';
+import type { AllowedSender, KubernetesOptions, LedgerOtlpOptions, SyslogOptions } from '../../control/index.ts';
 import { parseCollectorUrl } from '../../core/collector-url.ts';
 import { parseDuration } from '../../core/duration.ts';
 import { SallyportError } from '../../core/errors.ts';
-import { formatEndpoint, parseAddress } from '../../core/ip-address.ts';
+import { formatEndpoint, parseAddress, parseAddressRange, rangesOverlap } from '../../core/ip-address.ts';
 import { parseSpiffeId, parseTrustDomain } from '../../core/spiffe-id.ts';
 import { defaultStateDirectory, readPassphrase, type CliContext } from '../context.ts';
 import { createLog, logLevelOption } from '../log.ts';
@@ -27,6 +27,9 @@ interface ServeOptions {
   readonly ledgerOtlp?: string;
   readonly ledgerOtlpCa?: string;
   readonly ledgerOtlpHeaders?: string;
+  readonly syslog?: string;
+  readonly syslogAllow?: readonly string[];
+  readonly syslogTls?: string;
   readonly kubernetes?: boolean;
   readonly kubeconfig?: string;
   readonly context?: string;
@@ -57,6 +60,9 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--ledger-otlp <url>', 'sends the ledger on to an OpenTelemetry Collector by OTLP/HTTP, such as https://collector.observability:4318')
     .option('--ledger-otlp-ca <file>', 'PEM of the CAs that its certificate may come from (default: those that Node.js trusts)')
     .option('--ledger-otlp-headers <file>', 'headers that it wants, one a line, such as "Authorization: Bearer TOKEN"')
+    .option('--syslog-tls <address:port>', 'takes the log of BIG-IPs over TLS: syslog, RFC 5425; a box is who its certificate says')
+    .option('--syslog <address:port>', 'the same over plain TCP, of the addresses that --syslog-allow names')
+    .option('--syslog-allow <gateway=addresses...>', 'where the boxes of a gateway send from over plain TCP: an address, a range or a block, such as f5=10.0.0.4/31')
     .optionsGroup('Kubernetes:')
     .option('--kubernetes', 'desired state is custom resources, watched; the CA is in a Secret; pods enrol by their tokens')
     .option('--kubeconfig <file>', 'the cluster and who asks it (default: $KUBECONFIG, ~/.kube/config, or the service account of the pod)')
@@ -69,7 +75,7 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--agent-control <host:port>', 'where they reach this (default: sallyport.NAMESPACE.svc:15012)')
     .optionsGroup('Options:')
     .addOption(logLevelOption())
-    .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n  sallyport serve --kubernetes --kubeconfig admin.conf\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n  sallyport serve --kubernetes --kubeconfig admin.conf\n  sallyport serve --syslog 10.0.0.5:6514 --syslog-allow f5=10.0.0.7 f5=10.0.0.8\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
     .action(async (options: ServeOptions) => {
       const interrupted = context.interruption();
       const trustDomain = parseTrustDomain(options.trustDomain);
@@ -82,6 +88,7 @@ export function addServe(program: Command, context: CliContext): void {
         if (!parsed.ok) throw new SallyportError('usage', parsed.reason, { place: '--admin' });
       }
       const ledgerOtlp = ledgerOtlpOf(options, context);
+      const syslog = syslogOf(options);
       const directory = options.state ?? defaultStateDirectory(context.env, 'control');
       // Loaded only here: what a command does not need should not make it slow to start.
       const { startControl } = await import('../../control/index.ts');
@@ -98,6 +105,7 @@ export function addServe(program: Command, context: CliContext): void {
         ...(options.caPassphraseFile === undefined ? {} : { caPassphrase: readPassphrase(options.caPassphraseFile) }),
         ...(kubernetes === undefined ? {} : { kubernetes }),
         ...(ledgerOtlp === undefined ? {} : { ledgerOtlp }),
+        ...(syslog === undefined ? {} : { syslog }),
         caPropagationMs,
         svidLifetimeMs,
         version,
@@ -122,6 +130,28 @@ function ledgerOtlpOf({ ledgerOtlp, ledgerOtlpCa, ledgerOtlpHeaders, replica }: 
     ...(ledgerOtlpCa === undefined ? {} : { caFile: ledgerOtlpCa }),
     ...(ledgerOtlpHeaders === undefined ? {} : { headersFile: ledgerOtlpHeaders }),
   };
+}
+
+function syslogOf({ syslog, syslogAllow = [], syslogTls }: ServeOptions): SyslogOptions | undefined {
+  if ((syslog === undefined) !== (syslogAllow.length === 0)) throw new SallyportError('usage', '--syslog and --syslog-allow go together: over plain TCP the address says who somebody is', { hint: 'or take --syslog-tls alone, over which a certificate does' });
+  if (syslog === undefined && syslogTls === undefined) return undefined;
+  const allowed = syslogAllow.map(allowedSenderOf);
+  for (const { gateway, addresses } of allowed) {
+    const other = allowed.find((each) => each.gateway !== gateway && rangesOverlap(each.addresses, addresses));
+    if (other !== undefined) throw new SallyportError('usage', `${JSON.stringify(addresses.text)} is of gateway ${JSON.stringify(gateway)} and of ${JSON.stringify(other.gateway)}`, { place: '--syslog-allow' });
+  }
+  return {
+    tcp: syslog === undefined ? null : parseEndpoint(syslog, '--syslog'),
+    tls: syslogTls === undefined ? null : parseEndpoint(syslogTls, '--syslog-tls'),
+    allowed,
+  };
+}
+
+function allowedSenderOf(text: string): AllowedSender {
+  const [gateway = '', addresses = ''] = text.split('=', 2);
+  const parsed = parseAddressRange(addresses);
+  if (gateway === '' || !parsed.ok) throw new SallyportError('usage', gateway === '' || parsed.ok ? `${JSON.stringify(text)} names no gateway` : parsed.reason, { place: '--syslog-allow', value: text, hint: 'write it like f5=10.0.0.4/31' });
+  return { gateway, addresses: parsed.range };
 }
 
 /** Where nobody says otherwise. */
