@@ -17,6 +17,7 @@ const kindNames: readonly KindName[] = [
   { kind: 'Service', namespaced: true, names: ['service', 'services', 'svc'] },
   { kind: 'SnatBinding', namespaced: true, names: ['snatbinding', 'snatbindings', 'binding', 'bindings', 'sb'] },
   { kind: 'SnatPool', namespaced: false, names: ['snatpool', 'snatpools', 'pool', 'pools', 'sp'] },
+  { kind: 'WorkloadEntry', namespaced: true, names: ['workloadentry', 'workloadentries', 'we'] },
 ];
 
 export function parseKind(text: string): KindName {

@@ -18,6 +18,7 @@ export const emptyDesiredState: DesiredState = {
   Service: new Map(),
   SnatBinding: new Map(),
   SnatPool: new Map(),
+  WorkloadEntry: new Map(),
 };
 
 export function refOf(object: DesiredObject): ObjectRef {

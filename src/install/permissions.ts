@@ -38,7 +38,7 @@ export const permissions: readonly Permission[] = [
   { where: 'cluster', group: ownGroup, resources: ['externalservices/finalizers'], verbs: ['update'], why: 'To name an object as the owner of what is registered for it, where the admission plugin OwnerReferencesPermissionEnforcement asks for that' },
   { where: 'cluster', group: olderGroup, resources: ['externalservices/finalizers'], verbs: ['update'], why: 'The same' },
   { where: 'cluster', group: '', resources: ['namespaces', 'services'], verbs: ['list', 'watch'], why: 'Namespaces by their labels, and the Services that policies and bindings name' },
-  { where: 'cluster', group: '', resources: ['pods'], verbs: ['get', 'list', 'watch'], why: 'The service accounts of the pods behind a Service; and whether the pod of a token is there and alive' },
+  { where: 'cluster', group: '', resources: ['pods'], verbs: ['get', 'list', 'watch'], why: 'The service accounts of the pods behind a Service, and which address is whose; and whether the pod of a token is there and alive' },
   { where: 'cluster', group: 'discovery.k8s.io', resources: ['endpointslices'], verbs: ['list', 'watch'], why: 'The pods behind a Service' },
   { where: 'cluster', group: '', resources: ['services'], verbs: ['create', 'patch', 'delete'], why: 'External services are registered; by the admission policy only what is labelled as ours, and nothing in kube-system' },
   { where: 'cluster', group: 'discovery.k8s.io', resources: ['endpointslices'], verbs: ['create', 'patch', 'delete'], why: 'The same' },

@@ -55,7 +55,7 @@ export function webhooks({ namespace }: InstallOptions): readonly ExplainedObjec
             ...common,
             clientConfig: clientConfig(webhookPaths.validate),
             rules: [
-              rule(apiVersion, ['egressgateways', 'egresspolicies', 'externalservices', 'snatbindings', 'snatpools'], ['CREATE', 'UPDATE']),
+              rule(apiVersion, ['egressgateways', 'egresspolicies', 'externalservices', 'snatbindings', 'snatpools', 'workloadentries'], ['CREATE', 'UPDATE']),
               rule(olderApiVersion, ['externalservices'], ['CREATE', 'UPDATE']),
               rule(apiVersion, ['egressgateways', 'snatpools'], ['DELETE']),
             ],

@@ -183,7 +183,7 @@ describe('sallyport: answers', () => {
         trustDomain: 'cluster.local',
         ready: true,
         conditions: [],
-        objects: { EgressGateway: 0, EgressPolicy: 0, ExternalService: 0, Namespace: 0, ReferenceGrant: 0, Service: 0, SnatBinding: 0, SnatPool: 0 },
+        objects: { EgressGateway: 0, EgressPolicy: 0, ExternalService: 0, Namespace: 0, ReferenceGrant: 0, Service: 0, SnatBinding: 0, SnatPool: 0, WorkloadEntry: 0 },
         proxies: [],
         ledger: { records: 2, lastSequence: 2 },
       });

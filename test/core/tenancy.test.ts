@@ -6,7 +6,7 @@ import { renderObject } from '../../src/core/manifest/manifest-text.ts';
 import type { DesiredObject } from '../../src/core/objects/index.ts';
 import type { PlanFault } from '../../src/core/plan-fault.ts';
 import { accept, type Standing } from '../../src/core/plan/acceptance.ts';
-import { binding, build, externalService, gateway, kubernetesService, namespace, placesOf, policy, pool, referenceGrant, state, trustDomain } from './world.ts';
+import { binding, build, externalService, gateway, kubernetesService, namespace, placesOf, policy, pool, referenceGrant, state, trustDomain, workloadEntry } from './world.ts';
 
 const rootNamespace = 'sallyport-system';
 const gw = gateway('gw');
@@ -97,13 +97,18 @@ const hosts: readonly Case[] = [
   { what: 'a service of the root namespace that does', objects: [gw, externalService(`${rootNamespace}/bank`, { hosts: ['db.zoo.svc.cluster.local'] })] },
 ];
 
+const entries: readonly Case[] = [
+  { what: 'an entry of the root namespace about a workload of another', objects: [workloadEntry(`${rootNamespace}/till`, ['10.0.0.1'], { namespace: 'shop' })] },
+  { what: 'an entry of another namespace, about its own workload too', objects: [workloadEntry('shop/till', ['10.0.0.1'])], faults: ['workload-entry-foreign WorkloadEntry shop/till spec.addresses'], says: /"shop" may not say who is behind an address .*"sallyport-system", with "namespace: shop"/ },
+];
+
 describe('a cluster with tenants', () => {
-  for (const { what, objects, faults = [], says } of [...subjects, ...references, ...pools, ...gateways, ...hosts]) {
+  for (const { what, objects, faults = [], says } of [...subjects, ...references, ...pools, ...gateways, ...hosts, ...entries]) {
     it(`${faults.length === 0 ? 'takes' : 'refuses'} ${what}`, () => {
       const found = faultsOf(objects);
       assert.deepEqual(placesOf(found), faults);
       if (says !== undefined) assert.match(`${found[0]!.message} ${found[0]!.hint ?? ''}`, says);
-      const elsewhere = placesOf(faultsOf(objects, {})).filter((fault) => /(subject|name)-foreign|not-granted|not-allowed/.test(fault));
+      const elsewhere = placesOf(faultsOf(objects, {})).filter((fault) => /(subject|name|entry)-foreign|not-granted|not-allowed/.test(fault));
       assert.deepEqual(elsewhere, [], 'no fault where there are no tenants');
     });
   }

@@ -36,6 +36,8 @@ export const referenceGrant = (name: string, from: readonly `${'EgressPolicy' | 
     to: to.length === 0 ? [{ group, kind: 'ExternalService' }] : to.map((service) => ({ group, kind: 'ExternalService', name: service })),
   });
 };
+/** `namespace/name`, and who is behind the addresses where that is not `default` of its namespace. */
+export const workloadEntry = (name: string, addresses: readonly string[], spec: Partial<Input<'WorkloadEntry'>['spec']> = {}) => make('WorkloadEntry', name, { addresses, ...spec });
 export const namespace = (name: string, labels: Record<string, string> = {}) => schemas.Namespace.parse({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
 export const kubernetesService = (name: string, accounts?: string) =>
   schemas.Service.parse({ apiVersion: 'v1', kind: 'Service', metadata: metadataOf(name, accounts === undefined ? {} : { annotations: { 'alpha.istio.io/kubernetes-serviceaccounts': accounts } }) });

@@ -31,6 +31,7 @@ const objects: readonly DesiredObject[] = [
   schemas.Namespace.parse({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'bookinfo', labels: { team: 'a' } } }),
   schemas.ReferenceGrant.parse({ apiVersion, kind: 'ReferenceGrant', metadata: { name: 'reviews-to-proxy', namespace: 'bookinfo' }, spec: { from: [{ group: 'sallyport.dev', kind: 'EgressPolicy', namespace: 'reviews' }], to: [{ group: 'sallyport.dev', kind: 'ExternalService', name: 'proxy' }] } }),
   schemas.Service.parse({ apiVersion: 'v1', kind: 'Service', metadata: { name: 'reviews', namespace: 'bookinfo', annotations: { 'alpha.istio.io/kubernetes-serviceaccounts': 'a,b' } } }),
+  schemas.WorkloadEntry.parse({ apiVersion, kind: 'WorkloadEntry', metadata: { name: 'till', namespace: 'bookinfo' }, spec: { addresses: ['10.4.7.21', '2001:db8::15'], namespace: 'reviews' } }),
 ];
 
 function assignment(holder: string, address: string): Assignment {

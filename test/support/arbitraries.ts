@@ -20,6 +20,7 @@ import {
   type ReferenceGrant,
   type SnatBinding,
   type SnatPool,
+  type WorkloadEntry,
 } from '../../src/core/objects/index.ts';
 import { unknownCommandRules } from '../../src/core/ftp/rules.ts';
 import { parseSpiffeId, type SpiffeId } from '../../src/core/spiffe-id.ts';
@@ -266,7 +267,14 @@ export const anyReferenceGrant: fc.Arbitrary<ReferenceGrant> = fc.record({
   }, plain),
 }, plain);
 
+export const anyWorkloadEntry: fc.Arbitrary<WorkloadEntry> = fc.record({
+  apiVersion: fc.constant(apiVersion),
+  kind: fc.constant('WorkloadEntry'),
+  metadata: namespacedMetadata,
+  spec: fc.record({ addresses: fc.array(anyAddress, { minLength: 1, maxLength: 3 }), namespace: anyDnsLabel, serviceAccount: anyDnsName }, { requiredKeys: ['addresses', 'serviceAccount'], ...plain }),
+}, plain);
+
 export const anyNamespaceObject: fc.Arbitrary<NamespaceObject> = fc.record({ apiVersion: fc.constant('v1'), kind: fc.constant('Namespace'), metadata: clusterMetadata }, plain);
 export const anyKubernetesService: fc.Arbitrary<KubernetesService> = fc.record({ apiVersion: fc.constant('v1'), kind: fc.constant('Service'), metadata: namespacedMetadata }, plain);
 
-export const anyDesiredObject: fc.Arbitrary<DesiredObject> = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anyKubernetesService, anyNamespaceObject, anyReferenceGrant, anySnatBinding, anySnatPool);
+export const anyDesiredObject: fc.Arbitrary<DesiredObject> = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anyKubernetesService, anyNamespaceObject, anyReferenceGrant, anySnatBinding, anySnatPool, anyWorkloadEntry);

@@ -49,6 +49,12 @@ export const kindTexts: readonly KindText[] = [
     example: 'apiVersion: sallyport.dev/v1alpha1\nkind: ReferenceGrant\nmetadata: {name: batch-to-partner, namespace: payments}\nspec:\n  from:\n    - {group: sallyport.dev, kind: EgressPolicy, namespace: batch}\n  to:\n    - {group: sallyport.dev, kind: ExternalService, name: partner-ftp}',
   },
   {
+    schema: 'WorkloadEntry',
+    heading: 'WorkloadEntry',
+    says: "Who is behind an address, where no pod is: for gateways of class `kernel`, which know workloads by that alone. Of pods it is known from the API server. In a cluster only the root namespace may write it (`workload-entry-foreign`).",
+    example: 'apiVersion: sallyport.dev/v1alpha1\nkind: WorkloadEntry\nmetadata: {name: statement-host, namespace: payments}\nspec:\n  addresses: [10.4.7.21]\n  serviceAccount: statement-upload',
+  },
+  {
     schema: 'Namespace',
     heading: 'Namespace',
     says: 'The one of Kubernetes, as far as it is read: its labels are what a `namespaceSelector` matches.',

@@ -14,7 +14,7 @@ interface Item {
 export function addGet(program: Command, context: CliContext): void {
   withServerOptions(program.command('get'))
     .summary('list objects')
-    .argument('<kind>', 'externalservices (es), egresspolicies (ep), snatpools, snatbindings (sb), egressgateways (gw), referencegrants (refg), assignments')
+    .argument('<kind>', 'externalservices (es), egresspolicies (ep), snatpools, snatbindings (sb), egressgateways (gw), referencegrants (refg), workloadentries (we), assignments')
     .argument('[name]', 'only this one')
     .option(...namespaceFlags)
     .option('-A, --all-namespaces', 'every namespace')

@@ -9,6 +9,7 @@ import { kubernetesService, namespaceObject, type KubernetesService, type Namesp
 import { referenceGrant, type ReferenceGrant } from './reference-grant.ts';
 import { snatBinding, type SnatBinding } from './snat-binding.ts';
 import { snatPool, type SnatPool } from './snat-pool.ts';
+import { workloadEntry, type WorkloadEntry } from './workload-entry.ts';
 
 export * from './egress-gateway.ts';
 export * from './egress-policy.ts';
@@ -18,6 +19,7 @@ export * from './older-external-service.ts';
 export * from './reference-grant.ts';
 export * from './snat-binding.ts';
 export * from './snat-pool.ts';
+export * from './workload-entry.ts';
 export { apiGroup, apiVersion, defaultNamespace, quoteText, serverMetadata, type AllowedNamespaces } from './common.ts';
 
 export const schemas = {
@@ -29,6 +31,7 @@ export const schemas = {
   Service: kubernetesService,
   SnatBinding: snatBinding,
   SnatPool: snatPool,
+  WorkloadEntry: workloadEntry,
 } as const;
 
 export { gatewayClasses, type DriftPolicy, type GatewayClass };
@@ -37,4 +40,4 @@ export type Kind = keyof typeof schemas;
 export const kinds = Object.keys(schemas) as readonly Kind[];
 
 /** An object of desired state: validated, defaulted, immutable. */
-export type DesiredObject = EgressGateway | EgressPolicy | ExternalService | KubernetesService | NamespaceObject | ReferenceGrant | SnatBinding | SnatPool;
+export type DesiredObject = EgressGateway | EgressPolicy | ExternalService | KubernetesService | NamespaceObject | ReferenceGrant | SnatBinding | SnatPool | WorkloadEntry;

@@ -29,6 +29,7 @@ import { compileService, type Audience, type CompiledService } from './service-p
 import type { TrustDomain } from '../spiffe-id.ts';
 import { runThrough, type Steps } from '../steps.ts';
 import { isOpenTo, labelsAskedFor, referralsIn, type Reach, type RootNamespace } from '../tenancy.ts';
+import { foreignEntries } from './workload-addresses.ts';
 
 export interface CompileContext {
   readonly trustDomain: TrustDomain;
@@ -129,6 +130,7 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
     yield;
     faults.push(...listenerConflicts(servicePorts, plannedGateways, ExternalService), ...agentListenerConflicts(servicePorts), ...reverseConflicts(servicePorts));
   }
+  faults.push(...foreignEntries(desired.WorkloadEntry, rootNamespace)); // of entries the plan has nothing else
   if (faults.length > 0) return { ok: false, faults: yield* sortFaults(faults) };
 
   const content = { trustDomain, gateways: plannedGateways, servicePorts };

@@ -133,6 +133,21 @@ const presentations: readonly Presentation[] = [
     columns: [accepted, { name: 'Assigned', type: 'integer', jsonPath: '.status.assigned' }, { name: 'Quarantined', type: 'integer', jsonPath: '.status.quarantined' }, why, age],
     status: { assigned: { type: 'integer', description: 'How many sources of it are in use' }, quarantined: { type: 'integer', description: 'How many wait for their quarantine to end' } },
   },
+  {
+    schema: 'WorkloadEntry',
+    scope: 'Namespaced',
+    names: { plural: 'workloadentries', singular: 'workloadentry', shortNames: ['we'] },
+    columns: [
+      { name: 'Addresses', type: 'string', jsonPath: '.spec.addresses[*]' },
+      { name: 'Namespace', type: 'string', jsonPath: '.spec.namespace', description: "The workload's, where it is another" },
+      { name: 'Account', type: 'string', jsonPath: '.spec.serviceAccount' },
+      accepted,
+      { name: 'Warned', type: 'string', jsonPath: '.status.conditions[?(@.type=="Warned")].status', description: 'Whether an address of it is claimed by somebody else too, and so is nobody\'s' },
+      why,
+      age,
+    ],
+    status: {},
+  },
 ];
 
 /** `metav1.Condition`, https://pkg.go.dev/k8s.io/apimachinery/pkg/apis/meta/v1#Condition */

@@ -61,7 +61,7 @@ const requestsMax = 8;
 const lookEveryMs = 250;
 
 /** What stands on what: each after those that it may name. */
-const order: readonly Kind[] = ['Namespace', 'Service', 'SnatPool', 'EgressGateway', 'ExternalService', 'ReferenceGrant', 'EgressPolicy', 'SnatBinding'];
+const order: readonly Kind[] = ['Namespace', 'Service', 'SnatPool', 'EgressGateway', 'ExternalService', 'ReferenceGrant', 'EgressPolicy', 'SnatBinding', 'WorkloadEntry'];
 
 interface KindResource extends Resource {
   readonly apiVersion: string;

@@ -9,7 +9,7 @@ import { stringify } from 'yaml';
 import { encodeObject } from '../../../src/core/manifest/manifest-text.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { customResourceDefinitions } from '../../../src/kubernetes/crd/definitions.ts';
-import { anyEgressGateway, anyEgressPolicy, anyExternalService, anyReferenceGrant, anySnatBinding, anySnatPool } from '../../support/arbitraries.ts';
+import { anyEgressGateway, anyEgressPolicy, anyExternalService, anyReferenceGrant, anySnatBinding, anySnatPool, anyWorkloadEntry } from '../../support/arbitraries.ts';
 import { useKubernetes } from '../../support/kubernetes.ts';
 import { requirePeer } from '../../support/peers.ts';
 
@@ -62,7 +62,7 @@ describe('custom resource definitions at an API server', function () {
   });
 
   it('take whatever is valid without Kubernetes', async () => {
-    const anyCustomObject = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anyReferenceGrant, anySnatBinding, anySnatPool);
+    const anyCustomObject = fc.oneof(anyEgressGateway, anyEgressPolicy, anyExternalService, anyReferenceGrant, anySnatBinding, anySnatPool, anyWorkloadEntry);
     for (const object of fc.sample(anyCustomObject, 150)) {
       const written = encodeObject(object) as { readonly apiVersion: string; readonly kind: string; readonly metadata: { readonly name: string; readonly namespace?: string } };
       const { name, namespace } = written.metadata;
