@@ -58,6 +58,7 @@ export const peers = {
   snmpd: extracted(['snmpd'], 'usr/sbin/snmpd'), // its libraries come with snmpget
   snmpget: debian('snmpget', 'snmp'),
   sshd: extracted(['openssh-server', 'libwrap0'], 'usr/sbin/sshd'),
+  tclsh: debian('tclsh', 'tcl'),
   tinyproxy: debian('tinyproxy', 'tinyproxy-bin'),
   vsftpd: debian('vsftpd'),
   wget: debian('wget'),

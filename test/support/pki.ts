@@ -5,12 +5,18 @@ import { bitString, boolean, constructed, integer, namedBits, objectIdentifier, 
 import { toPem } from '../../src/core/x509/pem.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 
+const commonName = (name: string): Buffer => sequence(setOf(sequence(objectIdentifier('2.5.4.3'), utf8String(name))));
+
 /** How a name of a certificate is written: its tag (RFC 5280 section 4.2.1.6), and its bytes. */
 const nameForms = {
   uri: (value: string) => primitive(6, Buffer.from(value, 'latin1')),
   dns: (value: string) => primitive(2, Buffer.from(value, 'latin1')),
   /** IPv4. */
   ip: (value: string) => primitive(7, Buffer.from(value.split('.').map(Number))),
+  /** A user principal name, which is any text. */
+  other: (value: string) => constructed(0, objectIdentifier('1.3.6.1.4.1.311.20.2.3'), constructed(0, utf8String(value))),
+  /** The value is its common name. */
+  directory: (value: string) => constructed(4, commonName(value)),
 } as const;
 
 export interface LeafOptions {
@@ -53,7 +59,6 @@ interface Authority {
 
 const hourMs = 3_600_000;
 const ecdsaWithSha256 = sequence(objectIdentifier('1.2.840.10045.4.3.2'));
-const commonName = (name: string): Buffer => sequence(setOf(sequence(objectIdentifier('2.5.4.3'), utf8String(name))));
 const keyPem = (key: KeyObject): string => String(key.export({ type: 'pkcs8', format: 'pem' }));
 const newKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 
