@@ -1,20 +1,22 @@
 /**
  * The data groups that the iRule decides by: all that a change of policy changes. Each is internal, its keys and values are text.
  *
- *     services   SNI | listener:ADDRESS:PORT      SERVICE-PORT-ID /PARTITION/shared/POOL
+ *     services   SNI | listener:ADDRESS:PORT           SERVICE-PORT-ID /PARTITION/shared/POOL
  *     grants     SERVICE-PORT-ID NAMESPACE[/ACCOUNT]   /PARTITION/shared/SNAT-POOL POLICY[,POLICY...]
- *                the same, refused                     - POLICY[,POLICY...]
  *     settings   revision | trust-domain | gateway     text
+ *
+ * In the place of a pool or SNAT pool, `-` says that there is none: that is refused.
  *
  * A service account's grant holds what its namespace is granted (`Grant`), so whoever looks up the account first and its namespace
  * second decides as `decide` does. A grant that cannot be served stays in `grants`, refused: were it missing, its namespace's would count.
  *
  * Source: docs/decisions/0800; "ltm data-group internal" of the tmsh reference, and `class` of the iRules reference.
  */
-import { byText } from '../../core/order.ts';
-import type { Grant, Plan, PlannedGateway, ServicePort, Subject } from '../../core/plan/plan.ts';
+import { boundedList, byText } from '../../core/order.ts';
+import type { Condition } from '../../core/plan/condition.ts';
+import type { Grant, Plan, PlannedGateway, ServicePort, ServicePortId, Subject } from '../../core/plan/plan.ts';
 import { departuresOf, type Departures } from './departure.ts';
-import { listenerKey, pathOf, poolName, snatPoolName } from './names.ts';
+import { listenerKey, namesakes, pathOf, poolName, snatPoolName } from './names.ts';
 
 /** As AS3 and the REST API have it. */
 export interface DataGroupRecord {
@@ -29,19 +31,23 @@ export interface DataGroups {
   readonly settings: readonly DataGroupRecord[];
 }
 
-/** The value of a grant that is refused begins with it, in the place of a SNAT pool. */
-export const refused = '-';
+/** In the place of a pool or SNAT pool, where there is none. */
+const refused = '-';
+/** Whether a value of `services` or `grants` lets nobody through. */
+export const isRefusal = (value: string): boolean => value.startsWith(`${refused} `) || value.endsWith(` ${refused}`);
 
 /** A service port, and how it is left. */
 export interface ServedPort {
   readonly servicePort: ServicePort;
   readonly departures: Departures;
+  /** Name of its pool; null where another's would have the same, and both are refused. */
+  readonly pool: string | null;
 }
 
 /** Of the service ports that a gateway serves (`servedPorts`), for the partition that it is told (`BigipSettings`). */
 export function dataGroupsOf({ revision, trustDomain }: Pick<Plan, 'revision' | 'trustDomain'>, { name }: Pick<PlannedGateway, 'name'>, partition: string, served: readonly ServedPort[]): DataGroups {
   return {
-    services: sorted(served.flatMap(({ servicePort }) => serviceRecords(servicePort, partition))),
+    services: sorted(served.flatMap((each) => serviceRecords(each, partition))),
     grants: sorted(served.flatMap(({ servicePort, departures }) => servicePort.grants.map((grant) => grantRecord(servicePort, grant, departures, partition)))),
     settings: [
       { key: 'gateway', value: name },
@@ -52,10 +58,9 @@ export function dataGroupsOf({ revision, trustDomain }: Pick<Plan, 'revision' | 
 }
 
 /** At the gateway's listeners it is found by SNI; at its own it needs none. FTP is at its own only, which has the FTP profile: elsewhere its data connections would go past the gateway. */
-function serviceRecords(servicePort: ServicePort, partition: string): readonly DataGroupRecord[] {
-  const { id, serverNames, listen, protocol } = servicePort;
+function serviceRecords({ servicePort: { id, serverNames, listen, protocol }, pool }: ServedPort, partition: string): readonly DataGroupRecord[] {
   const keys = [...(protocol === 'FTP' ? [] : serverNames), ...(listen === null ? [] : [listenerKey(listen)])];
-  return keys.map((key) => ({ key, value: `${id} ${pathOf(partition, poolName(servicePort))}` }));
+  return keys.map((key) => ({ key, value: `${id} ${pool === null ? refused : pathOf(partition, pool)}` }));
 }
 
 function grantRecord({ id }: ServicePort, grant: Grant, { sources }: Departures, partition: string): DataGroupRecord {
@@ -68,8 +73,14 @@ const subjectKey = ({ namespace, serviceAccount }: Subject): string => (serviceA
 
 const sorted = (records: readonly DataGroupRecord[]): readonly DataGroupRecord[] => records.toSorted((a, b) => byText(a.key, b.key));
 
-/** The service ports of a gateway, each with how it is left; by id. */
-export function servedPorts({ servicePorts }: Pick<Plan, 'servicePorts'>, { name }: Pick<PlannedGateway, 'name'>): readonly ServedPort[] {
-  const served = servicePorts.filter(({ gateway }) => gateway === name).toSorted((a, b) => byText(a.id, b.id));
-  return served.map((servicePort) => ({ servicePort, departures: departuresOf(servicePort) }));
+/** The service ports of a gateway by id, each with how it is left, and what of them is refused. */
+export function servedPorts({ servicePorts }: Pick<Plan, 'servicePorts'>, { name }: Pick<PlannedGateway, 'name'>, nameOf: (servicePort: ServicePort) => string = poolName) {
+  const own = servicePorts.filter(({ gateway }) => gateway === name).toSorted((a, b) => byText(a.id, b.id));
+  const shared = namesakes(own, nameOf);
+  const nameless = new Set(shared.flat());
+  const served = own.map((servicePort): ServedPort => ({ servicePort, departures: departuresOf(servicePort), pool: nameless.has(servicePort.id) ? null : nameOf(servicePort) }));
+  const conditions: readonly Condition[] = [...served.flatMap(({ departures }) => departures.conditions), ...shared.flatMap(nameConditions)];
+  return { served, conditions };
 }
+
+const nameConditions = (ids: readonly ServicePortId[]): readonly Condition[] => ids.map((object) => ({ code: 'name-taken', object, message: `on a BIG-IP it would have the same name as ${boundedList(ids.filter((id) => id !== object))}`, hint: 'give one of them another name' }));
