@@ -154,7 +154,7 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
     const wanted = want(shown);
     const isHeld = verified?.declaration === wanted.declaration && now() < noteAtMs;
     if (isHeld) await look(box, wanted);
-    else await push(box, wanted, now() >= noteAtMs);
+    else await push(box, wanted, wouldChange || now() >= noteAtMs);
     if (boxes.length > 1) await awaitSynchronisation(box, isHeld ? 0 : timings.synchronisedWithinMs);
   }
 
@@ -186,6 +186,8 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
     } else {
       for (const [path, records] of inOrder(groups)) await change(box, path, restricted(there.get(path)!, records, isRefusal), records);
       if (!sameGroups(dataGroupsIn(known, partition), groups)) noteAtMs = Math.min(noteAtMs, now() + timings.noteAfterMs);
+      await tryIt(box, wanted);
+      if (wouldChange) await declare(box, wanted);
       log.info({ gateway, box: box.place, revision: wanted.revision }, 'the data groups of the BIG-IP are as they are to be');
     }
     const different = differing(await recordsOf(box, groups.keys()), groups);
@@ -225,17 +227,20 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
     trialAtMs = now() + timings.trialEveryMs;
   }
 
+  /** Has AS3 say, now and then, whether the box is what was declared: it looks at the box, not at what it was told before. */
+  async function tryIt(box: Box, wanted: Wanted): Promise<void> {
+    if (now() < trialAtMs) return;
+    const outcome = await box.declare(wanted.declaration, signal, { dryRun: true });
+    if (outcome.kind === 'busy') return; // with something of somebody else's: another time
+    wouldChange = !doneOf(box, outcome).isSame;
+    trialAtMs = now() + timings.trialEveryMs;
+  }
+
   /** Whether somebody has changed it. */
   async function look(box: Box, wanted: Wanted): Promise<void> {
     const groups = dataGroupsIn(tenantIn(wanted), partition);
     const different = differing(await recordsOf(box, groups.keys()), groups);
-    if (now() >= trialAtMs) {
-      const outcome = await box.declare(wanted.declaration, signal, { dryRun: true });
-      if (outcome.kind !== 'busy') {
-        wouldChange = !doneOf(box, outcome).isSame;
-        trialAtMs = now() + timings.trialEveryMs;
-      }
-    }
+    await tryIt(box, wanted);
     if (different.length === 0 && !wouldChange) {
       drift = undefined;
       return;
