@@ -15,9 +15,10 @@ const rooms = {
   agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
   kubernetes: ['core'],
   install: ['core', 'generate', 'kubernetes'],
+  kernel: ['core', 'backends'],
   diagnosis: ['core', 'kubernetes', 'install'],
   control: ['core', 'api', 'proto', 'grpc', 'xds', 'backends', 'ca', 'store', 'kubernetes'],
-  cli: ['core', 'api', 'backends', 'generate', 'kubernetes', 'install', 'diagnosis', 'control', 'gateway', 'agent', 'identity', 'ca'],
+  cli: ['core', 'api', 'backends', 'generate', 'kubernetes', 'install', 'diagnosis', 'control', 'gateway', 'agent', 'kernel', 'identity', 'ca'],
   demo: ['core', 'api'],
 };
 
@@ -37,7 +38,7 @@ module.exports = {
       from: { path: `^src/${room}/` },
       to: { path: '^src/', pathNot: [`^src/${room}/`, ...allowed.map((name) => `^src/${name}/`)] },
     })),
-    ...['ca', 'store', 'grpc', 'xds', 'generate', 'identity', 'gateway', 'agent', 'kubernetes', 'install', 'diagnosis', 'control'].map((room) => ({
+    ...['ca', 'store', 'grpc', 'xds', 'generate', 'identity', 'gateway', 'agent', 'kernel', 'kubernetes', 'install', 'diagnosis', 'control'].map((room) => ({
       name: `door-of-${room}`,
       severity: 'error',
       comment: `other rooms import src/${room}/index.ts only`,
