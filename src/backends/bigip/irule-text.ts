@@ -403,9 +403,7 @@ when CLIENTSSL_HANDSHAKE {
     }
     foreach { service pool } [list "" ""] break
     foreach { service pool } [split $found " "] break
-    set identity ""
-    set policies ""
-    set reason ""
+    foreach { identity snatpool policies reason } [list "" "" "" ""] break
     if { [SSL::cert count] == 0 } {
         set reason certificate-missing
     } elseif { [catch { call svid_of_pem [X509::whole [SSL::cert 0]] } identity] } {
@@ -424,7 +422,7 @@ when CLIENTSSL_HANDSHAKE {
             set reason no-gateway
         } else {
             foreach { snatpool policies } [split [call grant_of $service $namespace $account] " "] break
-            if { ![info exists snatpool] } {
+            if { $snatpool eq "" } {
                 set reason no-policy
             } elseif { $snatpool eq "-" } {
                 set reason no-snat-binding
