@@ -38,6 +38,32 @@ describe('sallyport render', () => {
   });
 });
 
+describe('sallyport render bigip', () => {
+  const gateway = (name: string): string => `apiVersion: sallyport.dev/v1alpha1\nkind: EgressGateway\nmetadata: {name: ${name}}\nspec: {class: bigip, listen: [{address: 10.4.0.10, port: 15443}], bigip: {partition: Egress}}\n`;
+
+  it('gives a declaration, and says what has to be on the box before it', async () => {
+    const { status, out, err } = await sallyport(['render', 'bigip', '-f', example]);
+    const declaration = JSON.parse(out) as Record<string, unknown>;
+    assert.deepEqual([status, declaration['class'], declaration['id'], 'sallyport_egress-1' in declaration], [0, 'ADC', 'egress-1', true]);
+    assert.equal(err, 'note: to be imported on the box first: the certificate of spiffe://cluster.local/ns/sallyport-system/sa/egress-1 as /Common/sallyport_egress-1.crt, its issuers as /Common/sallyport_egress-1_chain.crt, its key as /Common/sallyport_egress-1.key, the trust bundle as /Common/sallyport_egress-1_ca.crt\n');
+    assert.deepEqual((await sallyport(['render', 'bigip', '-f', example, '-o', 'as3'])).out, out);
+  });
+
+  it('gives one at a time', async () => {
+    const several = await sallyport(['render', 'bigip', '-f', '-'], { stdin: [gateway('a'), gateway('b')].join('---\n') });
+    assert.deepEqual([several.status, several.out, several.err], [2, '', 'error: several gateways, each of which is told something else\nhint: --gateway a | b\n']);
+    const one = await sallyport(['render', 'bigip', '-f', '-', '--gateway', 'b'], { stdin: [gateway('a'), gateway('b')].join('---\n') });
+    assert.deepEqual([one.status, Object.keys(JSON.parse(one.out) as object).at(-1)], [0, 'Egress']);
+  });
+
+  it('says what of the plan it refuses', async () => {
+    const shared = (await readFile(example, 'utf8')).replace(/(kind: SnatPool[^]*?spec:\n)/, '$1  sharing: {mode: PortBlocks, blockSize: 1024}\n');
+    const { status, err } = await sallyport(['render', 'bigip', '-f', '-'], { stdin: shared });
+    assert.equal(status, 0);
+    assert.match(err, /^warning: bookinfo\/bigip-proxy-svc:httpconnect-3128: a BIG-IP cannot keep to ports 1024-2047 of /m);
+  });
+});
+
 describe('sallyport render firewall', () => {
   const list = async (...args: readonly string[]) => await sallyport(['render', 'firewall', '-f', example, ...args]);
   let directory: string;

@@ -32,9 +32,9 @@ export function issuedIdentity({ certificateChainPem, privateKeyPem, trustBundle
 }
 
 /** Files that a person has imported by these names, each as `sys file ssl-cert` or `ssl-key`: AS3 refuses the declaration where they are missing. */
-export function importedIdentity({ name }: Pick<PlannedGateway, 'name'>): BoxIdentity {
-  const file = (...parts: readonly string[]): string => `/Common/${objectName('sallyport', name, ...parts)}`;
-  return { certificate: { bigip: `${file()}.crt` }, privateKey: { bigip: `${file()}.key` }, chain: { bigip: `${file('chain')}.crt` }, trustBundle: { bigip: `${file('ca')}.crt` } };
+export function importedIdentity({ name }: Pick<PlannedGateway, 'name'>): Readonly<Record<keyof BoxIdentity, { readonly bigip: string }>> {
+  const file = (extension: 'crt' | 'key', ...parts: readonly string[]) => ({ bigip: `/Common/${objectName('sallyport', name, ...parts)}.${extension}` });
+  return { certificate: file('crt'), privateKey: file('key'), chain: file('crt', 'chain'), trustBundle: file('crt', 'ca') };
 }
 
 export function identityObjects({ certificate, privateKey, chain, trustBundle }: BoxIdentity): As3Objects {

@@ -1,0 +1,52 @@
+import { Option, type Command } from 'commander';
+import { importedIdentity, renderAs3 } from '../../backends/bigip/index.ts';
+import { SallyportError } from '../../core/errors.ts';
+import type { Condition } from '../../core/plan/condition.ts';
+import type { Plan, PlannedGateway } from '../../core/plan/plan.ts';
+import type { CliContext } from '../context.ts';
+import { offlineGateways, sayConditions, type GatewayOptions } from '../offline-gateways.ts';
+
+interface RenderBigipOptions extends GatewayOptions {
+  readonly output: keyof typeof formats;
+}
+
+interface RenderedText {
+  readonly text: string;
+  readonly conditions: readonly Condition[];
+}
+
+/** The ways into a BIG-IP. */
+const formats = {
+  as3(plan: Plan, gateway: PlannedGateway): RenderedText {
+    const { declaration, conditions } = renderAs3(plan, gateway);
+    return { text: JSON.stringify(declaration, null, 2), conditions };
+  },
+} as const;
+
+export function addRenderBigip(render: Command, context: CliContext): void {
+  render
+    .command('bigip')
+    .summary('what manifests mean to a BIG-IP, without a control plane')
+    .description('Renders manifests offline, as if they were the whole desired state and no address had been given out before: what a BIG-IP would be told, for somebody to give it. A gateway of class sallyport is rendered as if it were a BIG-IP. Certificate and key are not part of it: it refers to files on the box, which it names.')
+    .requiredOption('-f, --filename <path...>', 'file, folder or "-"')
+    .option('--gateway <name>', 'which EgressGateway, where there are several')
+    .option('--trust-domain <name>', 'the trust domain of the identities', 'cluster.local')
+    .addOption(new Option('-o, --output <format>', 'as3: a declaration').choices(Object.keys(formats)).default('as3'))
+    .addHelpText('after', '\nEXAMPLES\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml > declaration.json\n\nEXIT CODES\n  0 rendered   2 faults, or several gateways   3 no such gateway')
+    .action(async (options: RenderBigipOptions) => {
+      const { plan, gateways } = await offlineGateways(context, options, 'bigip');
+      const [gateway, ...more] = gateways;
+      if (more.length > 0) throw new SallyportError('usage', 'several gateways, each of which is told something else', { hint: `--gateway ${gateways.map(({ name }) => name).join(' | ')}` });
+      const { text, conditions } = formats[options.output](plan, gateway!);
+      sayConditions(context, conditions);
+      sayImports(context, gateway!);
+      context.out(text);
+    });
+}
+
+/** It is refused by the box until they are there. */
+function sayImports(context: CliContext, gateway: PlannedGateway): void {
+  const { certificate, chain, privateKey, trustBundle } = importedIdentity(gateway);
+  const { identity } = gateway;
+  context.say(`note: to be imported on the box first: the certificate of ${identity} as ${certificate.bigip}, its issuers as ${chain.bigip}, its key as ${privateKey.bigip}, the trust bundle as ${trustBundle.bigip}`);
+}

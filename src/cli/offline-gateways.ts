@@ -1,0 +1,37 @@
+/** Gateways of manifests, for commands that render what a data plane would be told, without a control plane. */
+import type { Condition } from '../core/plan/condition.ts';
+import { SallyportError } from '../core/errors.ts';
+import type { DesiredObject, EgressGateway, GatewayClass } from '../core/objects/index.ts';
+import type { Plan, PlannedGateway } from '../core/plan/plan.ts';
+import type { CliContext } from './context.ts';
+import { buildOffline, type OfflineOptions } from './offline.ts';
+
+export interface GatewayOptions extends OfflineOptions {
+  /** Only this EgressGateway. */
+  readonly gateway?: string;
+}
+
+export interface OfflineGateways {
+  readonly plan: Plan;
+  /** At least one. */
+  readonly gateways: readonly PlannedGateway[];
+}
+
+/** Those of a class, and those of class `sallyport` as if they were of it. Throws `not-found` where there is none. */
+export async function offlineGateways(context: CliContext, options: GatewayOptions, gatewayClass: GatewayClass): Promise<OfflineGateways> {
+  const { plan } = await buildOffline(context, options, (objects) => as(gatewayClass, objects));
+  const gateways = plan.gateways.filter((gateway) => gateway.class === gatewayClass && (options.gateway === undefined || options.gateway === gateway.name));
+  if (gateways.length === 0) throw new SallyportError('not-found', options.gateway === undefined ? 'there is no EgressGateway in the manifests' : `there is no EgressGateway ${JSON.stringify(options.gateway)}`, { hint: plan.gateways.length === 0 ? 'add one, and -f its file too' : `there are ${plan.gateways.map(({ name }) => name).join(', ')}` });
+  return { plan, gateways };
+}
+
+/** Whoever is beside another gateway stays what it is: it is there for what that class cannot do. */
+function as(gatewayClass: GatewayClass, objects: readonly DesiredObject[]): readonly DesiredObject[] {
+  const isGateway = (object: DesiredObject): object is EgressGateway => object.kind === 'EgressGateway';
+  const beside = new Set(objects.filter(isGateway).map(({ spec }) => spec.handOver));
+  return objects.map((object) => (isGateway(object) && object.spec.class === 'sallyport' && !beside.has(object.metadata.name) ? { ...object, spec: { ...object.spec, class: gatewayClass } } : object));
+}
+
+export function sayConditions(context: CliContext, conditions: readonly Condition[]): void {
+  for (const { object, message, hint } of conditions) context.say(`warning: ${object}: ${message} (${hint})`);
+}
