@@ -192,13 +192,13 @@ export interface RevocationResult {
   readonly serialNumbers: readonly string[];
 }
 
-/** A proxy that is served by xDS, or a gateway that is not connected. */
+/** A proxy that is served by xDS, a gateway that is not connected, or a BIG-IP that is driven. */
 export interface ProxyStatus {
   /** What it calls itself: its identity, or that with a name of its own. */
   readonly node: string;
   readonly identity: string;
-  /** What it is: our own gateway or agent, or an Envoy. */
-  readonly class: 'sallyport' | 'envoy';
+  /** What it is: our own gateway or agent, an Envoy, or a BIG-IP. */
+  readonly class: 'sallyport' | 'envoy' | 'bigip';
   /** The EgressGateway that it is; null for an agent or a sidecar. */
   readonly gateway: string | null;
   /** Of the program, as it says itself; null where it is not connected, or does not say. */
@@ -210,7 +210,7 @@ export interface ProxyStatus {
   readonly revisionsBehind: number | null;
   /** What is wrong with what the latest revision has for it, so that it is not sent it and keeps what it holds; null for nothing. */
   readonly withheld: string | null;
-  /** Why a stream of its identity was last refused or ended; null for none. */
+  /** Why a stream of its identity was last refused or ended, or why a BIG-IP is not as it is to be; null for none. */
   readonly trouble: { readonly reason: string; readonly at: string; readonly count: number } | null;
 }
 

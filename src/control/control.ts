@@ -17,6 +17,7 @@ import { createSnapshotCache, createXdsServer, debugNodes, type XdsStatus } from
 import { createAccessLogIntake } from './access-log-intake.ts';
 import { authorizeAdministrator, listenOnMutualTls, listenOnPlainHttp, listenOnUnixSocket, tlsOptions } from './admin-listener.ts';
 import { createAdminRoutes } from './admin-routes.ts';
+import { boxStatuses, createServerCertificates, startBigIpDrivers, type Timings } from './bigip/index.ts';
 import { createCaKeeper } from './ca-keeper.ts';
 import { issueControlIdentity, type ControlIdentity } from './control-identity.ts';
 import { createEnrolment } from './enrolment.ts';
@@ -41,6 +42,13 @@ import { stateOfStore } from './shared-state.ts';
 import { runInSlices } from './slices.ts';
 import { listenForSyslog, type SyslogOptions, type SyslogReceiver } from './syslog/index.ts';
 import { createTurns } from './turns.ts';
+
+/** How gateways of class bigip are driven. */
+export interface BigIpOptions {
+  /** A folder for each name of credentials. */
+  readonly credentialsDirectory: string;
+  readonly timings?: Partial<Timings>;
+}
 
 export interface ControlOptions {
   /** Holds everything that survives the process: state/, ledger/ and ca/. */
@@ -69,6 +77,8 @@ export interface ControlOptions {
   readonly ledgerOtlp?: LedgerOtlpOptions;
   /** Where gateways send their log that do so by syslog; absent: nowhere. */
   readonly syslog?: SyslogOptions;
+  /** Absent: gateways of class bigip are not driven. */
+  readonly bigip?: BigIpOptions;
   readonly version: string;
   readonly log: Logger;
   readonly now: () => number;
@@ -102,7 +112,7 @@ export async function startControl(options: ControlOptions): Promise<Control> {
 }
 
 async function start(options: ControlOptions, opened: AsyncDisposableStack): Promise<Control> {
-  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, kubernetes, ledgerOtlp, syslog, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
+  const { directory, trustDomain, clusterDomain, mesh, socketPath, admin, probe, administrators, kubernetes, ledgerOtlp, syslog, bigip, caPassphrase, caPropagationMs, svidLifetimeMs = defaultLifetimes.svidMs, version, log, now } = options;
   const startedAt = new Date(now()).toISOString();
   const ownId = defaultControlIdentity(trustDomain, kubernetes?.namespace);
   const random = (): number => randomInt(2 ** 32) / 2 ** 32;
@@ -163,6 +173,16 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   opened.defer(() => svids.close());
   const publisher = createPublisher({ cache, svids });
   const isRevoked = (serialNumber: string) => issuance.isRevoked(serialNumber);
+  const boxes = startBigIpDrivers({
+    credentialsDirectory: bigip?.credentialsDirectory,
+    ...(bigip?.timings === undefined ? {} : { timings: bigip.timings }),
+    serverCertificate: createServerCertificates({ authority, issue, isRevoked, now }),
+    mayWrite: () => cluster === undefined || cluster.planner.operator.isLeader,
+    now,
+    random,
+    log,
+  });
+  opened.defer(() => boxes.close());
   const isRevokedAsShown: MeshAdmission['isRevoked'] = (svid) => issuance.isRevokedAsShown(svid);
   const admission: MeshAdmission = { trustDomain, isRevoked: isRevokedAsShown, now };
   const publishPlan = async (plan: Plan): Promise<void> => {
@@ -174,7 +194,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     await Promise.all(records.map((each) => ledger.append(each)));
   };
   const merged = createMergedReports();
-  const gatewaysHere = () => reportsHere(cache, planner.plan.gateways, publisher.revisions);
+  const gatewaysHere = () => reportsHere(cache, planner.plan.gateways, publisher.revisions, boxes.statuses());
   const cluster: KubernetesSide | undefined =
     kubernetes === undefined || replicated === undefined
       ? undefined
@@ -185,7 +205,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   function publish(): void {
     // The planner publishes once while it is made; there is nobody to hear it before the listener is there.
     if (listener === undefined || cluster?.isReady === false) return;
-    void runInSlices(publisher.publish({ plan: planner.plan, trustBundlePem: certificatesToPem(authority.trustBundle), revoked: issuance.revoked() }));
+    const published = { plan: planner.plan, trustBundlePem: certificatesToPem(authority.trustBundle), revoked: issuance.revoked() };
+    void runInSlices(publisher.publish(published));
+    boxes.publish(published);
   }
 
   /**
@@ -302,7 +324,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   }
 
   function status(): StatusResult {
-    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions(), ...(ledgerExport?.conditions() ?? []), ...(syslogReceiver?.conditions() ?? [])];
+    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions(), ...boxes.conditions(), ...(ledgerExport?.conditions() ?? []), ...(syslogReceiver?.conditions() ?? [])];
     return {
       version,
       trustDomain,
@@ -310,7 +332,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ready: identity !== undefined && cluster?.isReady !== false,
       conditions,
       objects: Object.fromEntries(Object.entries(planner.desired).map(([kind, objects]) => [kind, objects.size])),
-      proxies: proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions, withheld: publisher.withheld }),
+      proxies: [...proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions, withheld: publisher.withheld }), ...boxStatuses(boxes.statuses(), { gateways: planner.plan.gateways, revisions: publisher.revisions })],
       ca: caKeeper.status(),
       ledger: { records: ledger.head.sequence, lastSequence: ledger.head.sequence, ...(ledgerExport === undefined ? {} : { sentOn: { to: ledgerExport.url, lastSequence: ledgerExport.status().sequence } }) },
       startedAt,

@@ -3,6 +3,7 @@ import type { Revision } from '../core/plan/plan.ts';
 import type { PlannedGateway } from '../core/plan/plan.ts';
 import type { GatewayReport } from '../kubernetes/index.ts';
 import type { SnapshotCache } from '../xds/index.ts';
+import type { BigIpStatus } from './bigip/index.ts';
 import { formOfClass, nodeKeyOf } from './proxy.ts';
 
 export type GatewayReports = ReadonlyMap<string, GatewayReport>;
@@ -10,10 +11,12 @@ export type GatewayReports = ReadonlyMap<string, GatewayReport>;
 /** Of the plans that were published here, the newest last. */
 type Revisions = readonly Revision[];
 
-/** What the gateways hold that have streams open here. */
-export function reportsHere(cache: Pick<SnapshotCache, 'resourceStatus'>, gateways: readonly PlannedGateway[], revisions: Revisions): GatewayReports {
+/** What the gateways hold that have streams open here, or are driven from here. */
+export function reportsHere(cache: Pick<SnapshotCache, 'resourceStatus'>, gateways: readonly PlannedGateway[], revisions: Revisions, boxes: ReadonlyMap<string, BigIpStatus>): GatewayReports {
   return new Map(
     gateways.map(({ name, identity, class: gatewayClass }): [string, GatewayReport] => {
+      const box = boxes.get(name);
+      if (box !== undefined) return [name, { held: box.held, connected: box.connected }];
       const form = formOfClass[gatewayClass];
       const streams = form === null ? [] : cache.resourceStatus(nodeKeyOf({ identity, form }));
       // Of the type and the process that is furthest behind. One that has just come and has asked for nothing yet holds nothing.

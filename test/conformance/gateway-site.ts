@@ -59,7 +59,7 @@ export async function startEmbedded({ control, directory }: GatewaySite, name: s
 }
 
 /** How many types of resources a proxy subscribes to, by its form. */
-const typesOf = { sallyport: 4, envoy: 3 } as const;
+const typesOf = { sallyport: 4, envoy: 3, bigip: 1 } as const;
 const enforcedWithinMs = 20_000;
 
 export async function startDataPlane({ witness, pki, class: gatewayClass, beside, start }: GatewaySiteOptions): Promise<DataPlane> {

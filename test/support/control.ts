@@ -42,7 +42,7 @@ export interface TestControl {
   close(): Promise<void>;
 }
 
-export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase' | 'kubernetes' | 'ledgerOtlp' | 'syslog'>> {
+export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase' | 'kubernetes' | 'ledgerOtlp' | 'bigip' | 'syslog'>> {
   readonly directory?: string;
   readonly port?: number;
 }
@@ -63,6 +63,7 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     ...(options.caPassphrase === undefined ? {} : { caPassphrase: options.caPassphrase }),
     ...(options.kubernetes === undefined ? {} : { kubernetes: options.kubernetes }),
     ...(options.ledgerOtlp === undefined ? {} : { ledgerOtlp: options.ledgerOtlp }),
+    ...(options.bigip === undefined ? {} : { bigip: options.bigip }),
     ...(options.syslog === undefined ? {} : { syslog: options.syslog }),
     version: 'test',
     log: pino({ level: 'silent' }),

@@ -30,6 +30,7 @@ interface ServeOptions {
   readonly syslog?: string;
   readonly syslogAllow?: readonly string[];
   readonly syslogTls?: string;
+  readonly credentials?: string;
   readonly kubernetes?: boolean;
   readonly kubeconfig?: string;
   readonly context?: string;
@@ -63,6 +64,7 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--syslog-tls <address:port>', 'takes the log of BIG-IPs over TLS: syslog, RFC 5425; a box is who its certificate says')
     .option('--syslog <address:port>', 'the same over plain TCP, of the addresses that --syslog-allow names')
     .option('--syslog-allow <gateway=addresses...>', 'where the boxes of a gateway send from over plain TCP: an address, a range or a block, such as f5=10.0.0.4/31')
+    .option('--credentials <directory>', 'drives BIG-IPs: a folder for each `bigip.credentials`, with files username, password, and ca.pem to trust nobody else')
     .optionsGroup('Kubernetes:')
     .option('--kubernetes', 'desired state is custom resources, watched; the CA is in a Secret; pods enrol by their tokens')
     .option('--kubeconfig <file>', 'the cluster and who asks it (default: $KUBECONFIG, ~/.kube/config, or the service account of the pod)')
@@ -106,6 +108,7 @@ export function addServe(program: Command, context: CliContext): void {
         ...(kubernetes === undefined ? {} : { kubernetes }),
         ...(ledgerOtlp === undefined ? {} : { ledgerOtlp }),
         ...(syslog === undefined ? {} : { syslog }),
+        ...(options.credentials === undefined ? {} : { bigip: { credentialsDirectory: options.credentials } }),
         caPropagationMs,
         svidLifetimeMs,
         version,

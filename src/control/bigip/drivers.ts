@@ -22,10 +22,8 @@ export interface Published {
 }
 
 export interface BigIpDrivers {
-  /** What they are to do from now on. A gateway that is not in the plan any more loses its partition. */
+  /** What they are to do from now on; who shows a certificate that was revoked, gets another. A gateway that is not in the plan any more loses its partition. */
   publish(published: Published): void;
-  /** A certificate was revoked: whoever shows it gets another. */
-  wake(): void;
   /** What somebody should look after, a sentence each. */
   conditions(): readonly string[];
   /** By gateway. */
@@ -125,9 +123,6 @@ export function startBigIpDrivers({ credentialsDirectory, serverCertificate, tim
           known.driver.wake();
         }
       }
-    },
-    wake() {
-      for (const { driver } of driven.values()) driver.wake();
     },
     conditions: () => [
       ...undriven.map((name) => `gateway ${name} is driven by nobody: its "management" needs sallyport serve --credentials`),

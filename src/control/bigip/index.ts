@@ -6,6 +6,7 @@
  * Invariants: what somebody may not do any more is taken away before anything else is done, and however the rest fares; nothing is taken for done
  * that was not read back; of other tenants nothing is said; no credential and no key is in any message.
  */
+export { boxStatuses } from './box-status.ts';
 export type { BigIpStatus, Timings } from './driver.ts';
 export { startBigIpDrivers, type BigIpDrivers } from './drivers.ts';
 export { createServerCertificates } from './server-certificates.ts';
