@@ -11,7 +11,7 @@ import type { Plan, Revision } from '../../../src/core/plan/plan.ts';
 import { createSyslogDeframer } from '../../../src/core/syslog/framing.ts';
 import { parseSyslogMessage } from '../../../src/core/syslog/message.ts';
 import { decide } from '../../../src/core/plan/decide.ts';
-import { workloadSpiffeId, type SpiffeId } from '../../../src/core/spiffe-id.ts';
+import { workloadSpiffeId } from '../../../src/core/spiffe-id.ts';
 import { clientAuth, extension, extensionIds, keyUsages, serverAuth } from '../../../src/core/x509/certificate.ts';
 import { bitString, boolean, constructed, integer, namedBits, objectIdentifier, octetString, primitive, sequence, time, utf8String } from '../../../src/core/x509/der.ts';
 import { parseX509Svid } from '../../../src/core/x509/x509-svid.ts';
