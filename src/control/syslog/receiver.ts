@@ -71,7 +71,7 @@ export async function listenForSyslog(options: SyslogReceiverOptions): Promise<S
   /** Asks anew, each time that something comes, whose connection it is. */
   function accept(socket: Socket, admit: (remoteAddress: string) => Admission): void {
     const { remoteAddress } = socket;
-    // Gone already, as a monitor that only looks whether somebody listens; or nobody does any more.
+    // It may have gone already, and nobody may be listened to any more.
     if (remoteAddress === undefined || closing.signal.aborted || failure !== undefined) {
       socket.destroy();
       return;
@@ -161,8 +161,8 @@ export async function listenForSyslog(options: SyslogReceiverOptions): Promise<S
       setImmediate(() => accept(socket, () => (certificate === undefined ? { ok: false, reason: 'has shown no certificate that the trust bundle verifies' } : admitCertificate(certificate, { plan: plan(), isRevoked, nowMs: now() }))));
     });
     server.on('tlsClientError', (error: NodeJS.ErrnoException, { remoteAddress }) => {
-      // A reset is all that a monitor leaves which looks whether somebody listens.
-      if (error.code !== 'ECONNRESET' && remoteAddress !== undefined) noteRefused(remoteAddress, `has failed in its TLS handshake (${error.code ?? 'error'})`);
+      // Whoever has gone already may be a monitor that looks whether somebody listens.
+      if (remoteAddress !== undefined) noteRefused(remoteAddress, `has failed in its TLS handshake (${error.code ?? 'error'})`);
     });
     return server;
   }
