@@ -1,7 +1,6 @@
 /** Opens PKCS#12 files (RFC 7292) as OpenSSL, the JVM and Windows write them: PBES2, and the older schemes with 3DES and RC2. */
 import { createDecipheriv, createHmac, createPrivateKey, pbkdf2, timingSafeEqual, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
-import forge from 'node-forge';
 import { DerFault, DerReader, constructedTag, contextTag, tags } from '../core/x509/der.ts';
 import type { Fault } from '../core/errors.ts';
 import type { ReadMaterial } from './issuer.ts';
@@ -147,7 +146,7 @@ async function decrypt(algorithm: DerReader, ciphertext: Buffer, passphrase: str
   const iterations = boundedIterations(parameters.small());
   const key = await derivePkcs12('sha1', passphrase, { salt, iterations, purpose: pkcs12Purpose.key, bytes: older.keyBytes });
   const iv = await derivePkcs12('sha1', passphrase, { salt, iterations, purpose: pkcs12Purpose.iv, bytes: 8 });
-  return older.cipher === 'rc2' ? decryptRc2(ciphertext, key, iv) : decipher(older.cipher, key, iv, ciphertext);
+  return older.cipher === 'rc2' ? await decryptRc2(ciphertext, key, iv) : decipher(older.cipher, key, iv, ciphertext);
 }
 
 async function decryptPbes2(parameters: DerReader, ciphertext: Buffer, passphrase: string): Promise<Buffer> {
@@ -178,7 +177,8 @@ function decipher(cipher: string, key: Buffer, iv: Buffer, ciphertext: Buffer): 
   }
 }
 
-function decryptRc2(ciphertext: Buffer, key: Buffer, iv: Buffer): Buffer {
+async function decryptRc2(ciphertext: Buffer, key: Buffer, iv: Buffer): Promise<Buffer> {
+  const { default: forge } = await import('node-forge'); // megabytes, for what hardly any file needs
   const decryption = forge.rc2.createDecryptionCipher(key.toString('latin1'), key.length * 8);
   decryption.start(iv.toString('latin1'));
   decryption.update(forge.util.createBuffer(ciphertext.toString('latin1')));

@@ -2,7 +2,6 @@
  * Desired state out of what an API server holds: every object read by the same schema as from a file. One object there may make several
  * here (the older form does), and two there the same one. An object that cannot be read is told so, and leaves the others alone.
  */
-import { isDeepStrictEqual } from 'node:util';
 import { describeRef, refOf, type DesiredChange } from '../../core/desired-state.ts';
 import type { Fault, ObjectRef } from '../../core/errors.ts';
 import { renderObject } from '../../core/manifest/manifest-text.ts';
@@ -93,9 +92,9 @@ interface WithContent extends ApiObject {
   readonly spec?: object;
 }
 
-/** Whether it is known without reading: the watch gives the same `spec` as long as its generation is the same. */
+/** Whether that is known without a look: the watch gives what is as it was by the very values that it gave before. */
 function saysTheSame(after: WithContent, before: WithContent): boolean {
-  return after.spec !== undefined && after.spec === before.spec && isDeepStrictEqual([after.metadata.labels, after.metadata.annotations], [before.metadata.labels, before.metadata.annotations]);
+  return after.spec !== undefined && after.spec === before.spec && after.metadata.uid === before.metadata.uid && after.metadata.labels === before.metadata.labels && after.metadata.annotations === before.metadata.annotations;
 }
 
 /** Takes changes in, and says how desired state changes by them: what an object says first is in it, and what nobody says any more is out. */

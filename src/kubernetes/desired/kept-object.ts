@@ -1,4 +1,5 @@
 /** What is kept of the custom resources that desired state is made of, of which there are many. */
+import { asBefore } from '../watch/as-before.ts';
 import type { ApiObject } from '../watch/reflection.ts';
 import { shared, withSharedValues } from '../watch/shared-values.ts';
 
@@ -12,23 +13,18 @@ export interface DesiredApiObject extends ApiObject {
 }
 
 /**
- * Who has written which field, and what kubectl notes of it, are of no use here, and often the larger part; much of the rest others say too,
- * and the object itself before, of which most changes are those of its status.
+ * Who has written which field, and what kubectl notes of it, are of no use here, and often the larger part. Much of the rest others say too, and
+ * most of it the object itself before: what changes most often is its status.
  */
 export function keepOfDesired({ apiVersion, kind, metadata, status, ...content }: DesiredApiObject, known: DesiredApiObject | undefined): DesiredApiObject {
   const { managedFields: _, annotations, creationTimestamp, ...own } = metadata;
   const { [lastApplied]: _lastApplied, ...others } = annotations ?? {};
-  return {
+  const kept = {
     apiVersion: shared(apiVersion),
     kind: shared(kind),
     metadata: { ...own, ...(creationTimestamp === undefined ? {} : { creationTimestamp: shared(creationTimestamp) }), ...(Object.keys(others).length === 0 ? {} : { annotations: others }) },
     ...content,
-    ...(known !== undefined && isOfSameGeneration(metadata, known.metadata) ? { spec: known.spec } : {}),
     ...(status === undefined ? {} : { status: withSharedValues(status) }),
   };
-}
-
-/** The generation grows with each change of `spec`, https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#status-subresource */
-function isOfSameGeneration({ uid, generation }: ApiObject['metadata'], known: ApiObject['metadata']): boolean {
-  return generation !== undefined && known.uid === uid && known.generation === generation;
+  return asBefore(kept, known);
 }

@@ -171,11 +171,12 @@ function holdingsOf(assignments: Assignments): ReadonlyMap<Holder, readonly Assi
   return known;
 }
 
-const names = new WeakMap<Source, readonly string[]>();
+/** By what an object says, which stays when its status changes. */
+const names = new WeakMap<Source['objects'], readonly string[]>();
 
-function namesOf(source: Source): readonly string[] {
-  let known = names.get(source);
-  if (known === undefined) names.set(source, (known = source.objects.map((object) => describeRef(refOf(object)))));
+function namesOf({ objects }: Source): readonly string[] {
+  let known = names.get(objects);
+  if (known === undefined) names.set(objects, (known = objects.map((object) => describeRef(refOf(object)))));
   return known;
 }
 
