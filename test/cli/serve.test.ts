@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { commandLine } from './support/command-line.ts';
 
 const limitMs = 8_000;
 
@@ -100,6 +101,25 @@ describe('sallyport as a process', () => {
       assert.equal(status, 2, err);
       assert.match(err, said);
       assert.ok(!err.includes('secret@'), err);
+    }
+  });
+
+  it('serve takes no syslog of everybody, of nobody, or of addresses that are not one gateway\'s, with status 2', async () => {
+    const syslog = ['--syslog', '127.0.0.1:0'];
+    for (const [args, said] of [
+      [syslog, /go together/],
+      [['--syslog-allow', 'f5=10.0.0.7'], /go together/],
+      [[...syslog, '--syslog-allow', '10.0.0.7'], /is not a gateway and its addresses/],
+      [[...syslog, '--syslog-allow', '=10.0.0.7'], /is not a gateway and its addresses/],
+      [[...syslog, '--syslog-allow', 'f5=10.0.0.7/24'], /host bits/],
+      [[...syslog, '--syslog-allow', 'f5='], /is not a gateway and its addresses/],
+      [[...syslog, '--syslog-allow', 'f5=10.0.0.0/24', '--syslog-allow', 'other=10.0.0.7'], /is of gateway "f5" and of "other"/],
+      [['--syslog', '127.0.0.1', '--syslog-allow', 'f5=10.0.0.7'], /--syslog/],
+      [['--syslog-tls', '127.0.0.1'], /--syslog-tls/],
+    ] as const) {
+      const { status, err } = await commandLine(join(directory, 'none.sock'), { SALLYPORT_STATE: directory })(['serve', '--listen', '127.0.0.1:0', ...args]);
+      assert.equal(status, 2, err);
+      assert.match(err, said);
     }
   });
 

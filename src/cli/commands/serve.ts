@@ -151,10 +151,10 @@ function syslogOf({ syslog, syslogAllow = [], syslogTls }: ServeOptions): Syslog
 }
 
 function allowedSenderOf(text: string): AllowedSender {
-  const [gateway = '', addresses = ''] = text.split('=', 2);
+  const [, gateway = '', addresses = ''] = /^([^=]+)=(.+)$/.exec(text) ?? [];
   const parsed = parseAddressRange(addresses);
-  if (gateway === '' || !parsed.ok) throw new SallyportError('usage', gateway === '' || parsed.ok ? `${JSON.stringify(text)} names no gateway` : parsed.reason, { place: '--syslog-allow', value: text, hint: 'write it like f5=10.0.0.4/31' });
-  return { gateway, addresses: parsed.range };
+  if (gateway !== '' && parsed.ok) return { gateway, addresses: parsed.range };
+  throw new SallyportError('usage', gateway === '' || parsed.ok ? `${JSON.stringify(text)} is not a gateway and its addresses` : parsed.reason, { place: '--syslog-allow', value: text, hint: 'write it like f5=10.0.0.4/31' });
 }
 
 /** Where nobody says otherwise. */
