@@ -219,8 +219,9 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
       const groups = dataGroupsIn(tenantIn(later), partition);
       await takeAway(box, await recordsOf(box, groups.keys()), groups);
     };
-    doneOf(box, await box.declare(wanted.declaration, signal, { meanwhile }));
-    wouldChange = !doneOf(box, await box.declare(wanted.declaration, signal, { meanwhile, dryRun: true })).isSame;
+    const { isSame } = doneOf(box, await box.declare(wanted.declaration, signal, { meanwhile }));
+    // Where nothing was to be changed, AS3 has just looked.
+    wouldChange = !isSame && !doneOf(box, await box.declare(wanted.declaration, signal, { meanwhile, dryRun: true })).isSame;
     if (wouldChange && taken === wanted) throw notDone(box, 'AS3 would change it again');
     declared = { tenant: tenantIn(wanted) };
     noteAtMs = Infinity;
