@@ -226,7 +226,7 @@ describe('the iRule', function () {
       const reasonOfEnd = async (more: Facts, ...events: readonly (readonly [IruleEvent])[]) => {
         const [record, ...others] = recordsOf(await lives(more, ...events, ['CLIENT_CLOSED']));
         assert.deepEqual(others, []);
-        assert.ok(record!.type === 'connection-denied');
+        assert.ok(record?.type === 'connection-denied');
         return [record.reason, record.spiffeId, record.service];
       };
       assert.deepEqual(await reasonOfEnd({}), ['handshake-failed', null, null]);

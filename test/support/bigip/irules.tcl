@@ -9,7 +9,7 @@
 #   object NAME                          a SNAT pool or a log publisher
 #   drop NAME                            one of these is gone
 #   event CONNECTION EVENT (FACT VALUE)...   what has come about, and what is known of the connection since
-#   timer CONNECTION ID                  what "after" has put off
+#   timer CONNECTION ID (FACT VALUE)...  what "after" has put off
 #   forget CONNECTION
 #   call PROC WORD...                    a proc of the iRule's, which is answered by what it returns
 # "event" and "timer" are answered by what the iRule has brought about, in order:
@@ -259,6 +259,11 @@ set aliases {
     SSL::extensions SSL::cert SSL::verify_result X509::whole pool snatpool members reject HSL::open HSL::send after
 }
 
+proc learn { connection known } {
+    global facts
+    dict for { name value } $known { dict set facts $connection $name $value }
+}
+
 proc answer { request } {
     global facts groups pools objects timers handlers events
     set words [lassign $request verb first]
@@ -276,13 +281,14 @@ proc answer { request } {
         }
         event {
             set words [lassign $words event]
-            dict for { name value } $words { dict set facts $first $name $value }
+            learn $first $words
             if { ![dict exists $handlers $event] } { return }
             return [run $first $event [dict get $events $event] [dict get $handlers $event]]
         }
         call { return [list [interp eval rule [list call $first {*}$words]]] }
         timer {
-            set id [lindex $words 0]
+            set words [lassign $words id]
+            learn $first $words
             if { ![dict exists $timers $first $id] } { return }
             foreach { side script } [dict get $timers $first $id] break
             return [run $first "after" $side $script]

@@ -50,7 +50,7 @@ export interface Tcl {
   setObject(name: string): Promise<void>;
   drop(name: string): Promise<void>;
   event(connection: number, event: IruleEvent, facts?: Facts): Promise<readonly Effect[]>;
-  timer(connection: number, timer: string): Promise<readonly Effect[]>;
+  timer(connection: number, timer: string, facts?: Facts): Promise<readonly Effect[]>;
   forget(connection: number): Promise<void>;
   /** What a proc of the iRule's returns. Throws where it ends by an error. */
   call(proc: string, ...words: readonly Word[]): Promise<string>;
@@ -88,8 +88,8 @@ export function startTcl(program: string): Tcl {
     setPool: (name, members) => tell('pool', name, ...members.flatMap(({ address, port }) => [address, port])),
     setObject: (name) => tell('object', name),
     drop: (name) => tell('drop', name),
-    event: async (connection, event, facts = {}) => effectsOf(await ask('event', connection, event, ...Object.entries(facts).flatMap(([name, value]: readonly [string, Word]) => [name, value]))),
-    timer: async (connection, timer) => effectsOf(await ask('timer', connection, timer)),
+    event: async (connection, event, facts = {}) => effectsOf(await ask('event', connection, event, ...wordsOf(facts))),
+    timer: async (connection, timer, facts = {}) => effectsOf(await ask('timer', connection, timer, ...wordsOf(facts))),
     forget: (connection) => tell('forget', connection),
     call: async (proc, ...words) => (await ask('call', proc, ...words))[0]!,
     async stop() {
@@ -98,6 +98,8 @@ export function startTcl(program: string): Tcl {
     },
   };
 }
+
+const wordsOf = (facts: Facts): readonly Word[] => Object.entries(facts).flatMap(([name, value]: readonly [string, Word]) => [name, value]);
 
 function effectsOf(words: readonly string[]): readonly Effect[] {
   return Array.from({ length: words.length / 2 }, (_, index) => effectOf(words[index * 2]!, words[index * 2 + 1]!));
