@@ -7,10 +7,10 @@ import type { AgentUpstream } from '../core/plan/agent-view.ts';
 import { SallyportError } from '../core/errors.ts';
 import { parsePolicyPath } from '../core/ftp/path.ts';
 import { unknownCommandRules, type FtpConstraints, type UnknownCommandRule } from '../core/ftp/rules.ts';
-import { parseAddress } from '../core/ip-address.ts';
-import { ftpDataModes, ftpsHandshakes, ftpsModes } from '../core/objects/index.ts';
-import { servedProtocols, type Endpoint, type FtpOptions, type FtpTls, type GatewayLimits, type Grant, type PlannedGateway, type PortRange, type ServedProtocol, type ServicePort, type ServicePortId, type SnatSource, type Target } from '../core/plan/plan.ts';
-import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain } from '../core/spiffe-id.ts';
+import { parseAddress, type IpAddress } from '../core/ip-address.ts';
+import { driftPolicies, ftpDataModes, ftpsHandshakes, ftpsModes } from '../core/objects/index.ts';
+import { servedProtocols, type Endpoint, type FtpOptions, type FtpTls, type GatewayLimits, type Grant, type KernelSettings, type PlannedGateway, type PortRange, type ServedProtocol, type ServicePort, type ServicePortId, type SnatSource, type Target } from '../core/plan/plan.ts';
+import { parseSpiffeId, parseTrustDomain, type SpiffeId, type TrustDomain, type WorkloadName } from '../core/spiffe-id.ts';
 import { SecretSchema } from '../proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
 import type { FtpConstraintsSchema, FtpTlsSchema, TargetSchema } from '../proto/sallyport/v1alpha1/table_pb.ts';
 import {
@@ -18,11 +18,13 @@ import {
   GatewaySettingsSchema,
   RevocationListSchema,
   ServicePortSchema,
+  WorkloadAddressSchema,
   type Endpoint as WireEndpoint,
   type FtpOptions as WireFtpOptions,
   type FtpTls as WireFtpTls,
   type FtpConstraints as WireFtpConstraints,
   type Grant as WireGrant,
+  type KernelSettings as WireKernelSettings,
   type PortRange as WirePortRange,
   type SnatAddress as WireSnatAddress,
   type Target as WireTarget,
@@ -37,6 +39,8 @@ export interface GatewaySettings {
   readonly listen: readonly Endpoint[];
   readonly ftpPassivePorts: PortRange | null;
   readonly limits: GatewayLimits;
+  /** Null where the class is another. */
+  readonly kernel: KernelSettings | null;
 }
 
 export function encodeServicePort({ service, portName, port, protocol, gateway, entrance, hosts, serverNames, listen, targets, serverIdentities, agentListen, ftp, grants }: ServicePort): Uint8Array {
@@ -92,7 +96,7 @@ export function decodeServicePort(bytes: Uint8Array): ServicePort {
 }
 
 export function encodeGatewaySettings(gateway: PlannedGateway, trustDomain: TrustDomain): Uint8Array {
-  const { name, identity, listen, ftpPassivePorts, limits } = gateway;
+  const { name, identity, listen, ftpPassivePorts, limits, kernel } = gateway;
   return encode(GatewaySettingsSchema, {
     name,
     trustDomain,
@@ -106,6 +110,7 @@ export function encodeGatewaySettings(gateway: PlannedGateway, trustDomain: Trus
     ftpDataTimeoutMs: BigInt(limits.ftpDataTimeoutMs),
     udpFlowsPerIdentity: limits.udpFlowsPerIdentity,
     udpIdleTimeoutMs: BigInt(limits.udpIdleTimeoutMs),
+    ...(kernel === null ? {} : { kernel }),
   });
 }
 
@@ -128,7 +133,18 @@ export function decodeGatewaySettings(bytes: Uint8Array): GatewaySettings {
       udpFlowsPerIdentity: wire.udpFlowsPerIdentity,
       udpIdleTimeoutMs: Number(wire.udpIdleTimeoutMs),
     },
+    kernel: wire.kernel === undefined ? null : kernelSettings(wire.kernel),
   };
+}
+
+export function encodeWorkloadAddress(address: IpAddress, workload: WorkloadName): Uint8Array {
+  return encode(WorkloadAddressSchema, { address, ...workload });
+}
+
+export function decodeWorkloadAddress(bytes: Uint8Array): { readonly address: IpAddress; readonly workload: WorkloadName } {
+  const { address, namespace, serviceAccount } = decode(WorkloadAddressSchema, bytes);
+  if (namespace === '' || serviceAccount === '') throw malformed(`nobody is named behind ${JSON.stringify(address.slice(0, 64))}`);
+  return { ...endpointAddress(address), workload: { namespace, serviceAccount } };
 }
 
 export function encodeRevocationList(serialNumbers: readonly string[]): Uint8Array {
@@ -253,6 +269,11 @@ function spiffeId(text: string): SpiffeId {
 function servicePortId(namespace: string, name: string, portName: string): ServicePortId {
   if (namespace === '' || name === '' || portName === '') throw malformed('a service port has no name');
   return `${namespace}/${name}:${portName}` as ServicePortId;
+}
+
+function kernelSettings({ interface: outside, drift, flowOffload }: WireKernelSettings): KernelSettings {
+  if (outside === '') throw malformed('an interface has no name');
+  return { interface: outside, drift: oneOf(driftPolicies, drift, 'a drift policy'), flowOffload };
 }
 
 function ftpOptions({ dataMode, recordDigest, tls }: WireFtpOptions): FtpOptions {

@@ -5,6 +5,7 @@ export const typeUrls = {
   revocationList: 'type.googleapis.com/sallyport.v1alpha1.RevocationList',
   secret: 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret',
   servicePort: 'type.googleapis.com/sallyport.v1alpha1.ServicePort',
+  workloadAddress: 'type.googleapis.com/sallyport.v1alpha1.WorkloadAddress',
 } as const;
 
 /** The name of the Secret that holds the trust bundle, as Istio's SDS names it. */

@@ -30,7 +30,7 @@ import { isAdministrator, listenForMesh, peerOf, type MeshAdmission, type MeshLi
 import { createDenialBudgets } from './denial-budgets.ts';
 import { createControlMetrics } from './metrics.ts';
 import { openReplicatedState, openSharedCa, startKubernetes, type KubernetesOptions, type KubernetesSide } from './kubernetes.ts';
-import { createPlanner, type Planner } from './planner.ts';
+import { createPlanner, type Planner, type PlannerOptions } from './planner.ts';
 import { formOf, mayBeCalled, nodeKeyOf, proxyForms } from './proxy.ts';
 import { proxyConfig } from './proxy-config.ts';
 import { proxyStatuses } from './proxy-status.ts';
@@ -190,6 +190,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     metrics.plansPublished.inc();
     publish();
   };
+  const publishAddresses: PlannerOptions['publishAddresses'] = (addresses) => runInSlices(publisher.publishAddresses(addresses));
   const record = async (records: readonly LedgerRecord[]): Promise<void> => {
     await Promise.all(records.map((each) => ledger.append(each)));
   };
@@ -198,9 +199,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   const cluster: KubernetesSide | undefined =
     kubernetes === undefined || replicated === undefined
       ? undefined
-      : startKubernetes({ ...kubernetes, store, shared: replicated, trustDomain, clusterDomain, record, publish: publishPlan, gateways: () => merged.merge(gatewaysHere(), publisher.revisions, now()), now, random, log });
+      : startKubernetes({ ...kubernetes, store, shared: replicated, trustDomain, clusterDomain, record, publish: publishPlan, publishAddresses, gateways: () => merged.merge(gatewaysHere(), publisher.revisions, now()), now, random, log });
   if (cluster !== undefined) opened.defer(() => cluster.close());
-  const planner: Planner = cluster?.planner ?? (await createPlanner({ store, trustDomain, clusterDomain, now, record, publish: publishPlan }));
+  const planner: Planner = cluster?.planner ?? (await createPlanner({ store, trustDomain, clusterDomain, now, record, publish: publishPlan, publishAddresses }));
 
   function publish(): void {
     // The planner publishes once while it is made; there is nobody to hear it before the listener is there.

@@ -38,7 +38,7 @@ export interface KubernetesSide {
   close(): Promise<void>;
 }
 
-export interface KubernetesSideOptions extends KubernetesOptions, Pick<KubernetesPlannerOptions, 'store' | 'record' | 'publish' | 'gateways'> {
+export interface KubernetesSideOptions extends KubernetesOptions, Pick<KubernetesPlannerOptions, 'store' | 'record' | 'publish' | 'publishAddresses' | 'gateways'> {
   readonly shared: Pick<ReplicatedState, 'ready'>;
   readonly trustDomain: TrustDomain;
   readonly clusterDomain: string;

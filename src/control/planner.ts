@@ -11,6 +11,7 @@ import type { Fault } from '../core/errors.ts';
 import type { LedgerRecord } from '../core/ledger-record.ts';
 import type { RefusedObject } from '../core/plan/not-in-force.ts';
 import type { Plan } from '../core/plan/plan.ts';
+import { workloadAddresses, type WorkloadAddresses } from '../core/plan/workload-addresses.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
 import type { RootNamespace } from '../core/tenancy.ts';
 import type { StateStore } from '../store/index.ts';
@@ -44,13 +45,17 @@ export interface PlannerOptions {
   readonly record: (records: readonly LedgerRecord[]) => Promise<void>;
   /** Called with each new plan, once it and the addresses it stands on are durable; the next change waits for it. */
   readonly publish: (plan: Plan) => Promise<void>;
+  /** Called after it with who is behind which address. */
+  readonly publishAddresses: (addresses: WorkloadAddresses['addresses']) => Promise<void>;
 }
 
 const changesWaitingMax = 256;
 
+const addressesIn = ({ WorkloadEntry }: DesiredState): WorkloadAddresses => workloadAddresses(WorkloadEntry, []);
+
 /** Compiles what the store holds. Throws `manifest-invalid` where that has faults, which only an upgrade that is stricter could bring about. */
 export async function createPlanner(options: PlannerOptions): Promise<Planner> {
-  const { store, trustDomain, clusterDomain, now, record, publish } = options;
+  const { store, trustDomain, clusterDomain, now, record, publish, publishAddresses } = options;
 
   const readManifests = createManifestReader();
   /** Each change sees the state that the one before has made. */
@@ -63,13 +68,16 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
     await store.commit({ put: { outbox: { [key]: null } } });
   }
   await publish(current.plan);
+  await publishAddresses(addressesIn(store.desired).addresses);
 
   async function change(desiredChange: DesiredChange, changes: ApplyResult['changes'], written: ReadManifests, dryRun: boolean, actor: string): Promise<ApplyResult> {
     const nowMs = now();
     // In slices, however large the change: certificates are issued and probes answered meanwhile. Nothing else changes what this reads.
     const desired = await runInSlices(applyChangeInSteps(store.desired, desiredChange));
     const next = await runInSlices(buildInSteps(desired, store.assignments, { now: nowMs, trustDomain, clusterDomain, previous: current.state }));
-    const faults = await written.faults(next.ok ? [] : next.faults);
+    // Whatever runs without Kubernetes is in the entries: there are no pods to be in their way later.
+    const { addresses, faults: conflicts } = addressesIn(desired);
+    const faults = await written.faults([...(next.ok ? [] : next.faults), ...conflicts]);
     if (!next.ok || faults.length > 0) throw invalidManifests(faults);
     const result = await resultOf({ written, changes, dryRun, current, next });
     if (dryRun || (desiredChange.put.length === 0 && desiredChange.remove.length === 0)) return result;
@@ -85,6 +93,7 @@ export async function createPlanner(options: PlannerOptions): Promise<Planner> {
     await record(records);
     await store.commit({ put: { outbox: { [outboxKey]: null } } });
     await publish(next.plan);
+    await publishAddresses(addresses);
     return result;
   }
 

@@ -1,14 +1,16 @@
 /**
  * Renders the plan for each proxy that speaks xDS to us: a gateway gets its service ports with their grants, an agent
- * gets where to go, an Envoy gets both in its own words, and everyone the trust bundle. What a proxy is sent follows from its
- * certificate alone.
+ * gets where to go, an Envoy gets both in its own words, and everyone the trust bundle; a gateway of class `kernel` gets beside it who is
+ * behind which address. What a proxy is sent follows from its certificate alone.
  */
-import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle } from '../api/table-codec.ts';
+import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle, encodeWorkloadAddress } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
 import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, svidSecret, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
+import type { IpAddress } from '../core/ip-address.ts';
 import { agentView } from '../core/plan/agent-view.ts';
 import type { Condition } from '../core/plan/condition.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
+import type { WorkloadAddresses } from '../core/plan/workload-addresses.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { forEachInSteps, type Steps } from '../core/steps.ts';
 import { consistencyFaultsOf, createResource, createSnapshot, describeFaults, readReferences, type Reference, type Resource, type Snapshot, type SnapshotCache, type SnapshotFault } from '../xds/index.ts';
@@ -33,6 +35,12 @@ export interface Publisher {
    * gives. Proxies of which nothing changed are sent nothing. Publishing again makes earlier steps end.
    */
   publish(published: Published): Steps<void>;
+  /**
+   * Replaces who is behind which address, in steps of which the last reaches the gateways of class kernel. They are sent nothing before they can be
+   * sent this, and it is forgotten with the last of them: an address that is not known to be somebody's is to be nobody's. Called again before it
+   * is through, it goes on with the later one only.
+   */
+  publishAddresses(addresses: WorkloadAddresses['addresses']): Steps<void>;
   /** Makes sure that a proxy which has just connected has a snapshot. */
   admit(proxy: Proxy): void;
   /** Sends the SVID of an identity, as it has become, to the Envoys that have it. */
@@ -57,6 +65,7 @@ export const envoyFaultsOf = (snapshot: Snapshot, since: Snapshot | undefined): 
 
 const revisionsMax = 1_000;
 const withheldShownMax = 10;
+const addressesPerStep = 64;
 
 /** A service port is encoded once, however many plans and gateways it is in. */
 const encodedServicePorts = new WeakMap<ServicePort, Resource>();
@@ -72,6 +81,9 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
   /** Of gateways of class envoy, by name. */
   const conditions = new Map<string, readonly Condition[]>();
   const withheld = new Map<string, string>();
+  /** Who is behind which address; undefined where nobody is to know, or it is not known yet. */
+  let workloads: ReadonlyMap<IpAddress, Resource> | undefined;
+  let newestAddresses: WorkloadAddresses['addresses'] | undefined;
   /** The trust bundle, for every form. */
   let shared: Readonly<Record<Proxy['form'], Resource>> | undefined;
 
@@ -79,6 +91,7 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
     if (published === undefined || shared === undefined) return;
     const { plan } = published;
     const nodeKey = nodeKeyOf(proxy);
+    if (workloads === undefined && gateways.get(proxy.identity)?.class === 'kernel') return;
     const own = proxy.form === 'envoy' ? envoyResources(plan, proxy.identity, published.revoked) : ownResources(plan, proxy.identity, published.revoked);
     // An Envoy that comes back holds an SVID, which a snapshot without one would take from it: it is left as it is until it has the next.
     if (proxy.form === 'envoy' && svids.isPending(proxy.identity)) {
@@ -96,7 +109,8 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
   function ownResources(plan: Plan, identity: SpiffeId, revoked: readonly RevokedCertificate[]): readonly Resource[] {
     const gateway = gateways.get(identity);
     if (gateway === undefined) return agentResources(plan, identity);
-    return formOfClass[gateway.class] === 'sallyport' ? gatewayResources(plan, gateway, revoked) : [];
+    if (formOfClass[gateway.class] !== 'sallyport') return [];
+    return [...gatewayResources(plan, gateway, revoked), ...(gateway.class === 'kernel' ? (workloads?.values() ?? []) : [])];
   }
 
   function envoyResources(plan: Plan, identity: SpiffeId, revoked: readonly RevokedCertificate[]): readonly Resource[] {
@@ -107,6 +121,8 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
     const svid = svids.get(identity);
     return [...resources, ...(svid === undefined ? [] : [renderSvidSecret(svid)])].map(encodedEnvoyResource);
   }
+
+  const kernels = (): readonly PlannedGateway[] => [...gateways.values()].filter((gateway) => gateway.class === 'kernel');
 
   function* refreshEach(proxies: Iterable<Proxy>, of: Published): Steps<void> {
     for (const proxy of proxies) {
@@ -131,6 +147,7 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
       if (revisions.at(-1) !== next.plan.revision) revisions.push(next.plan.revision);
       if (revisions.length > revisionsMax) revisions.shift();
       gateways = new Map(next.plan.gateways.map((gateway) => [gateway.identity, gateway]));
+      if (kernels().length === 0) workloads = undefined;
       conditions.clear();
       withheld.clear();
       shared = {
@@ -151,6 +168,19 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
         else cache.clearSnapshot(nodeKey);
       }
       return refreshEach(connected, next);
+    },
+    *publishAddresses(addresses) {
+      newestAddresses = addresses;
+      if (published !== undefined && kernels().length === 0) return;
+      const encoded = new Map<IpAddress, Resource>();
+      yield* forEachInSteps(addresses, addressesPerStep, ([address, { namespace, serviceAccount }]) => {
+        const version = `${namespace}/${serviceAccount}`;
+        const known = workloads?.get(address);
+        encoded.set(address, known?.version === version ? known : createResource({ name: address, version, typeUrl: typeUrls.workloadAddress, value: encodeWorkloadAddress(address, { namespace, serviceAccount }) }));
+      });
+      if (newestAddresses !== addresses) return;
+      workloads = encoded;
+      for (const { identity } of kernels()) refresh({ identity, form: 'sallyport' });
     },
     admit(proxy) {
       if (proxy.form === 'envoy') svids.keep(proxy.identity);

@@ -7,20 +7,22 @@ import {
   decodeRevocationList,
   decodeServicePort,
   decodeTrustBundle,
+  decodeWorkloadAddress,
   encodeAgentUpstream,
   encodeGatewaySettings,
   encodeRevocationList,
   encodeServicePort,
   encodeTrustBundle,
+  encodeWorkloadAddress,
 } from '../../src/api/table-codec.ts';
 import type { AgentUpstream } from '../../src/core/plan/agent-view.ts';
 import { SallyportError } from '../../src/core/errors.ts';
-import { ftpDataModes, ftpsHandshakes } from '../../src/core/objects/index.ts';
+import { driftPolicies, ftpDataModes, ftpsHandshakes } from '../../src/core/objects/index.ts';
 import { unknownCommandRules, type FtpConstraints } from '../../src/core/ftp/rules.ts';
 import { servedProtocols, type Endpoint, type Grant, type PlannedGateway, type PortRange, type ServicePort, type ServicePortId, type Target } from '../../src/core/plan/plan.ts';
 import type { TrustDomain } from '../../src/core/spiffe-id.ts';
 import { SecretSchema } from '../../src/proto/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
-import { AgentUpstreamSchema, GatewaySettingsSchema, ServicePortSchema } from '../../src/proto/sallyport/v1alpha1/table_pb.ts';
+import { AgentUpstreamSchema, GatewaySettingsSchema, ServicePortSchema, WorkloadAddressSchema } from '../../src/proto/sallyport/v1alpha1/table_pb.ts';
 import { anyAddress, anyDnsLabel, anyDnsName, anyHostName, anyIpv4, anyIpv6, anyPort, anySpiffeId } from '../support/arbitraries.ts';
 
 const plain = { noNullPrototype: true } as const;
@@ -106,17 +108,20 @@ const anyGateway: fc.Arbitrary<PlannedGateway> = fc.record(
     localPorts: anyPortRange,
     handOver: fc.constant(null),
     bigip: fc.constant(null),
-    kernel: fc.constant(null),
+    kernel: fc.option(fc.record({ interface: anyDnsLabel, drift: fc.constantFrom(...driftPolicies), flowOffload: fc.boolean() }, plain)),
     limits: fc.record({ connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }), handshakeTimeoutMs: anyTimeoutMs, connectTimeoutMs: anyTimeoutMs, idleTimeoutMs: anyTimeoutMs, ftpDataTimeoutMs: anyTimeoutMs, udpFlowsPerIdentity: fc.integer({ min: 1, max: 60_000 }), udpIdleTimeoutMs: anyTimeoutMs }, plain),
   },
   plain,
 );
+
+const anyWorkload = fc.record({ namespace: anyDnsLabel, serviceAccount: anyDnsName }, plain);
 
 /** Every decoder, with messages that it takes. */
 const decoders: readonly (readonly [string, (bytes: Uint8Array) => unknown, fc.Arbitrary<Uint8Array>])[] = [
   ['ServicePort', decodeServicePort, anyServicePort.map(encodeServicePort)],
   ['AgentUpstream', decodeAgentUpstream, anyUpstream.map(encodeAgentUpstream)],
   ['GatewaySettings', decodeGatewaySettings, fc.tuple(anyGateway, anyTrustDomain).map(([gateway, trustDomain]) => encodeGatewaySettings(gateway, trustDomain))],
+  ['WorkloadAddress', decodeWorkloadAddress, fc.tuple(anyAddress, anyWorkload).map(([address, workload]) => encodeWorkloadAddress(address, workload))],
   ['RevocationList', decodeRevocationList, fc.array(fc.string()).map(encodeRevocationList)],
   ['trust bundle', decodeTrustBundle, fc.string().map(encodeTrustBundle)],
 ];
@@ -134,11 +139,15 @@ describe('table codec', () => {
     it('the settings of a gateway', () => {
       fc.assert(
         fc.property(anyGateway, anyTrustDomain, (gateway, trustDomain) => {
-          const { name, identity, listen, ftpPassivePorts, limits } = gateway;
-          assert.deepEqual(decodeGatewaySettings(encodeGatewaySettings(gateway, trustDomain)), { name, trustDomain, identity, listen, ftpPassivePorts, limits });
+          const { name, identity, listen, ftpPassivePorts, limits, kernel } = gateway;
+          assert.deepEqual(decodeGatewaySettings(encodeGatewaySettings(gateway, trustDomain)), { name, trustDomain, identity, listen, ftpPassivePorts, limits, kernel });
         }),
         runs,
       );
+    });
+
+    it('who is behind an address', () => {
+      fc.assert(fc.property(anyAddress, anyWorkload, (address, workload) => assert.deepEqual(decodeWorkloadAddress(encodeWorkloadAddress(address, workload)), { address, workload })), runs);
     });
 
     it('revoked serial numbers and a trust bundle', () => {
@@ -181,11 +190,18 @@ describe('table codec', () => {
     const agentUpstream = (change: MessageInitShape<typeof AgentUpstreamSchema>) => () => decodeAgentUpstream(encoded(AgentUpstreamSchema, { ...upstream, ...change } as typeof upstream));
     const gatewaySettings = (change: MessageInitShape<typeof GatewaySettingsSchema>) => () => decodeGatewaySettings(encoded(GatewaySettingsSchema, { ...settings, ...change } as typeof settings));
 
+    const workloadAddress = (change: MessageInitShape<typeof WorkloadAddressSchema>) => () => decodeWorkloadAddress(encoded(WorkloadAddressSchema, { address: '10.0.0.1', namespace: 'a', serviceAccount: 'b', ...change }));
+
     it('takes the messages that the cases below change', () => {
-      for (const decode of [servicePort({}), servicePort({ grants: [{ ...grant, ipv4: { address: '10.0.0.1', ports }, binding: 'a/b' }] }), agentUpstream({}), gatewaySettings({})]) assert.doesNotThrow(decode);
+      for (const decode of [servicePort({}), servicePort({ grants: [{ ...grant, ipv4: { address: '10.0.0.1', ports }, binding: 'a/b' }] }), agentUpstream({}), gatewaySettings({}), gatewaySettings({ kernel: { interface: 'eth1', drift: 'Repair' } }), workloadAddress({})]) assert.doesNotThrow(decode);
     });
 
     for (const [what, decode] of [
+      ['an address that is none', workloadAddress({ address: '10.0.0' })],
+      ['an address with nobody behind it', workloadAddress({ namespace: '' })],
+      ['an address behind which an account has no name', workloadAddress({ serviceAccount: '' })],
+      ['a kernel without its interface', gatewaySettings({ kernel: { drift: 'Repair' } })],
+      ['a drift policy of a later version', gatewaySettings({ kernel: { interface: 'eth1', drift: 'Ask' } })],
       ['no namespace', servicePort({ namespace: '' })],
       ['no port name', servicePort({ portName: '' })],
       ['port 0', servicePort({ port: 0 })],

@@ -12,6 +12,7 @@ import { turnsDuring } from '../support/event-loop.ts';
 describe('a change', () => {
   let directory: string;
   let records: LedgerRecord[];
+  let whose: readonly string[];
   let close: () => Promise<void>;
   let planner: Planner;
   let apply: (text: string) => Promise<unknown>;
@@ -21,7 +22,7 @@ describe('a change', () => {
     const store = await openStateStore<ControlSections>({ directory, now: Date.now });
     records = [];
     const record = (told: readonly LedgerRecord[]) => Promise.resolve(void records.push(...told));
-    planner = await createPlanner({ store, trustDomain, clusterDomain: 'cluster.local', now: Date.now, record, publish: () => Promise.resolve() });
+    planner = await createPlanner({ store, trustDomain, clusterDomain: 'cluster.local', now: Date.now, record, publish: () => Promise.resolve(), publishAddresses: (addresses) => Promise.resolve(void (whose = [...addresses].map(([address, { namespace, serviceAccount }]) => `${address} ${namespace}/${serviceAccount}`))) });
     apply = (text) => planner.apply({ sources: [{ file: 'test.yaml', text }] }, 'unix:0');
     close = () => store.close();
   });
@@ -41,6 +42,25 @@ describe('a change', () => {
     assert.deepEqual(assigned(), ['ns/bookinfo 127.0.1.11', 'ns/reports 127.0.1.12']);
     await apply(pool.replace('127.0.1.20', '127.0.1.30'));
     assert.equal(assigned().length, 2);
+  });
+
+  const entry = (name: string, address: string, account = 'till') => `{"apiVersion": "sallyport.dev/v1alpha1", "kind": "WorkloadEntry", "metadata": {"name": "${name}", "namespace": "shop"}, "spec": {"addresses": ["${address}"], "serviceAccount": "${account}"}}`;
+
+  it('of who is behind an address reaches gateways, and no plan', async () => {
+    const { revision } = planner.plan;
+    await apply([entry('a', '10.0.0.1'), entry('b', '10.0.0.2', 'desk')].join('\n---\n'));
+    assert.deepEqual(whose, ['10.0.0.1 shop/till', '10.0.0.2 shop/desk']);
+    await planner.remove({ refs: [{ kind: 'WorkloadEntry', namespace: 'shop', name: 'a' }] }, 'unix:0');
+    assert.deepEqual([whose, planner.plan.revision], [['10.0.0.2 shop/desk'], revision]);
+  });
+
+  it('that claims an address of another is refused, and names both', async () => {
+    await apply(entry('a', '10.0.0.1'));
+    await assert.rejects(apply(entry('b', '10.0.0.1')), (error: { faults?: readonly { code: string; message: string }[] }) => {
+      assert.deepEqual(error.faults?.map(({ code, message }) => `${code} ${message}`), Array(2).fill("workload-address-contested address 10.0.0.1 is claimed by WorkloadEntry shop/a, WorkloadEntry shop/b, so it is nobody's, and whoever sends from it is refused"));
+      return true;
+    });
+    assert.deepEqual(whose, ['10.0.0.1 shop/till']);
   });
 
   it('leaves turns of the event loop to others while it compiles', async () => {

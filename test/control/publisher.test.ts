@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { nodeKeyOf, type Proxy } from '../../src/control/proxy.ts';
+import { decodeWorkloadAddress } from '../../src/api/table-codec.ts';
 import { typeUrls } from '../../src/api/type-urls.ts';
 import { createPublisher, envoyFaultsOf } from '../../src/control/publisher.ts';
+import type { IpAddress } from '../../src/core/ip-address.ts';
 import type { Plan } from '../../src/core/plan/plan.ts';
+import type { WorkloadAddresses } from '../../src/core/plan/workload-addresses.ts';
 import { runThrough } from '../../src/core/steps.ts';
-import { createSnapshot, createSnapshotCache, envoyTypes, type AttachedStream } from '../../src/xds/index.ts';
+import { createSnapshot, createSnapshotCache, envoyTypes, type AttachedStream, type ResourceMap, type Snapshot } from '../../src/xds/index.ts';
 import { binding, externalService, gateway, identity, planOf, policy, pool } from '../core/world.ts';
 
 const base = [gateway('gw'), externalService('shop/bank')];
@@ -46,6 +49,65 @@ describe('publishing', () => {
     runThrough(publisher.publish(published(first)));
     assert.equal(older.next().done, true);
     assert.deepEqual(revisions([gatewayProxy, ...agents]), [gatewayProxy, ...agents].map(() => first.revision));
+  });
+
+  describe('who is behind an address', () => {
+    const router = proxyAs('sallyport-system/router');
+    const withKernel = planOf(gateway('gw'), externalService('shop/bank', { gateway: 'gw' }), gateway('router', { class: 'kernel', listen: [], kernel: { interface: 'eth1' } }));
+    const whose = (...pairs: readonly (readonly [address: string, serviceAccount: string])[]): WorkloadAddresses['addresses'] => new Map(pairs.map(([address, serviceAccount]) => [address as IpAddress, { namespace: 'shop', serviceAccount }]));
+    const addressesOf = (snapshot: Snapshot | undefined) => snapshot && Array.from(snapshot.types.get(typeUrls.workloadAddress)?.values() ?? [], ({ name, value }) => `${name} ${decodeWorkloadAddress(value).workload.serviceAccount}`);
+
+    it('reaches gateways of class kernel, and nobody else', () => {
+      const { cache, publisher } = connected();
+      runThrough(publisher.publish(published(withKernel)));
+      runThrough(publisher.publishAddresses(whose(['10.0.0.1', 'till'], ['10.0.0.2', 'desk'])));
+      assert.deepEqual(addressesOf(cache.getSnapshot(nodeKeyOf(router))), ['10.0.0.1 till', '10.0.0.2 desk']);
+      for (const proxy of [gatewayProxy, ...agents]) assert.deepEqual(addressesOf(cache.getSnapshot(nodeKeyOf(proxy))), []);
+    });
+
+    it('changes nothing else that the gateway holds, its revision neither, and resends what has changed only', () => {
+      const { cache, publisher } = connected();
+      runThrough(publisher.publish(published(withKernel)));
+      runThrough(publisher.publishAddresses(whose(['10.0.0.1', 'till'], ['10.0.0.2', 'desk'])));
+      const before = cache.getSnapshot(nodeKeyOf(router))!;
+      runThrough(publisher.publishAddresses(whose(['10.0.0.1', 'till'], ['10.0.0.2', 'till'])));
+      const after = cache.getSnapshot(nodeKeyOf(router))!;
+      assert.equal(after.version, before.version);
+      assert.deepEqual([...after.types.keys()].filter((typeUrl) => after.types.get(typeUrl) !== before.types.get(typeUrl)), [typeUrls.workloadAddress]);
+      const [ofBefore, ofAfter] = [before, after].map((snapshot) => snapshot.types.get(typeUrls.workloadAddress)!) as [ResourceMap, ResourceMap];
+      assert.deepEqual([...ofAfter.keys()].filter((address) => ofAfter.get(address) !== ofBefore.get(address)), ['10.0.0.2']);
+    });
+
+    it('is known before such a gateway is told anything: what it was told before stays in force with it', () => {
+      const { cache, publisher } = connected();
+      runThrough(publisher.publish(published(withKernel)));
+      publisher.admit(router);
+      assert.equal(cache.getSnapshot(nodeKeyOf(router)), undefined);
+      runThrough(publisher.publishAddresses(whose()));
+      assert.equal(cache.getSnapshot(nodeKeyOf(router))?.version, withKernel.revision);
+    });
+
+    it('is not kept for a gateway that comes later, when it may be otherwise', () => {
+      const { cache, publisher } = connected();
+      runThrough(publisher.publish(published(withKernel)));
+      runThrough(publisher.publishAddresses(whose(['10.0.0.1', 'till'])));
+      cache.clearSnapshot(nodeKeyOf(router));
+      runThrough(publisher.publish(published(first)));
+      runThrough(publisher.publishAddresses(whose(['10.0.0.1', 'desk'])));
+      runThrough(publisher.publish(published(withKernel)));
+      assert.equal(cache.getSnapshot(nodeKeyOf(router)), undefined);
+    });
+
+    it('is what was told last, where that comes before the other is through', () => {
+      const { cache, publisher } = connected();
+      runThrough(publisher.publish(published(withKernel)));
+      const many = whose(...Array.from({ length: 100 }, (_, index) => [`10.0.1.${index}`, 'till'] as const));
+      const older = publisher.publishAddresses(many);
+      older.next();
+      runThrough(publisher.publishAddresses(whose(['10.0.0.1', 'till'])));
+      runThrough(older);
+      assert.deepEqual(addressesOf(cache.getSnapshot(nodeKeyOf(router))), ['10.0.0.1 till']);
+    });
   });
 
   it('says what a gateway of class envoy refuses because it cannot do it, until it need not', () => {

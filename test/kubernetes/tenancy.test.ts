@@ -69,6 +69,7 @@ describe('tenants of a cluster', function () {
       clusterDomain: 'cluster.local',
       runSteps: (steps) => Promise.resolve(runThrough(steps)),
       publish: () => Promise.resolve(),
+      publishAddresses: () => Promise.resolve(),
       gateways: () => new Map(),
       resolve: () => Promise.reject(new Error('no names in this test')),
       replicaAddress: null,

@@ -68,6 +68,7 @@ export const settings: GatewaySettings = {
   listen: [{ address: loopback, port: 0 }],
   ftpPassivePorts: null,
   limits: { connectionsPerIdentity: 1000, handshakeTimeoutMs: 2000, connectTimeoutMs: 2000, idleTimeoutMs: 60_000, ftpDataTimeoutMs: 2000, udpFlowsPerIdentity: 100, udpIdleTimeoutMs: 60_000 },
+  kernel: null,
 };
 
 export interface TestGateway {

@@ -70,20 +70,18 @@ export function* workloadAddressesInSteps(entries: DesiredState['WorkloadEntry']
   return { addresses: new Map(own.map(([address, { workload }]) => [address, workload])), faults: [...contested].sort(byAddress).flatMap(faultsOf) };
 }
 
-/** One on each claim, which names the others. */
+/** One on each claim, which names them all. */
 function faultsOf([address, claims]: readonly [IpAddress, readonly Claim[]]): readonly PlanFault[] {
   const inOrder = claims.map((each) => ({ ...each, name: describeRef(each.by) })).sort((a, b) => byText(a.name, b.name));
-  return inOrder.map((each): PlanFault => {
-    const others = inOrder.filter((other) => other !== each);
-    return {
-      code: 'workload-address-conflict',
-      message: `address ${address} is claimed by ${boundedList(others.map(({ name }) => name))} too, so it is nobody's, and whoever sends from it is refused`,
-      hint: 'leave it to one of them',
-      object: each.by,
-      path: each.path,
-      restsOn: others.map(({ by }) => by),
-    };
-  });
+  const message = `address ${address} is claimed by ${boundedList(inOrder.map(({ name }) => name))}, so it is nobody's, and whoever sends from it is refused`;
+  return inOrder.map((each) => ({
+    code: 'workload-address-contested',
+    message,
+    hint: 'leave it to one of them',
+    object: each.by,
+    path: each.path,
+    restsOn: inOrder.filter((other) => other !== each).map(({ by }) => by),
+  }));
 }
 
 const byAddress = (a: readonly [IpAddress, unknown], b: readonly [IpAddress, unknown]): number => byText(a[0], b[0]);

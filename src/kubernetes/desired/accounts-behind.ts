@@ -6,6 +6,7 @@
 import { serviceAccountsAnnotation } from '../../core/objects/kubernetes.ts';
 import { byText } from '../../core/order.ts';
 import { addTo, dropFrom } from '../sets-by-key.ts';
+import { ownPodIps, type PodObject } from './addressed-pods.ts';
 import type { ApiObject, ObjectChange, ObjectName } from '../watch/reflection.ts';
 
 /** The part of a `v1 Service` that is looked at. */
@@ -16,12 +17,6 @@ export interface ServiceObject extends ApiObject {
 /** The part of a `discovery.k8s.io/v1 EndpointSlice` that is looked at. */
 export interface SliceObject extends ApiObject {
   readonly endpoints?: readonly { readonly targetRef?: { readonly kind?: string; readonly name?: string } }[] | null;
-}
-
-/** The part of a `v1 Pod` that is looked at. */
-export interface PodObject extends ApiObject {
-  readonly spec?: { readonly serviceAccountName?: string };
-  readonly status?: { readonly phase?: string };
 }
 
 export interface AccountsBehind {
@@ -35,7 +30,13 @@ export interface AccountsBehind {
 
 const serviceNameLabel = 'kubernetes.io/service-name';
 
-export const keepOfPod = ({ apiVersion, kind, metadata, spec, status }: PodObject): PodObject => ({ apiVersion, kind, metadata: bare(metadata), spec: { serviceAccountName: spec?.serviceAccountName ?? 'default' }, status: { phase: status?.phase ?? '' } });
+export const keepOfPod = (pod: PodObject): PodObject => ({
+  apiVersion: pod.apiVersion,
+  kind: pod.kind,
+  metadata: bare(pod.metadata),
+  spec: { serviceAccountName: pod.spec?.serviceAccountName ?? 'default' },
+  status: { phase: pod.status?.phase ?? '', podIPs: ownPodIps(pod) },
+});
 export const keepOfSlice = ({ apiVersion, kind, metadata, endpoints }: SliceObject): SliceObject => ({
   apiVersion,
   kind,

@@ -25,6 +25,7 @@ import type { ResolveHost } from '../registration/host-addresses.ts';
 import { electLeader, type LeaderElection } from '../leader/elect.ts';
 import type { ApiObject, ObjectChange } from '../watch/reflection.ts';
 import type { Findings } from '../webhook/validation.ts';
+import { createAddressBook, type AddressBookOptions } from './address-book.ts';
 import { affectedBy, fewOf, type Outcome } from './affected.ts';
 import { createAssigner, type Evidence } from './assigner.ts';
 import { concernedBy, createPlanOrder, type Concerned } from './enforcement.ts';
@@ -62,6 +63,8 @@ export interface OperatorOptions {
   /** Runs long work so that whatever else the process does goes on. */
   readonly runSteps: <Result>(steps: Steps<Result>) => Promise<Result>;
   readonly publish: (publication: Publication) => Promise<void>;
+  /** Who is behind which address; not called while no gateway of the plan is of class kernel. */
+  readonly publishAddresses: AddressBookOptions['publish'];
   /** By name, of all replicas' gateways. */
   readonly gateways: () => ReadonlyMap<string, GatewayReport>;
   /** Of addresses that this replica gives and takes back. */
@@ -111,7 +114,7 @@ const addressAnnotation = 'sallyport.dev/mesh-address';
 const quarantineCheckMs = 5_000;
 
 export function startOperator(options: OperatorOptions): Operator {
-  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, gateways, evidence, resolve, replicaAddress, now, monotonicNow, random, log } = options;
+  const { client, namespace, replica, trustDomain, clusterDomain, runSteps, publish, publishAddresses, gateways, evidence, resolve, replicaAddress, now, monotonicNow, random, log } = options;
   const book = createAssignmentBook();
   const { promise: ready, resolve: setReady } = Promise.withResolvers<undefined>();
 
@@ -152,7 +155,9 @@ export function startOperator(options: OperatorOptions): Operator {
       if (changes.length > 0) wake();
     },
     onAssignments: takeAssignments,
+    onAddresses: () => addresses.podsChanged(),
   });
+  const addresses = createAddressBook({ pods: () => watches.pods.objects.values(), entries: () => accepted!.desired.WorkloadEntry, isWanted: () => plan?.gateways.some((gateway) => gateway.class === 'kernel') === true, runSteps, publish: publishAddresses, onFaults: wake, log });
   const assigner = createAssigner({ client, book, now: () => timeSpan(client, now()).latest, mayWrite: () => election.isLeader && !closed, evidence, log });
   const election: LeaderElection = electLeader({
     client,
@@ -205,13 +210,14 @@ export function startOperator(options: OperatorOptions): Operator {
     if (isRebuilt) {
       rebuild = false;
       await build(touched);
+      addresses.look();
     }
     if (assigning === undefined) evidence.settle(book.assignments);
     if (leading === undefined || accepted === undefined || plan === null) return;
     // Also one that is being deleted, or another of its name, is registered otherwise.
     if (isRebuilt || reported === null || changes.some(({ before, after }) => (after ?? before)?.kind === 'ExternalService')) leading.register(accepted.desired, collection);
     // What others than the plan have to say: that a Service's accounts are shared, or that something is in the way of a registration.
-    const remarks = [...sharedAccountWarnings(accepted.desired, watches.accounts.sharedAccounts), ...leading.findings.values()];
+    const remarks = [...sharedAccountWarnings(accepted.desired, watches.accounts.sharedAccounts), ...leading.findings.values(), ...addresses.faults];
     const outcome = { plan, desired: accepted.desired, assignments: book.assignments, refused: accepted.refused, warnings: [...warnings, ...remarks] };
     const due = reported === null ? [] : [...affectedBy(reported, outcome), ...changed, ...fewOf(desired)];
     const names = reported === null ? undefined : new Set([...touched, ...due.flatMap((name) => (collection.makers.get(name) ?? []).map((source) => source.name)), ...(areGatewaysDue ? leading.waiting : [])]);
@@ -337,7 +343,7 @@ export function startOperator(options: OperatorOptions): Operator {
       return book.assignments;
     },
     get warnings() {
-      return warnings;
+      return [...warnings, ...addresses.faults];
     },
     get refused() {
       return accepted?.refused ?? new Map<string, Refusal>();
@@ -371,7 +377,7 @@ export function startOperator(options: OperatorOptions): Operator {
       closed = true;
       clearInterval(looking);
       watches.close();
-      await turns.close();
+      await Promise.all([turns.close(), addresses.close()]);
       await assigning;
       await leading?.close();
       await election.close();

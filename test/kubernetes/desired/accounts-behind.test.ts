@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { serviceAccountsAnnotation } from '../../../src/core/objects/kubernetes.ts';
-import { createAccountsBehind, keepOfPod, keepOfService, keepOfSlice, type AccountsBehind, type PodObject, type ServiceObject, type SliceObject } from '../../../src/kubernetes/desired/accounts-behind.ts';
+import { createAccountsBehind, keepOfPod, keepOfService, keepOfSlice, type AccountsBehind, type ServiceObject, type SliceObject } from '../../../src/kubernetes/desired/accounts-behind.ts';
+import type { PodObject } from '../../../src/kubernetes/desired/addressed-pods.ts';
 import type { ApiObject, ObjectChange } from '../../../src/kubernetes/watch/reflection.ts';
 
 const metadata = (name: string, more: object = {}) => ({ name, namespace: 'ns', uid: `uid-${name}`, resourceVersion: '1', ...more });

@@ -8,6 +8,7 @@ import { runThrough } from '../../../src/core/steps.ts';
 import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { createApiClient, type ApiClient } from '../../../src/kubernetes/client.ts';
+import type { ApiObject } from '../../../src/kubernetes/watch/reflection.ts';
 import { startOperator, type GatewayReport, type Operator, type Publication } from '../../../src/kubernetes/operator/operator.ts';
 import { startTcpProxy } from '../../support/tcp-proxy.ts';
 import { conditionsOf, manifestsIn, openCluster, type Cluster, type Manifest } from '../../support/cluster.ts';
@@ -23,6 +24,8 @@ interface Running {
   readonly assigned: readonly Assignment[];
   /** What it has told to whoever keeps evidence of assignments. */
   readonly told: string[];
+  /** Each time, who is behind which address. */
+  readonly addressesTold: readonly (readonly string[])[];
   /** What gateways say that they hold: by default each takes everything at once. */
   gateways: () => ReadonlyMap<string, GatewayReport>;
 }
@@ -40,7 +43,7 @@ describe('the operator at a real API server', function () {
     this.timeout(60_000);
     await Promise.all([...running].map((operator) => operator.close()));
     running.clear();
-    for (const kind of ['EgressPolicy', 'SnatBinding', 'ExternalService', 'ReferenceGrant', 'EgressGateway', 'SnatPool']) {
+    for (const kind of ['EgressPolicy', 'SnatBinding', 'ExternalService', 'ReferenceGrant', 'EgressGateway', 'SnatPool', 'WorkloadEntry']) {
       for (const each of await cluster.list(kind)) await cluster.remove({ ...each, apiVersion: 'sallyport.dev/v1alpha1', kind });
     }
     for (const each of await cluster.list('SnatAssignment')) {
@@ -54,6 +57,7 @@ describe('the operator at a real API server', function () {
     const publications: Publication[] = [];
     const assigned: Assignment[] = [];
     const told: string[] = [];
+    const addressesTold: (readonly string[])[] = [];
     const operator = startOperator({
       client,
       namespace: 'default',
@@ -65,6 +69,7 @@ describe('the operator at a real API server', function () {
         publications.push(publication);
         return Promise.resolve();
       },
+      publishAddresses: (addresses) => Promise.resolve(void addressesTold.push([...addresses].map(([address, { namespace, serviceAccount }]) => `${address} ${namespace}/${serviceAccount}`))),
       gateways: () => self.gateways(),
       resolve: () => Promise.reject(new Error('no names in this test')),
       replicaAddress: null,
@@ -90,6 +95,7 @@ describe('the operator at a real API server', function () {
       },
       assigned,
       told,
+      addressesTold,
       gateways: () => new Map((operator.plan?.gateways ?? []).map(({ name }) => [name, { held: operator.plan!.revision, connected: 1 }])),
     };
     await operator.ready;
@@ -195,6 +201,61 @@ describe('the operator at a real API server', function () {
     await cluster.apply(binding!);
     const again = await cluster.until(binding!, 'accepted again', (each) => conditionsOf(each, 'Accepted') === 'Accepted=True');
     assert.equal(again.status!['inForce'], undefined);
+  });
+
+  describe('who is behind an address', () => {
+    const pods = '/api/v1/namespaces/default/pods';
+    const router = object('EgressGateway', 'router', { class: 'kernel', kernel: { interface: 'eth1' } });
+    const entry = (name: string, address: string, spec: object = {}, namespace = 'default') => object('WorkloadEntry', name, { addresses: [address], ...spec }, namespace);
+    before(() => cluster.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'lion', namespace: 'default' } }));
+    afterEach(async () => {
+      for (const { metadata } of await cluster.client.request<{ items: readonly ApiObject[] }>({ method: 'GET', path: pods }).then(({ items }) => items)) await end(metadata.name);
+    });
+
+    /** As its node would. */
+    const say = (name: string, status: object) => cluster.client.request({ method: 'PATCH', path: `${pods}/${name}/status`, contentType: 'application/merge-patch+json', body: { status } });
+    const end = (name: string) => cluster.client.request({ method: 'DELETE', path: `${pods}/${name}`, body: { gracePeriodSeconds: 0 } });
+    async function run(name: string, ip: string, spec: object = {}): Promise<void> {
+      await cluster.apply({ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'default' }, spec: { serviceAccountName: 'lion', nodeName: 'nowhere', containers: [{ name: 'app', image: 'app' }], ...spec } });
+      await say(name, { phase: 'Running', podIP: ip, podIPs: [{ ip }] });
+    }
+    const told = ({ addressesTold }: Running, expected: readonly string[]) => waitFor(expected.join(), 5_000, () => (addressesTold.at(-1)?.join() === expected.join() ? true : undefined)).catch(() => assert.deepEqual(addressesTold.at(-1), expected));
+
+    it('is told of pods as they come and go, and of entries of the root namespace, once a gateway wants to know', async () => {
+      const running = await start();
+      await run('p', '10.9.0.1');
+      await cluster.apply(entry('host', '10.9.0.9', { namespace: 'bookinfo', serviceAccount: 'batch' }));
+      assert.deepEqual(running.addressesTold, [], 'nobody wants to know');
+      await cluster.apply(router);
+      await told(running, ['10.9.0.1 default/lion', '10.9.0.9 bookinfo/batch']);
+      const { revision } = running.operator.plan!;
+      await run('node-agent', '10.9.0.2', { hostNetwork: true });
+      await run('q', '10.9.0.3');
+      await told(running, ['10.9.0.1 default/lion', '10.9.0.3 default/lion', '10.9.0.9 bookinfo/batch']);
+      await say('p', { phase: 'Succeeded' });
+      await told(running, ['10.9.0.3 default/lion', '10.9.0.9 bookinfo/batch']);
+      await cluster.client.request({ method: 'DELETE', path: `${pods}/q`, body: { gracePeriodSeconds: 300 } }); // a pod that takes its time
+      await told(running, ['10.9.0.9 bookinfo/batch']);
+      await cluster.remove(entry('host', '10.9.0.9'));
+      await told(running, []);
+      assert.equal(running.operator.plan!.revision, revision);
+    });
+
+    it('is nobody where a pod and an entry claim it, which its status says, as long as they do', async () => {
+      const running = await start();
+      await cluster.apply(router, entry('host', '10.9.0.1'), entry('tenant', '10.9.0.4', {}, 'kube-public'));
+      await told(running, ['10.9.0.1 default/default']);
+      const refused = await cluster.until(entry('tenant', '', {}, 'kube-public'), 'refused', (each) => conditionsOf(each, 'Accepted') === 'Accepted=False');
+      assert.match(JSON.stringify(refused.status), /may not say who is behind an address/);
+      await run('p', '10.9.0.1');
+      await told(running, []);
+      const warned = await cluster.until(entry('host', ''), 'warned', (each) => conditionsOf(each, 'Accepted', 'Warned') === 'Accepted=True Warned=True');
+      assert.match(JSON.stringify(warned.status), /10\.9\.0\.1 is claimed by Pod default\/p, WorkloadEntry default\/host/);
+      assert.match(running.operator.warnings.map(({ message }) => message).join(), /claimed by Pod default\/p, WorkloadEntry default\/host/);
+      await end('p');
+      await told(running, ['10.9.0.1 default/default']);
+      await cluster.until(entry('host', ''), 'no longer warned', (each) => conditionsOf(each, 'Warned') === 'Warned=False');
+    });
   });
 
   it('releases an address with its binding, keeps it through the quarantine, and deletes it then', async () => {

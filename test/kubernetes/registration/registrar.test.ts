@@ -38,7 +38,7 @@ describe('the registrar at a real API server', function () {
     for (const { object } of installObjects(installOptions('0').parse({}))) if (parts.test(object['kind'] as string)) await cluster.apply(object as unknown as KubernetesObject, { takeOver: false });
     const { status } = await client.request<{ readonly status: { readonly token: string } }>({ method: 'POST', path: '/api/v1/namespaces/sallyport-system/serviceaccounts/control/token', body: { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} } });
     control = createApiClient(server().kubeConfig({ token: status.token }));
-    watches = watchAll({ client: control, onDesired: () => undefined, onAssignments: () => undefined, random: Math.random, log: pino({ level: 'silent' }) });
+    watches = watchAll({ client: control, onDesired: () => undefined, onAssignments: () => undefined, onAddresses: () => undefined, random: Math.random, log: pino({ level: 'silent' }) });
     await watches.synced;
   });
   after(() => watches.close());

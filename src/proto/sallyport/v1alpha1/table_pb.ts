@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file sallyport/v1alpha1/table.proto.
  */
 export const file_sallyport_v1alpha1_table: GenFile = /*@__PURE__*/
-  fileDesc("Ch5zYWxseXBvcnQvdjFhbHBoYTEvdGFibGUucHJvdG8SEnNhbGx5cG9ydC52MWFscGhhMSIpCghFbmRwb2ludBIPCgdhZGRyZXNzGAEgASgJEgwKBHBvcnQYAiABKA0iKAoJUG9ydFJhbmdlEg0KBWZpcnN0GAEgASgNEgwKBGxhc3QYAiABKA0i/gIKD0dhdGV3YXlTZXR0aW5ncxIMCgRuYW1lGAEgASgJEhQKDHRydXN0X2RvbWFpbhgCIAEoCRIQCghpZGVudGl0eRgDIAEoCRIsCgZsaXN0ZW4YBCADKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSOAoRZnRwX3Bhc3NpdmVfcG9ydHMYBSABKAsyHS5zYWxseXBvcnQudjFhbHBoYTEuUG9ydFJhbmdlEiAKGGNvbm5lY3Rpb25zX3Blcl9pZGVudGl0eRgGIAEoDRIcChRoYW5kc2hha2VfdGltZW91dF9tcxgHIAEoBBIaChJjb25uZWN0X3RpbWVvdXRfbXMYCCABKAQSFwoPaWRsZV90aW1lb3V0X21zGAkgASgEEhsKE2Z0cF9kYXRhX3RpbWVvdXRfbXMYCiABKAQSHgoWdWRwX2Zsb3dzX3Blcl9pZGVudGl0eRgLIAEoDRIbChN1ZHBfaWRsZV90aW1lb3V0X21zGAwgASgEIigKDlJldm9jYXRpb25MaXN0EhYKDnNlcmlhbF9udW1iZXJzGAEgAygJIkwKC1NuYXRBZGRyZXNzEg8KB2FkZHJlc3MYASABKAkSLAoFcG9ydHMYAiABKAsyHS5zYWxseXBvcnQudjFhbHBoYTEuUG9ydFJhbmdlIrACCgVHcmFudBIRCgluYW1lc3BhY2UYASABKAkSFwoPc2VydmljZV9hY2NvdW50GAIgASgJEhAKCHBvbGljaWVzGAMgAygJEi0KBGlwdjQYBCABKAsyHy5zYWxseXBvcnQudjFhbHBoYTEuU25hdEFkZHJlc3MSLQoEaXB2NhgFIAEoCzIfLnNhbGx5cG9ydC52MWFscGhhMS5TbmF0QWRkcmVzcxIPCgdiaW5kaW5nGAYgASgJEhcKD2Nvbm5lY3RfbGltaXRlZBgHIAEoCBIbChNjb25uZWN0X2F1dGhvcml0aWVzGAggAygJEhMKC2Z0cF9saW1pdGVkGAkgASgIEi8KA2Z0cBgKIAMoCzIiLnNhbGx5cG9ydC52MWFscGhhMS5GdHBDb25zdHJhaW50cyKoAQoORnRwQ29uc3RyYWludHMSEQoJcmVhZF9vbmx5GAEgASgIEhEKCW5vX2RlbGV0ZRgCIAEoCBINCgVwYXRocxgDIAMoCRINCgV1c2VycxgEIAMoCRIaChJtYXhfdHJhbnNmZXJfYnl0ZXMYBSABKAQSHAoUbWF4X2J5dGVzX3Blcl9zZWNvbmQYBiABKAQSGAoQdW5rbm93bl9jb21tYW5kcxgHIAEoCSJCCgZUYXJnZXQSEQoHYWRkcmVzcxgBIAEoCUgAEg4KBGhvc3QYAiABKAlIABIMCgRwb3J0GAMgASgNQgcKBXBsYWNlIqsDCgtTZXJ2aWNlUG9ydBIRCgluYW1lc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCRIRCglwb3J0X25hbWUYAyABKAkSDAoEcG9ydBgEIAEoDRIQCghwcm90b2NvbBgFIAEoCRIPCgdnYXRld2F5GAYgASgJEg0KBWhvc3RzGAcgAygJEhQKDHNlcnZlcl9uYW1lcxgIIAMoCRIsCgZsaXN0ZW4YCSABKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSKwoHdGFyZ2V0cxgKIAMoCzIaLnNhbGx5cG9ydC52MWFscGhhMS5UYXJnZXQSGQoRc2VydmVyX2lkZW50aXRpZXMYCyADKAkSMgoMYWdlbnRfbGlzdGVuGAwgASgLMhwuc2FsbHlwb3J0LnYxYWxwaGExLkVuZHBvaW50EikKBmdyYW50cxgNIAMoCzIZLnNhbGx5cG9ydC52MWFscGhhMS5HcmFudBIQCghlbnRyYW5jZRgOIAEoCRIrCgNmdHAYDyABKAsyHi5zYWxseXBvcnQudjFhbHBoYTEuRnRwT3B0aW9ucyJfCgpGdHBPcHRpb25zEhEKCWRhdGFfbW9kZRgBIAEoCRInCgN0bHMYAiABKAsyGi5zYWxseXBvcnQudjFhbHBoYTEuRnRwVGxzEhUKDXJlY29yZF9kaWdlc3QYAyABKAgiVwoGRnRwVGxzEgwKBG1vZGUYASABKAkSEQoJaGFuZHNoYWtlGAIgASgJEhMKC3NlcnZlcl9uYW1lGAMgASgJEhcKD2NhX2NlcnRpZmljYXRlcxgEIAEoCSLjAQoNQWdlbnRVcHN0cmVhbRIRCgluYW1lc3BhY2UYASABKAkSDAoEbmFtZRgCIAEoCRIRCglwb3J0X25hbWUYAyABKAkSEAoIcHJvdG9jb2wYBCABKAkSLAoGbGlzdGVuGAUgASgLMhwuc2FsbHlwb3J0LnYxYWxwaGExLkVuZHBvaW50Ei4KCGdhdGV3YXlzGAYgAygLMhwuc2FsbHlwb3J0LnYxYWxwaGExLkVuZHBvaW50EhMKC3NlcnZlcl9uYW1lGAcgASgJEhkKEXNlcnZlcl9pZGVudGl0aWVzGAggAygJYgZwcm90bzM");
+  fileDesc("Ch5zYWxseXBvcnQvdjFhbHBoYTEvdGFibGUucHJvdG8SEnNhbGx5cG9ydC52MWFscGhhMSIpCghFbmRwb2ludBIPCgdhZGRyZXNzGAEgASgJEgwKBHBvcnQYAiABKA0iKAoJUG9ydFJhbmdlEg0KBWZpcnN0GAEgASgNEgwKBGxhc3QYAiABKA0isgMKD0dhdGV3YXlTZXR0aW5ncxIMCgRuYW1lGAEgASgJEhQKDHRydXN0X2RvbWFpbhgCIAEoCRIQCghpZGVudGl0eRgDIAEoCRIsCgZsaXN0ZW4YBCADKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSOAoRZnRwX3Bhc3NpdmVfcG9ydHMYBSABKAsyHS5zYWxseXBvcnQudjFhbHBoYTEuUG9ydFJhbmdlEiAKGGNvbm5lY3Rpb25zX3Blcl9pZGVudGl0eRgGIAEoDRIcChRoYW5kc2hha2VfdGltZW91dF9tcxgHIAEoBBIaChJjb25uZWN0X3RpbWVvdXRfbXMYCCABKAQSFwoPaWRsZV90aW1lb3V0X21zGAkgASgEEhsKE2Z0cF9kYXRhX3RpbWVvdXRfbXMYCiABKAQSHgoWdWRwX2Zsb3dzX3Blcl9pZGVudGl0eRgLIAEoDRIbChN1ZHBfaWRsZV90aW1lb3V0X21zGAwgASgEEjIKBmtlcm5lbBgNIAEoCzIiLnNhbGx5cG9ydC52MWFscGhhMS5LZXJuZWxTZXR0aW5ncyJICg5LZXJuZWxTZXR0aW5ncxIRCglpbnRlcmZhY2UYASABKAkSDQoFZHJpZnQYAiABKAkSFAoMZmxvd19vZmZsb2FkGAMgASgIIk4KD1dvcmtsb2FkQWRkcmVzcxIPCgdhZGRyZXNzGAEgASgJEhEKCW5hbWVzcGFjZRgCIAEoCRIXCg9zZXJ2aWNlX2FjY291bnQYAyABKAkiKAoOUmV2b2NhdGlvbkxpc3QSFgoOc2VyaWFsX251bWJlcnMYASADKAkiTAoLU25hdEFkZHJlc3MSDwoHYWRkcmVzcxgBIAEoCRIsCgVwb3J0cxgCIAEoCzIdLnNhbGx5cG9ydC52MWFscGhhMS5Qb3J0UmFuZ2UisAIKBUdyYW50EhEKCW5hbWVzcGFjZRgBIAEoCRIXCg9zZXJ2aWNlX2FjY291bnQYAiABKAkSEAoIcG9saWNpZXMYAyADKAkSLQoEaXB2NBgEIAEoCzIfLnNhbGx5cG9ydC52MWFscGhhMS5TbmF0QWRkcmVzcxItCgRpcHY2GAUgASgLMh8uc2FsbHlwb3J0LnYxYWxwaGExLlNuYXRBZGRyZXNzEg8KB2JpbmRpbmcYBiABKAkSFwoPY29ubmVjdF9saW1pdGVkGAcgASgIEhsKE2Nvbm5lY3RfYXV0aG9yaXRpZXMYCCADKAkSEwoLZnRwX2xpbWl0ZWQYCSABKAgSLwoDZnRwGAogAygLMiIuc2FsbHlwb3J0LnYxYWxwaGExLkZ0cENvbnN0cmFpbnRzIqgBCg5GdHBDb25zdHJhaW50cxIRCglyZWFkX29ubHkYASABKAgSEQoJbm9fZGVsZXRlGAIgASgIEg0KBXBhdGhzGAMgAygJEg0KBXVzZXJzGAQgAygJEhoKEm1heF90cmFuc2Zlcl9ieXRlcxgFIAEoBBIcChRtYXhfYnl0ZXNfcGVyX3NlY29uZBgGIAEoBBIYChB1bmtub3duX2NvbW1hbmRzGAcgASgJIkIKBlRhcmdldBIRCgdhZGRyZXNzGAEgASgJSAASDgoEaG9zdBgCIAEoCUgAEgwKBHBvcnQYAyABKA1CBwoFcGxhY2UiqwMKC1NlcnZpY2VQb3J0EhEKCW5hbWVzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEhEKCXBvcnRfbmFtZRgDIAEoCRIMCgRwb3J0GAQgASgNEhAKCHByb3RvY29sGAUgASgJEg8KB2dhdGV3YXkYBiABKAkSDQoFaG9zdHMYByADKAkSFAoMc2VydmVyX25hbWVzGAggAygJEiwKBmxpc3RlbhgJIAEoCzIcLnNhbGx5cG9ydC52MWFscGhhMS5FbmRwb2ludBIrCgd0YXJnZXRzGAogAygLMhouc2FsbHlwb3J0LnYxYWxwaGExLlRhcmdldBIZChFzZXJ2ZXJfaWRlbnRpdGllcxgLIAMoCRIyCgxhZ2VudF9saXN0ZW4YDCABKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSKQoGZ3JhbnRzGA0gAygLMhkuc2FsbHlwb3J0LnYxYWxwaGExLkdyYW50EhAKCGVudHJhbmNlGA4gASgJEisKA2Z0cBgPIAEoCzIeLnNhbGx5cG9ydC52MWFscGhhMS5GdHBPcHRpb25zIl8KCkZ0cE9wdGlvbnMSEQoJZGF0YV9tb2RlGAEgASgJEicKA3RscxgCIAEoCzIaLnNhbGx5cG9ydC52MWFscGhhMS5GdHBUbHMSFQoNcmVjb3JkX2RpZ2VzdBgDIAEoCCJXCgZGdHBUbHMSDAoEbW9kZRgBIAEoCRIRCgloYW5kc2hha2UYAiABKAkSEwoLc2VydmVyX25hbWUYAyABKAkSFwoPY2FfY2VydGlmaWNhdGVzGAQgASgJIuMBCg1BZ2VudFVwc3RyZWFtEhEKCW5hbWVzcGFjZRgBIAEoCRIMCgRuYW1lGAIgASgJEhEKCXBvcnRfbmFtZRgDIAEoCRIQCghwcm90b2NvbBgEIAEoCRIsCgZsaXN0ZW4YBSABKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSLgoIZ2F0ZXdheXMYBiADKAsyHC5zYWxseXBvcnQudjFhbHBoYTEuRW5kcG9pbnQSEwoLc2VydmVyX25hbWUYByABKAkSGQoRc2VydmVyX2lkZW50aXRpZXMYCCADKAliBnByb3RvMw");
 
 /**
  * @generated from message sallyport.v1alpha1.Endpoint
@@ -123,6 +123,13 @@ export type GatewaySettings = Message<"sallyport.v1alpha1.GatewaySettings"> & {
    * @generated from field: uint64 udp_idle_timeout_ms = 12;
    */
   udpIdleTimeoutMs: bigint;
+
+  /**
+   * Set for class kernel.
+   *
+   * @generated from field: sallyport.v1alpha1.KernelSettings kernel = 13;
+   */
+  kernel?: KernelSettings | undefined;
 };
 
 /**
@@ -131,6 +138,65 @@ export type GatewaySettings = Message<"sallyport.v1alpha1.GatewaySettings"> & {
  */
 export const GatewaySettingsSchema: GenMessage<GatewaySettings> = /*@__PURE__*/
   messageDesc(file_sallyport_v1alpha1_table, 2);
+
+/**
+ * @generated from message sallyport.v1alpha1.KernelSettings
+ */
+export type KernelSettings = Message<"sallyport.v1alpha1.KernelSettings"> & {
+  /**
+   * @generated from field: string interface = 1;
+   */
+  interface: string;
+
+  /**
+   * As in the manifest: Report or Repair.
+   *
+   * @generated from field: string drift = 2;
+   */
+  drift: string;
+
+  /**
+   * @generated from field: bool flow_offload = 3;
+   */
+  flowOffload: boolean;
+};
+
+/**
+ * Describes the message sallyport.v1alpha1.KernelSettings.
+ * Use `create(KernelSettingsSchema)` to create a new message.
+ */
+export const KernelSettingsSchema: GenMessage<KernelSettings> = /*@__PURE__*/
+  messageDesc(file_sallyport_v1alpha1_table, 3);
+
+/**
+ * Who is behind an address. Type URL type.googleapis.com/sallyport.v1alpha1.WorkloadAddress, one resource an address, named as it; for
+ * gateways of class kernel.
+ *
+ * @generated from message sallyport.v1alpha1.WorkloadAddress
+ */
+export type WorkloadAddress = Message<"sallyport.v1alpha1.WorkloadAddress"> & {
+  /**
+   * @generated from field: string address = 1;
+   */
+  address: string;
+
+  /**
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * @generated from field: string service_account = 3;
+   */
+  serviceAccount: string;
+};
+
+/**
+ * Describes the message sallyport.v1alpha1.WorkloadAddress.
+ * Use `create(WorkloadAddressSchema)` to create a new message.
+ */
+export const WorkloadAddressSchema: GenMessage<WorkloadAddress> = /*@__PURE__*/
+  messageDesc(file_sallyport_v1alpha1_table, 4);
 
 /**
  * Type URL type.googleapis.com/sallyport.v1alpha1.RevocationList, one resource, named "revocations".
@@ -151,7 +217,7 @@ export type RevocationList = Message<"sallyport.v1alpha1.RevocationList"> & {
  * Use `create(RevocationListSchema)` to create a new message.
  */
 export const RevocationListSchema: GenMessage<RevocationList> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 3);
+  messageDesc(file_sallyport_v1alpha1_table, 5);
 
 /**
  * @generated from message sallyport.v1alpha1.SnatAddress
@@ -173,7 +239,7 @@ export type SnatAddress = Message<"sallyport.v1alpha1.SnatAddress"> & {
  * Use `create(SnatAddressSchema)` to create a new message.
  */
 export const SnatAddressSchema: GenMessage<SnatAddress> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 4);
+  messageDesc(file_sallyport_v1alpha1_table, 6);
 
 /**
  * @generated from message sallyport.v1alpha1.Grant
@@ -243,7 +309,7 @@ export type Grant = Message<"sallyport.v1alpha1.Grant"> & {
  * Use `create(GrantSchema)` to create a new message.
  */
 export const GrantSchema: GenMessage<Grant> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 5);
+  messageDesc(file_sallyport_v1alpha1_table, 7);
 
 /**
  * What one policy allows within an FTP session.
@@ -300,7 +366,7 @@ export type FtpConstraints = Message<"sallyport.v1alpha1.FtpConstraints"> & {
  * Use `create(FtpConstraintsSchema)` to create a new message.
  */
 export const FtpConstraintsSchema: GenMessage<FtpConstraints> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 6);
+  messageDesc(file_sallyport_v1alpha1_table, 8);
 
 /**
  * @generated from message sallyport.v1alpha1.Target
@@ -334,7 +400,7 @@ export type Target = Message<"sallyport.v1alpha1.Target"> & {
  * Use `create(TargetSchema)` to create a new message.
  */
 export const TargetSchema: GenMessage<Target> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 7);
+  messageDesc(file_sallyport_v1alpha1_table, 9);
 
 /**
  * Type URL type.googleapis.com/sallyport.v1alpha1.ServicePort, one resource a port, named NAMESPACE/NAME:PORTNAME.
@@ -427,7 +493,7 @@ export type ServicePort = Message<"sallyport.v1alpha1.ServicePort"> & {
  * Use `create(ServicePortSchema)` to create a new message.
  */
 export const ServicePortSchema: GenMessage<ServicePort> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 8);
+  messageDesc(file_sallyport_v1alpha1_table, 10);
 
 /**
  * @generated from message sallyport.v1alpha1.FtpOptions
@@ -460,7 +526,7 @@ export type FtpOptions = Message<"sallyport.v1alpha1.FtpOptions"> & {
  * Use `create(FtpOptionsSchema)` to create a new message.
  */
 export const FtpOptionsSchema: GenMessage<FtpOptions> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 9);
+  messageDesc(file_sallyport_v1alpha1_table, 11);
 
 /**
  * @generated from message sallyport.v1alpha1.FtpTls
@@ -500,7 +566,7 @@ export type FtpTls = Message<"sallyport.v1alpha1.FtpTls"> & {
  * Use `create(FtpTlsSchema)` to create a new message.
  */
 export const FtpTlsSchema: GenMessage<FtpTls> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 10);
+  messageDesc(file_sallyport_v1alpha1_table, 12);
 
 /**
  * Type URL type.googleapis.com/sallyport.v1alpha1.AgentUpstream, one resource a service port that the agent's identity may
@@ -555,5 +621,5 @@ export type AgentUpstream = Message<"sallyport.v1alpha1.AgentUpstream"> & {
  * Use `create(AgentUpstreamSchema)` to create a new message.
  */
 export const AgentUpstreamSchema: GenMessage<AgentUpstream> = /*@__PURE__*/
-  messageDesc(file_sallyport_v1alpha1_table, 11);
+  messageDesc(file_sallyport_v1alpha1_table, 13);
 
