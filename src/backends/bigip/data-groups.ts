@@ -46,15 +46,32 @@ export interface ServedPort {
 
 /** Of the service ports that a gateway serves (`servedPorts`), for the partition that it is told (`BigipSettings`). */
 export function dataGroupsOf({ revision, trustDomain }: Pick<Plan, 'revision' | 'trustDomain'>, { name }: Pick<PlannedGateway, 'name'>, partition: string, served: readonly ServedPort[]): DataGroups {
+  const records = served.map((each) => recordsOf(each, partition));
   return {
-    services: sorted(served.flatMap((each) => serviceRecords(each, partition))),
-    grants: sorted(served.flatMap(({ servicePort, departures }) => servicePort.grants.map((grant) => grantRecord(servicePort, grant, departures, partition)))),
+    services: sorted(records.flatMap(({ services }) => services)),
+    grants: records.flatMap(({ grants }) => grants), // sorted as the service ports are: an id has nothing that comes before a space
     settings: [
       { key: 'gateway', value: name },
       { key: 'revision', value: revision },
       { key: 'trust-domain', value: trustDomain },
     ],
   };
+}
+
+interface PortRecords extends Pick<DataGroups, 'services' | 'grants'> {
+  readonly partition: string;
+}
+
+const remembered = new WeakMap<ServedPort, PortRecords>();
+
+/** Costs next to nothing for a service port whose records were made before. */
+function recordsOf(served: ServedPort, partition: string): PortRecords {
+  const known = remembered.get(served);
+  if (known?.partition === partition) return known;
+  const { servicePort, departures } = served;
+  const records = { partition, services: serviceRecords(served, partition), grants: sorted(servicePort.grants.map((grant) => grantRecord(servicePort, grant, departures, partition))) };
+  remembered.set(served, records);
+  return records;
 }
 
 /** At the gateway's listeners it is found by SNI; at its own it needs none. FTP is at its own only, which has the FTP profile: elsewhere its data connections would go past the gateway. */
@@ -78,9 +95,20 @@ export function servedPorts({ servicePorts }: Pick<Plan, 'servicePorts'>, { name
   const own = servicePorts.filter(({ gateway }) => gateway === name).toSorted((a, b) => byText(a.id, b.id));
   const shared = namesakes(own, nameOf);
   const nameless = new Set(shared.flat());
-  const served = own.map((servicePort): ServedPort => ({ servicePort, departures: departuresOf(servicePort), pool: nameless.has(servicePort.id) ? null : nameOf(servicePort) }));
+  const served = own.map((servicePort) => servedPort(servicePort, nameless.has(servicePort.id) ? null : nameOf(servicePort)));
   const conditions: readonly Condition[] = [...served.flatMap(({ departures }) => departures.conditions), ...shared.flatMap(nameConditions)];
   return { served, conditions };
+}
+
+const servedBefore = new WeakMap<ServicePort, ServedPort>();
+
+/** The same object for as long as the service port is the same, so that what was rendered of it is found again. */
+function servedPort(servicePort: ServicePort, pool: string | null): ServedPort {
+  const known = servedBefore.get(servicePort);
+  if (known?.pool === pool) return known;
+  const served = { servicePort, departures: departuresOf(servicePort), pool };
+  servedBefore.set(servicePort, served);
+  return served;
 }
 
 const nameConditions = (ids: readonly ServicePortId[]): readonly Condition[] => ids.map((object) => ({ code: 'name-taken', object, message: `on a BIG-IP it would have the same name as ${boundedList(ids.filter((id) => id !== object))}`, hint: 'give one of them another name' }));

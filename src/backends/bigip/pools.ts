@@ -45,12 +45,11 @@ const monitor: As3Object = { class: 'Monitor', monitorType: 'inband', failures: 
 
 /** A SNAT pool each distinct source. The limit of connections is the address's, which is what an identity, or a namespace that shares one, has to itself. */
 export function snatPools(served: readonly ServedPort[], { connectionsPerIdentity }: GatewayLimits): As3Objects {
-  const sources = new Map<string, SnatSource>();
-  for (const { departures } of served) for (const source of departures.sources.values()) sources.set(snatPoolName(source), source);
-  const objects = Array.from(sources, ([name, source]) => {
+  const sources = new Set(served.flatMap(({ departures }) => [...departures.sources.values()])); // grants of one holder have one object
+  const objects = Array.from(sources, (source: SnatSource) => {
     const addresses = sidesOf(source).map(({ address }) => address);
     const pool: As3Object = { class: 'SNAT_Pool', snatAddresses: addresses };
-    return [[name, pool] as const, ...addresses.map((address) => [snatTranslationName(address), { class: 'SNAT_Translation', address, maxConnections: connectionsPerIdentity }] as const)];
+    return [[snatPoolName(source), pool] as const, ...addresses.map((address) => [snatTranslationName(address), { class: 'SNAT_Translation', address, maxConnections: connectionsPerIdentity }] as const)];
   });
   return Object.fromEntries(objects.flat().sort(([a], [b]) => byText(a, b)));
 }
