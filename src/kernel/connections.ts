@@ -20,6 +20,7 @@ export async function cutConnections(run: RunProgram, { marks, workloads }: Ende
     ...Array.from(workloads, (address) => ['--orig-src', '--reply-src'].map((side) => `-D ${familyOf(address) === 'ipv6' ? '-f ipv6 ' : ''}${side} ${address}`)).flat(),
   ];
   if (commands.length === 0) return;
-  const { status, stderr } = await run('conntrack', ['--load-file', '-'], commands.map((command) => `${command}\n`).join(''));
+  // It opens /dev/stdin, which cannot be done with the socket that Node makes of it.
+  const { status, stderr } = await run('sh', ['-c', 'cat | conntrack --load-file -'], commands.map((command) => `${command}\n`).join(''));
   if (status !== 0) throw new SallyportError('ruleset-refused', `conntrack: ${stderr.trim().split('\n')[0]!}`, { hint: 'it has to run as root, with nf_conntrack_netlink' });
 }

@@ -86,9 +86,17 @@ export function createKernelDriver({ run, holdsAddresses, isHealthy = () => Prom
   }
 
   async function rollBack(failed: KernelRendering, before: Applied | undefined): Promise<void> {
+    applied = before;
     if (before === undefined) return; // it is the only one there has been: better it than an open router
-    applied = await replace(before.rendering);
-    if (holdsAddresses && failed.addresses.length > 0) await addressesOn(before.rendering.table).keepOnly(before.rendering.addresses);
+    if ((await driftFrom(before)).length > 0) applied = await replace(before.rendering);
+    await keepAddresses(before.rendering, failed);
+  }
+
+  /** Of ours, those of one rendering, in the place of another's. */
+  async function keepAddresses({ table, addresses }: KernelRendering, other: KernelRendering | undefined): Promise<void> {
+    if (!holdsAddresses) return;
+    await addressesOn(table).keepOnly(addresses);
+    if (other !== undefined && other.table.settings.interface !== table.settings.interface) await addressesOn(other.table).keepOnly([]);
   }
 
   return {
@@ -104,7 +112,7 @@ export function createKernelDriver({ run, holdsAddresses, isHealthy = () => Prom
         throw error;
       }
       if (before !== undefined) await cutConnections(run, endedBetween(before.rendering, rendering));
-      if (holdsAddresses) await addressesOn(rendering.table).keepOnly(rendering.addresses);
+      await keepAddresses(rendering, before?.rendering);
     },
     async drift() {
       if (applied === undefined) return [];

@@ -28,6 +28,7 @@ const kubernetes = goPrograms(
 
 export const peers = {
   containerd: extracted(['containerd', 'runc', 'containernetworking-plugins', 'libseccomp2'], 'usr/bin/containerd'),
+  conntrack: debian('conntrack'),
   curl: debian('curl'),
   dig: debian('dig', 'bind9-dnsutils'),
   dnsmasq: debian('dnsmasq', 'dnsmasq-base'),

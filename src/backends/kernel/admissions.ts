@@ -7,7 +7,7 @@ import { transportOf } from '../../core/objects/index.ts';
 import type { Condition } from '../../core/plan/condition.ts';
 import { decide } from '../../core/plan/decide.ts';
 import type { Decision, Plan, ServicePort, SnatSource } from '../../core/plan/plan.ts';
-import { snatPorts } from '../../core/snat/address-space.ts';
+import { isWhole } from '../../core/snat/address-space.ts';
 import { sidesOf, type SnatAddress } from '../../core/snat/snat-source.ts';
 import { workloadSpiffeId, type TrustDomain } from '../../core/spiffe-id.ts';
 import type { RefusalReason } from './chains.ts';
@@ -65,7 +65,7 @@ function outcomeOf(decision: Decision, identity: AddressedIdentity, { family }: 
 
 /** Why connections would not stay within a block of source ports; undefined where they do, or it is none. */
 function blockFault({ protocol }: ServicePort, { address, ports }: SnatAddress): string | undefined {
-  if (ports.first === snatPorts.first && ports.last === snatPorts.last) return undefined;
+  if (isWhole(ports)) return undefined;
   if (protocol === 'FTP') return 'data connections of FTP have the address of their control connection, and any port'; // nf_nat_follow_master of the kernel
   return familyOf(address) === 'ipv6' && protocol !== 'Reverse' ? 'nftables 1.0.6 has no map from marks to IPv6 addresses with ranges of ports' : undefined;
 }
