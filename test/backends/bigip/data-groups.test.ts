@@ -83,6 +83,16 @@ describe('the data groups of a BIG-IP', () => {
     ]);
   });
 
+  it('are the same whatever they were made for before', () => {
+    const plan = exampleWorld();
+    const made = (of: Plan, partition: string, nameOf?: () => string) => dataGroupsOf(of, bigipOf(of), partition, servedPorts(of, bigipOf(of), nameOf).served);
+    const same = () => 'pool_same';
+    const asked = [['A'], ['B'], ['A', same], ['A']] as const;
+    assert.deepEqual(asked.map(([partition, nameOf]) => made(plan, partition, nameOf)), asked.map(([partition, nameOf]) => made(structuredClone(plan), partition, nameOf)));
+    const [one, two] = [servedPorts(plan, bigipOf(plan)), servedPorts(plan, bigipOf(plan))];
+    assert.ok(one.served.every((served, index) => served === two.served[index]), 'and not made again');
+  });
+
   it('tell refusals from what lets somebody through', () => {
     assert.deepEqual(['- a/b', 'a/s:p -', '/T/shared/snat_1 a/b', 'a/s:p /T/shared/pool'].map(isRefusal), [true, true, false, false]);
   });
