@@ -40,7 +40,7 @@ import { createReplicaService, startLeaderReporter } from './replicas.ts';
 import { sectionExpiry, type ControlSections } from './sections.ts';
 import { stateOfStore } from './shared-state.ts';
 import { runInSlices } from './slices.ts';
-import { listenForSyslog, type SyslogOptions, type SyslogReceiver } from './syslog/index.ts';
+import { createSyslogReceiver, type SyslogOptions, type SyslogReceiver } from './syslog/index.ts';
 import { createTurns } from './turns.ts';
 
 /** How gateways of class bigip are driven. */
@@ -88,8 +88,7 @@ export interface Control {
   /** The port of the mesh listener; undefined while there is no CA. */
   readonly meshPort: number | undefined;
   readonly adminPort: number | undefined;
-  readonly syslogPort: number | undefined;
-  readonly syslogTlsPort: number | undefined;
+  readonly syslog: Pick<SyslogReceiver, 'ports'> | undefined;
   close(): Promise<void>;
 }
 
@@ -149,7 +148,6 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   let identity: ControlIdentity | undefined;
   let listener: MeshListener | undefined;
   let adminServer: Awaited<ReturnType<typeof listenOnMutualTls>> | undefined;
-  let syslogReceiver: SyslogReceiver | undefined;
 
   const cache = createSnapshotCache();
   const metrics = createControlMetrics({
@@ -244,6 +242,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     mayReadStatus: (call) => isAdministrator(call, admission, administrators),
   });
   const isTaken = createDenialBudgets({ now, onUnrecorded: (gateway) => metrics.denialsUnrecorded.inc({ gateway }) });
+  const syslogReceiver = syslog === undefined ? undefined : createSyslogReceiver({ ...syslog, ...metrics.syslog, ledger, plan: () => planner.plan, isRevoked: isRevokedAsShown, isTaken, now, random, log });
+  if (syslogReceiver !== undefined) opened.defer(() => syslogReceiver.close());
   const services = [
     { definition: xds.service, handlers: xds.handlers },
     ...createEnrolment({ shared, authority, issuance: { ...issuance, issue }, admission, ...(cluster === undefined ? {} : { attestPod: cluster.attestPod }), now, log }),
@@ -297,31 +297,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     } else {
       adminServer?.setSecureContext(tlsOptions(own));
     }
-    if (syslog !== undefined && syslogReceiver === undefined) {
-      const started = await startSyslog(syslog, own);
-      opened.defer(() => started.close());
-      syslogReceiver = started;
-      log.info({ tcp: started.tcpPort, tls: started.tlsPort }, 'listening for syslog');
-    } else {
-      syslogReceiver?.setIdentity(own);
-    }
-  }
-
-  function startSyslog(where: SyslogOptions, own: ControlIdentity): Promise<SyslogReceiver> {
-    return listenForSyslog({
-      ...where,
-      identity: own,
-      ledger,
-      plan: () => planner.plan,
-      isRevoked: isRevokedAsShown,
-      isTaken,
-      onRecord: (gateway) => metrics.syslogRecords.inc({ gateway }),
-      onRefused: (gateway) => metrics.syslogLinesRefused.inc({ gateway }),
-      onConnectionRefused: () => metrics.syslogConnectionsRefused.inc(),
-      now,
-      random,
-      log,
-    });
+    await syslogReceiver?.show(own);
   }
 
   function status(): StatusResult {
@@ -390,12 +366,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       const address = adminServer?.address();
       return typeof address === 'object' ? address?.port : undefined;
     },
-    get syslogPort() {
-      return syslogReceiver?.tcpPort;
-    },
-    get syslogTlsPort() {
-      return syslogReceiver?.tlsPort;
-    },
+    syslog: syslogReceiver,
     close: () => opened.disposeAsync(),
   };
 }

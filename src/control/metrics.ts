@@ -1,6 +1,7 @@
 /** The control plane's Prometheus metrics, names in one place. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { LedgerExportStatus } from './ledger-export/index.ts';
+import type { SyslogCounts } from './syslog/index.ts';
 
 export interface ControlMetrics {
   /** Text in the Prometheus exposition format. */
@@ -9,9 +10,7 @@ export interface ControlMetrics {
   readonly certificatesIssued: Counter<'attestation'>;
   readonly plansPublished: Counter;
   readonly denialsUnrecorded: Counter<'gateway'>;
-  readonly syslogRecords: Counter<'gateway'>;
-  readonly syslogLinesRefused: Counter<'gateway'>;
-  readonly syslogConnectionsRefused: Counter;
+  readonly syslog: SyslogCounts;
 }
 
 export interface MetricSources {
@@ -54,14 +53,19 @@ export function createControlMetrics({ connectedProxies, ledgerRecords, ledgerEx
     count('sallyport_control_ledger_export_refused_records_total', 'Ledger records that the collector refused for good, which were passed over', () => ledgerExport().refusedRecords);
     count('sallyport_control_ledger_export_deleted_records_total', 'Ledger records that were deleted before the collector had them', () => ledgerExport().deletedRecords);
   }
+  const syslogRecords = new Counter({ name: 'sallyport_control_syslog_records_total', help: 'Ledger records that came by syslog', labelNames: ['gateway'], registers: [registry] });
+  const syslogLinesRefused = new Counter({ name: 'sallyport_control_syslog_lines_refused_total', help: 'Lines of a gateway that are no ledger records', labelNames: ['gateway'], registers: [registry] });
+  const syslogConnectionsRefused = new Counter({ name: 'sallyport_control_syslog_connections_refused_total', help: 'Syslog connections of whom no gateway is known, or too many', registers: [registry] });
   return {
     render: () => registry.metrics(),
     contentType: registry.contentType,
     certificatesIssued: new Counter({ name: 'sallyport_control_certificates_issued_total', help: 'Certificates issued, by how the caller proved who it is', labelNames: ['attestation'], registers: [registry] }),
     denialsUnrecorded: new Counter({ name: 'sallyport_control_denials_unrecorded_total', help: 'Refusals of strangers by Envoys and BIG-IPs that were too many to record one by one', labelNames: ['gateway'], registers: [registry] }),
-    syslogRecords: new Counter({ name: 'sallyport_control_syslog_records_total', help: 'Ledger records that came by syslog', labelNames: ['gateway'], registers: [registry] }),
-    syslogLinesRefused: new Counter({ name: 'sallyport_control_syslog_lines_refused_total', help: 'Lines of a gateway that are no ledger records', labelNames: ['gateway'], registers: [registry] }),
-    syslogConnectionsRefused: new Counter({ name: 'sallyport_control_syslog_connections_refused_total', help: 'Syslog connections of whom no gateway is known, or too many', registers: [registry] }),
     plansPublished: new Counter({ name: 'sallyport_control_plans_published_total', help: 'Plans published to proxies', registers: [registry] }),
+    syslog: {
+      onRecord: (gateway) => syslogRecords.inc({ gateway }),
+      onRefused: (gateway) => syslogLinesRefused.inc({ gateway }),
+      onConnectionRefused: () => syslogConnectionsRefused.inc(),
+    },
   };
 }

@@ -11,13 +11,17 @@ import { parseSyslogMessage } from '../../core/syslog/message.ts';
 import type { Ledger } from '../../store/index.ts';
 import type { Remarks } from './remarks.ts';
 
-export interface LineIntakeOptions {
+/** What is counted. */
+export interface LineCounts {
+  readonly onRecord: (gateway: string) => void;
+  readonly onRefused: (gateway: string) => void;
+}
+
+export interface LineIntakeOptions extends LineCounts {
   readonly ledger: Pick<Ledger, 'append'>;
   readonly plan: () => Plan;
   /** Whether a record may still be written, of those that strangers can cause. */
   readonly isTaken: (record: LedgerRecord) => boolean;
-  readonly onRecord: (gateway: string) => void;
-  readonly onRefused: (gateway: string) => void;
   readonly remarks: Remarks;
   readonly now: () => number;
   readonly random: () => number;

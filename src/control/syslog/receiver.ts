@@ -9,7 +9,7 @@ import { createSyslogDeframer } from '../../core/syslog/framing.ts';
 import { parseMeshCertificate, type X509Svid } from '../../core/x509/x509-svid.ts';
 import type { ControlIdentity } from '../control-identity.ts';
 import { listening } from '../listening.ts';
-import { createLineIntake, messageBytesMax, type LineIntakeOptions } from './line-intake.ts';
+import { createLineIntake, messageBytesMax, type LineCounts, type LineIntakeOptions } from './line-intake.ts';
 import { createRemarks } from './remarks.ts';
 import { admitAddress, admitCertificate, type Admission, type AllowedSender } from './senders.ts';
 
@@ -25,17 +25,28 @@ export interface SyslogOptions {
   readonly allowed: readonly AllowedSender[];
 }
 
-export interface SyslogReceiverOptions extends SyslogOptions, Omit<LineIntakeOptions, 'remarks'> {
-  readonly identity: ControlIdentity;
-  readonly isRevoked: (svid: X509Svid) => boolean;
+/** What is counted. */
+export interface SyslogCounts extends LineCounts {
   readonly onConnectionRefused: () => void;
 }
 
+export interface SyslogReceiverOptions extends SyslogOptions, SyslogCounts, Omit<LineIntakeOptions, 'remarks'> {
+  readonly isRevoked: (svid: X509Svid) => boolean;
+}
+
+/** Where is listened, as the operating system has it. */
+export interface SyslogPorts {
+  readonly tcp?: number;
+  readonly tls?: number;
+}
+
 export interface SyslogReceiver {
-  readonly tcpPort: number | undefined;
-  readonly tlsPort: number | undefined;
-  /** Takes a renewed certificate or a changed trust bundle; connections that are open stay. */
-  setIdentity(identity: ControlIdentity): void;
+  readonly ports: SyslogPorts;
+  /**
+   * Listens, and is this over TLS from now on; connections that are open stay. Throws `unavailable` where the operating system refuses an
+   * address.
+   */
+  show(identity: ControlIdentity): Promise<void>;
   /** What is wrong, a sentence each. */
   conditions(): readonly string[];
   /** Ends every connection, and waits until what was read of them is durable or given up. */
@@ -51,13 +62,14 @@ const frameTimeoutMs = 30_000;
 /** Finds out those that are gone without a word. */
 const keepAliveMs = 60_000;
 
-/** Throws `unavailable` where the operating system refuses an address. */
-export async function listenForSyslog(options: SyslogReceiverOptions): Promise<SyslogReceiver> {
-  const { tcp, tls, allowed, identity, plan, isRevoked, onConnectionRefused, now, log } = options;
+export function createSyslogReceiver(options: SyslogReceiverOptions): SyslogReceiver {
+  const { tcp, tls, allowed, plan, isRevoked, onConnectionRefused, now, log } = options;
   const remarks = createRemarks(now);
   const intake = createLineIntake({ ...options, remarks });
   const closing = new AbortController();
   const servers: Server[] = [];
+  let plain: Server | undefined;
+  let secure: TlsServer | undefined;
   const connections = new Map<Socket, Promise<void>>();
   /** Why nobody listens any more. */
   let failure: string | undefined;
@@ -151,7 +163,7 @@ export async function listenForSyslog(options: SyslogReceiverOptions): Promise<S
     });
   }
 
-  function createSecure(): TlsServer {
+  function createSecure(identity: ControlIdentity): TlsServer {
     // Whoever is not verified is refused below, where the reason is known.
     const server = createTlsServer({ ...tlsOptions(identity), requestCert: true, rejectUnauthorized: false, handshakeTimeout: handshakeTimeoutMs });
     server.on('secureConnection', (socket: TLSSocket) => {
@@ -167,23 +179,28 @@ export async function listenForSyslog(options: SyslogReceiverOptions): Promise<S
     return server;
   }
 
-  try {
-    const plain = tcp === null ? undefined : await listen(createPlain(), tcp);
-    const secure = tls === null ? undefined : await listen(createSecure(), tls);
-    return {
-      tcpPort: portOf(plain),
-      tlsPort: portOf(secure),
-      setIdentity: (next) => secure?.setSecureContext(tlsOptions(next)),
-      conditions: () => [...(failure === undefined ? [] : [failure]), ...remarks.conditions()],
-      close,
-    };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  const ports = (): SyslogPorts => ({ ...portOf('tcp', plain), ...portOf('tls', secure) });
+
+  return {
+    get ports() {
+      return ports();
+    },
+    async show(identity) {
+      secure?.setSecureContext(tlsOptions(identity));
+      if (servers.length > 0) return;
+      if (tcp !== null) plain = await listen(createPlain(), tcp);
+      if (tls !== null) secure = await listen(createSecure(identity), tls);
+      log.info(ports(), 'listening for syslog');
+    },
+    conditions: () => [...(failure === undefined ? [] : [failure]), ...remarks.conditions()],
+    close,
+  };
 }
 
-const portOf = (server: Server | undefined): number | undefined => (server?.address() as AddressInfo | null | undefined)?.port;
+function portOf(name: keyof SyslogPorts, server: Server | undefined): SyslogPorts {
+  const address = server?.address() as AddressInfo | null | undefined;
+  return address === undefined || address === null ? {} : { [name]: address.port };
+}
 
 /** TLS 1.2 too, which receivers of syslog have to speak (RFC 9662, section 4). */
 function tlsOptions({ certificateChainPem, privateKeyPem, trustBundlePem }: ControlIdentity) {

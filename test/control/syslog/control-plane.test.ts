@@ -59,7 +59,7 @@ spec: {class: sallyport, listen: [{address: 127.0.0.1, port: 16443}]}
 
   /** Sends it from an address, ends its side, and waits for the end of the other. */
   async function send(bytes: Buffer, localAddress = '127.0.0.1'): Promise<void> {
-    const socket = connect({ host: '127.0.0.1', port: control.control.syslogPort!, localAddress });
+    const socket = connect({ host: '127.0.0.1', port: control.control.syslog!.ports.tcp!, localAddress });
     socket.on('error', () => undefined);
     socket.end(bytes);
     await once(socket.resume(), 'close');
@@ -74,7 +74,7 @@ spec: {class: sallyport, listen: [{address: 127.0.0.1, port: 16443}]}
       const snatPort = newPort();
       for (const type of ['connection-opened', 'connection-closed'] as const) {
         const text = / - (\{.*)$/.exec(bigipLine(type, { snatPort, connectionId: `logger-${snatPort}` }).toString())![1]!;
-        await promisify(execFile)(logger, ['--rfc5424=notq', '--tcp', '--server', '127.0.0.1', '--port', String(control.control.syslogPort!), '--size', '65536', '--tag', 'sallyport', '--msgid', type, ...options, '--', text]);
+        await promisify(execFile)(logger, ['--rfc5424=notq', '--tcp', '--server', '127.0.0.1', '--port', String(control.control.syslog!.ports.tcp!), '--size', '65536', '--tag', 'sallyport', '--msgid', type, ...options, '--', text]);
       }
       await waitFor('whois to know its end', limitMs, async () => (await whois(snatPort))[0]?.closed ?? undefined);
       const sallyport = commandLine(join(control.directory, 'admin.sock'));
@@ -125,7 +125,7 @@ spec: {class: sallyport, listen: [{address: 127.0.0.1, port: 16443}]}
   }
 
   it('is not taken any more once its gateway is not there', async () => {
-    const socket = connect({ host: '127.0.0.1', port: control.control.syslogPort! });
+    const socket = connect({ host: '127.0.0.1', port: control.control.syslog!.ports.tcp! });
     const snatPort = newPort();
     socket.write(counted(bigipLine('connection-opened', { snatPort })));
     await untilKnown(snatPort);
@@ -146,7 +146,7 @@ spec: {class: sallyport, listen: [{address: 127.0.0.1, port: 16443}]}
       const path = (name: string): string => join(directory, `${name}.pem`);
       for (const [name, text] of Object.entries(files)) if (text !== undefined) await writeFile(path(name), text, { mode: 0o600 });
       const shown = certificate === undefined ? [] : ['-cert', path('cert'), '-cert_chain', path('cert'), '-key', path('key')];
-      const child = spawn(openssl, ['s_client', '-connect', `127.0.0.1:${control.control.syslogTlsPort!}`, '-CAfile', path('ca'), '-verify_return_error', '-quiet', '-no_ign_eof', ...shown, ...options], { stdio: ['pipe', 'ignore', 'ignore'] });
+      const child = spawn(openssl, ['s_client', '-connect', `127.0.0.1:${control.control.syslog!.ports.tls!}`, '-CAfile', path('ca'), '-verify_return_error', '-quiet', '-no_ign_eof', ...shown, ...options], { stdio: ['pipe', 'ignore', 'ignore'] });
       child.stdin.on('error', () => undefined);
       child.stdin.end(line);
       await once(child, 'close');
@@ -205,10 +205,10 @@ spec: {class: sallyport, listen: [{address: 127.0.0.1, port: 16443}]}
 
     it('is not taken in the clear, and a monitor that looks whether somebody listens is no stranger', async () => {
       const before = await metric('connections_refused_total');
-      const monitor = connect({ host: '127.0.0.1', port: control.control.syslogTlsPort! });
+      const monitor = connect({ host: '127.0.0.1', port: control.control.syslog!.ports.tls! });
       await once(monitor, 'connect');
       monitor.destroy();
-      const clear = connect({ host: '127.0.0.1', port: control.control.syslogTlsPort! });
+      const clear = connect({ host: '127.0.0.1', port: control.control.syslog!.ports.tls! });
       clear.on('error', () => undefined);
       clear.write(counted(bigipLine('connection-opened', { snatPort: newPort() })));
       await once(clear.resume(), 'close');

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { pino } from 'pino';
-import { listenForSyslog, type SyslogReceiver } from '../../../src/control/syslog/index.ts';
+import { createSyslogReceiver, type SyslogReceiver } from '../../../src/control/syslog/index.ts';
 import { SallyportError } from '../../../src/core/errors.ts';
 import { parseAddressRange } from '../../../src/core/ip-address.ts';
 import type { LedgerRecord } from '../../../src/core/ledger-record.ts';
@@ -27,11 +27,10 @@ describe('the syslog receiver', () => {
     append = (record) => Promise.resolve(recorded.push('connectionId' in record ? record.connectionId : ''));
     const loopback = parseAddressRange('127.0.0.1');
     assert.ok(loopback.ok);
-    receiver = await listenForSyslog({
+    receiver = createSyslogReceiver({
       tcp: { host: '127.0.0.1', port: 0 },
       tls: null,
       allowed: [{ gateway: 'f5', addresses: loopback.range }],
-      identity: unused,
       ledger: { append: (record) => append(record) },
       plan: () => plan,
       isRevoked: () => false,
@@ -43,6 +42,7 @@ describe('the syslog receiver', () => {
       random: () => 0,
       log: pino({ level: 'silent' }),
     });
+    await receiver.show(unused);
   });
   afterEach(async () => {
     for (const socket of sockets.splice(0)) socket.destroy();
@@ -51,8 +51,8 @@ describe('the syslog receiver', () => {
 
   const plan = planOf(gateway('f5', { class: 'bigip', listen: [{ address: '10.0.0.9', port: 15443 }] }));
 
-  async function open(): Promise<Socket> {
-    const socket = connect({ host: '127.0.0.1', port: receiver.tcpPort! });
+  async function open(port = receiver.ports.tcp!): Promise<Socket> {
+    const socket = connect({ host: '127.0.0.1', port });
     socket.on('error', () => undefined);
     sockets.push(socket);
     await once(socket, 'connect');
@@ -96,12 +96,13 @@ describe('the syslog receiver', () => {
 
   it('listens no longer where the ledger takes nothing any more, ends its connections, and says so', async () => {
     append = () => Promise.reject(new SallyportError('store-failed', 'the disk has refused'));
+    const port = receiver.ports.tcp!;
     const [idle, socket] = [await open(), await open()];
     const ended = Promise.all([idle, socket].map((each) => once(each, 'close')));
     socket.write(line('a'));
     await ended;
     assert.match(receiver.conditions().join(), /^the ledger takes no more records/);
-    await assert.rejects(open(), { code: 'ECONNREFUSED' });
+    await assert.rejects(open(port), { code: 'ECONNREFUSED' });
   });
 
   it('waits, when it is closed, for what the ledger is writing', async () => {
