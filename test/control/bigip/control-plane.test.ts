@@ -157,6 +157,7 @@ spec: {class: bigip, listen: [{address: 10.4.0.1, port: 15443}], bigip: {managem
     await control.admin.post(adminPaths.remove, { refs: [['ExternalService', 'partners', 'ledger'], ['EgressPolicy', 'partners', 'ledger'], ['EgressGateway', '', 'f5']].map(([kind, namespace, name]) => ({ kind, namespace, name })) });
     await waitFor('the partition to be gone', limitMs, () => ('partner' in box.running ? undefined : true));
     assert.ok('theirs' in box.running);
+    await waitFor('its driver to take leave', limitMs, () => (box.requests.some(({ method, path }) => method === 'DELETE' && path.startsWith('/mgmt/shared/authz/tokens/')) ? true : undefined));
   });
 
   it('is logged in to with the credentials as they are then', async () => {

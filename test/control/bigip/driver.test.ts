@@ -65,7 +65,7 @@ describe('the driver of a BIG-IP', () => {
     held(): Promise<void>;
   }
 
-  function drive(boxes: readonly BigIpManagement[], content: Content, { timings = {}, secret = password, ca, answerWithinMs = 2_000, ...options }: Partial<Omit<BigIpDriverOptions, 'timings'>> & { readonly timings?: Partial<Timings>; readonly secret?: string; readonly ca?: string; readonly answerWithinMs?: number } = {}): Subject {
+  function drive(boxes: readonly BigIpManagement[], content: Content, { timings = {}, secret = password, ca, answerWithinMs = 2_000, ...options }: Partial<Omit<BigIpDriverOptions, 'timings'>> & { readonly timings?: Partial<Timings>; readonly secret?: string; readonly ca?: () => string; readonly answerWithinMs?: number } = {}): Subject {
     let wanted = { declaration: declarationOf(content), revision: (content.revision ?? 'r1') as Revision };
     let timesHeld = 0;
     const log = pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) });
@@ -75,8 +75,8 @@ describe('the driver of a BIG-IP', () => {
       partition,
       repairsDrift: () => false,
       boxes: boxes.map(({ port, caPem }) => {
-        const client = createManagementClient({ host: '127.0.0.1', port, credentials: () => Promise.resolve({ username, password: secret, ca: ca ?? caPem }), answerWithinMs, now: Date.now });
-        return createBox({ place: `127.0.0.1:${port}`, client, partition, pollEveryMs: all.pollEveryMs, declaredWithinMs: 2_000 });
+        const client = createManagementClient({ host: '127.0.0.1', port, credentials: () => Promise.resolve({ username, password: secret, ca: ca?.() ?? caPem }), answerWithinMs, now: Date.now });
+        return createBox({ place: `127.0.0.1:${port}`, client, partition, pollEveryMs: all.pollEveryMs, declaredWithinMs: 2 * limitMs });
       }),
       keyPair: () => Promise.resolve({ certificateChainPem: 'chain', privateKeyPem, renewAtMs: Infinity }),
       want: () => wanted,
@@ -247,6 +247,51 @@ describe('the driver of a BIG-IP', () => {
     assert.deepEqual(recordsOf(box, 'grants'), {});
   });
 
+  it('does not take a declaration for carried out because the box says so', async () => {
+    const box = await start();
+    const subject = drive([box], {});
+    await subject.held();
+    box.order({ method: 'POST', path: /declare/, with: 'lie' });
+    subject.want({ pools: ['pool', 'other'] });
+    await troubleOf(subject, /says yes and does not do it: AS3 would change it again/);
+    const held = subject.held();
+    box.mend();
+    await held;
+    assert.ok('other' in (box.running[partition]!['shared'] as object));
+  });
+
+  it('puts the plan into force again where the box comes back with what it had before', async () => {
+    const box = await start();
+    const subject = drive([box], { grants: { [grantOf('leaver')]: allowed } }, { timings: { lookEveryMs: 5 } });
+    await subject.held();
+    const saved = structuredClone(box.running[partition]!);
+    const held = subject.held();
+    subject.want({ revision: 'r2' });
+    await held;
+    box.order({ with: 'half' });
+    await troubleOf(subject, /cannot be asked/);
+    box.editByHand((running) => (running[partition] = saved));
+    const heldAgain = subject.held();
+    box.mend();
+    await heldAgain;
+    assert.deepEqual(recordsOf(box, 'grants'), {});
+  });
+
+  it('trusts the CA that the credentials name now, where the box has another certificate', async () => {
+    const before = await start();
+    let { caPem } = before;
+    const subject = drive([before], {}, { ca: () => caPem });
+    await subject.held();
+    await before.close();
+    const box = await start({ port: before.port });
+    subject.driver.wake();
+    await troubleOf(subject, /cannot be asked/);
+    const held = subject.held();
+    ({ caPem } = box);
+    await held;
+    assert.ok(partition in box.running);
+  });
+
   it('logs in again where its token is none any more, in the middle too, and gives the last one back', async () => {
     const box = await start();
     const subject = drive([box], {});
@@ -274,7 +319,7 @@ describe('the driver of a BIG-IP', () => {
 
   it('tells a box whose certificate does not verify nothing, not even a password', async () => {
     for (const [box, ca] of [[await start(), makePki().rootPem], [await start({ certificateAddress: '127.0.0.2' }), undefined]] as const) {
-      const subject = drive([box], {}, ca === undefined ? {} : { ca });
+      const subject = drive([box], {}, ca === undefined ? {} : { ca: () => ca });
       await troubleOf(subject, /cannot be asked: (self-signed certificate|unable to|Hostname\/IP does not match)/);
       assert.deepEqual(box.requests, []);
       assert.equal(subject.driver.status.connected, 0);
@@ -338,6 +383,25 @@ describe('the driver of a BIG-IP', () => {
     await subject.held();
     assert.match(subject.driver.status.findings.join(), /the other one of its pair does not have what 127\.0\.0\.1:\d+ has: Changes Pending/);
     assert.equal(subject.driver.status.trouble, null);
+    // It takes over all the same, and is told itself.
+    pair[0]!.failoverStatus = 'STANDBY';
+    pair[1]!.failoverStatus = 'ACTIVE';
+    const held = subject.held();
+    subject.driver.wake();
+    await held;
+    assert.deepEqual(pair[1]!.running, pair[0]!.running);
+  });
+
+  it('is not done before the other one of a pair has it, where that comes in time', async () => {
+    const pair: BigIpManagement[] = [];
+    pair.push(await start({ peer: { sync: 'manual', box: () => pair[1]! } }), await start({ peer: { sync: 'manual', box: () => pair[0]! } }));
+    pair[1]!.failoverStatus = 'STANDBY';
+    const subject = drive(pair, {}, { timings: { synchronisedWithinMs: limitMs } });
+    const held = subject.held();
+    await waitFor('questions whether it is synchronised', limitMs, () => (pair[0]!.requests.filter(({ path }) => path === '/mgmt/tm/cm/sync-status').length >= 3 ? true : undefined));
+    pair[0]!.syncStatus = 'In Sync';
+    await held;
+    assert.deepEqual(subject.driver.status.findings, []);
   });
 
   it('does nothing where another one leads, and takes up where that one has ended', async () => {

@@ -97,6 +97,8 @@ export interface BigIpOptions {
   readonly now?: () => number;
   /** Names in its certificate. Default: 127.0.0.1. */
   readonly certificateAddress?: string;
+  /** Default: any that is free. */
+  readonly port?: number;
   /** SNAT translations that somebody else has in /Common, by address. */
   readonly commonSnatTranslations?: Readonly<Record<string, string>>;
   /** The other one of its pair: what is changed here comes there as configurations are synchronised, at once, where this is `automatic`. */
@@ -120,7 +122,7 @@ const tokensMax = 100;
 const tasksMax = 25;
 
 export async function startBigIp(options: BigIpOptions = {}): Promise<BigIpManagement> {
-  const { username = 'sallyport', password = 'correct horse', now = Date.now, certificateAddress = '127.0.0.1', commonSnatTranslations = {}, peer } = options;
+  const { username = 'sallyport', password = 'correct horse', now = Date.now, certificateAddress = '127.0.0.1', port = 0, commonSnatTranslations = {}, peer } = options;
   const pki = makePki();
   const certificate = pki.issue('spiffe://box.test/management', { names: [{ type: 'ip', value: certificateAddress }] });
   const tokens = new Map<string, { readonly expiresAtMs: number }>();
@@ -348,7 +350,7 @@ export async function startBigIp(options: BigIpOptions = {}): Promise<BigIpManag
   const server = createServer({ key: certificate.privateKeyPem, cert: certificate.certificateChainPem }, (request, response) => {
     serve(request, response).catch(() => response.destroy());
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
 
   const box: BigIpManagement & Synchronised = {
     port: (server.address() as AddressInfo).port,
