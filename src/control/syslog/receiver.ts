@@ -145,6 +145,7 @@ export function createSyslogReceiver(options: SyslogReceiverOptions): SyslogRece
     server.on('drop', (dropped?: DropArgument) => noteRefused(dropped?.remoteAddress ?? 'somewhere', `came when ${connectionsMax} were open, which is all there are`));
     await listening(server, `${place.host}:${place.port}`, () => server.listen(place));
     servers.push(server);
+    log.info({ port: (server.address() as AddressInfo).port }, 'listening for syslog');
     return server;
   }
 
@@ -187,10 +188,8 @@ export function createSyslogReceiver(options: SyslogReceiverOptions): SyslogRece
     },
     async show(identity) {
       secure?.setSecureContext(tlsOptions(identity));
-      if (servers.length > 0) return;
-      if (tcp !== null) plain = await listen(createPlain(), tcp);
-      if (tls !== null) secure = await listen(createSecure(identity), tls);
-      log.info(ports(), 'listening for syslog');
+      if (tcp !== null) plain ??= await listen(createPlain(), tcp);
+      if (tls !== null) secure ??= await listen(createSecure(identity), tls);
     },
     conditions: () => [...(failure === undefined ? [] : [failure]), ...remarks.conditions()],
     close,
