@@ -43,9 +43,10 @@ export interface DeltaClientOptions {
   readonly initialVersions?: () => ReadonlyMap<string, ReadonlyMap<string, string>>;
   /**
    * Called with every response, also an empty one (the server has nothing for that type). To return is to accept; to throw is
-   * to reject the whole of it: the server is told the error's message, and nothing counts as held.
+   * to reject the whole of it: the server is told the error's message, and nothing counts as held. So is to resolve, and to reject,
+   * a promise; nothing further is read meanwhile.
    */
-  readonly onUpdate: (update: DeltaUpdate) => void;
+  readonly onUpdate: (update: DeltaUpdate) => void | Promise<void>;
   readonly onState?: (state: DeltaClientState, detail: DeltaClientStateDetail) => void;
   /** Uniform in [0, 1), for the jitter of the back-off. */
   readonly random: () => number;
@@ -111,6 +112,8 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
   let failures = 0;
   let connected = false;
   let closed = false;
+  /** Settles when the application has taken what it has at hand, of an earlier stream too. */
+  let taking: Promise<unknown> | undefined;
 
   function start(reason: string): void {
     endAttempt();
@@ -149,11 +152,23 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
       if (isCurrent() && !connected) tell('connected', { reason: 'the server has answered' });
     };
     stream.on('metadata', answered);
+    const reply = (response: DeltaDiscoveryResponse, fault: string | undefined): void => {
+      if (isCurrent()) stream.write(answer(response, fault?.slice(0, limits.rejectionCharactersMax)));
+    };
     stream.on('data', (response: DeltaDiscoveryResponse) => {
       answered();
       if (!isCurrent()) return;
-      const fault = accept(response);
-      if (isCurrent()) stream.write(answer(response, fault?.slice(0, limits.rejectionCharactersMax)));
+      const accepted = taking === undefined ? accept(response) : taking.then(() => (isCurrent() ? accept(response) : undefined));
+      if (!(accepted instanceof Promise)) {
+        reply(response, accepted);
+        return;
+      }
+      stream.pause();
+      const own = (taking = accepted.then((fault) => {
+        if (taking === own) taking = undefined;
+        reply(response, fault);
+        stream.resume();
+      }));
     });
     stream.on('error', (error: Partial<StatusObject> & Error) => fail(detailOf(error)));
     stream.on('status', (ended: StatusObject) => fail(detailOf(ended)));
@@ -172,17 +187,19 @@ export function createDeltaClient(options: DeltaClientOptions): DeltaClient {
   }
 
   /** Hands a response to the application; the reason where it, or we, cannot take it. */
-  function accept(response: DeltaDiscoveryResponse): string | undefined {
+  function accept(response: DeltaDiscoveryResponse): string | undefined | Promise<string | undefined> {
     const type = held.get(response.typeUrl);
     if (type === undefined) return `type "${response.typeUrl}" was not subscribed to`;
     const read = readResponse(type, response);
     if ('fault' in read) return read.fault;
+    const noteTaken = (): void => hold(type, read.update);
     try {
-      options.onUpdate(read.update);
+      const taken = options.onUpdate(read.update);
+      if (taken instanceof Promise) return taken.then(noteTaken).then(() => undefined, messageOf);
     } catch (error) {
       return messageOf(error);
     }
-    hold(type, read.update);
+    noteTaken();
     return undefined;
   }
 

@@ -30,7 +30,7 @@ describe('where each client of the control plane stands', () => {
       connect: () => ({ address: mesh.address, credentials: meshChannelCredentials([mesh.identity], mesh.trustBundlePem, proxyCertificate), options: meshChannelOptions }),
       node: { id: workload, userAgentVersion: '0.1.0' },
       subscriptions: [{ typeUrl: typeUrls.secret, names: '*' }],
-      onUpdate: () => (updates += 1),
+      onUpdate: () => void (updates += 1),
       random: () => 0,
       now: Date.now,
     });

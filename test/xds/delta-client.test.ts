@@ -85,6 +85,37 @@ describe('the Delta client, over gRPC', () => {
     assert.equal(client.connected, true);
   });
 
+  it('answers for an update once its application has taken it, one after the other, also of the stream that comes next', async () => {
+    const { address, cache } = await loopback.listen();
+    cache.setSnapshot(NODE, fruit('r1', { apple: '1' }));
+    const taken: string[] = [];
+    const underWay: { readonly version: string; readonly settle: PromiseWithResolvers<undefined> }[] = [];
+    const client = loopback.connect(address, {
+      onUpdate: async ({ systemVersion }) => {
+        const settle = Promise.withResolvers<undefined>();
+        underWay.push({ version: systemVersion, settle });
+        await settle.promise;
+        taken.push(systemVersion);
+      },
+    });
+    const stateOfType = () => cache.status()[0]?.streams[0]?.types[0];
+    await until(() => underWay.length === 1, 'the first');
+    assert.equal(stateOfType()?.versionAcked, undefined, 'nothing is acknowledged that is not taken');
+    client.reconnect();
+    cache.setSnapshot(NODE, fruit('r2', { apple: '2' }));
+    await until(() => cache.status()[0]?.streams[0]?.types[0]?.versionSent === 'r2' && client.connected, 'the next stream');
+    assert.equal(underWay.length, 1, 'the second waits for the first');
+    underWay[0]!.settle.resolve(undefined);
+    await until(() => underWay.length === 2, 'the second');
+    underWay[1]!.settle.reject(new Error('apple is rotten'));
+    await until(() => stateOfType()?.state === 'NACKED', 'the rejection');
+    assert.deepEqual([stateOfType()?.lastError?.message, underWay.map(({ version }) => version), taken], ['apple is rotten', ['r1', 'r2'], ['r1']]);
+    cache.setSnapshot(NODE, fruit('r3', { apple: '3' }));
+    await until(() => underWay.length === 3, 'the third');
+    underWay[2]!.settle.resolve(undefined);
+    await until(() => stateOfType()?.versionAcked === 'r3', 'the acknowledgement');
+  });
+
   it('asks for its credentials on every attempt, and takes a failure to have any as a failed attempt', async () => {
     const { address, cache } = await loopback.listen();
     cache.setSnapshot(NODE, fruit('r1', { apple: '1' }));
