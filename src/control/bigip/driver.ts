@@ -3,6 +3,7 @@
  * waits for nothing; a change that is all in data groups is made there, and AS3 is told of it afterwards; anything else is declared.
  * After each change the box is asked whether it is so. Where it cannot be reached, or refuses, it keeps what it has, and is asked again later.
  */
+import { hash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { fixedNames, isRefusal, pathOf } from '../../backends/bigip/index.ts';
@@ -105,6 +106,8 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
   let trialAtMs = 0;
   let wouldChange = false;
   let held: Revision | null = null;
+  /** What stands in the place of a revision where less is allowed than by `held`, and not all yet that is to be. */
+  let inBetween: string | undefined;
   let trouble: BigIpStatus['trouble'] = null;
   let drift: string | undefined;
   let lag: string | undefined;
@@ -178,9 +181,10 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
     const tenant = tenantIn(wanted);
     const groups = dataGroupsIn(tenant, partition);
     const there = await recordsOf(box, groups.keys());
-    await takeAway(box, there, groups);
+    const isLess = await takeAway(box, there, groups);
     const known = declared?.tenant;
     if (mustDeclare || known === undefined || !sameStructure(known, tenant) || [...there.values()].includes(undefined)) {
+      if (isLess) await markLess(box, wanted, there);
       await declare(box, wanted);
       log.info({ gateway, box: box.place, revision: wanted.revision }, 'the BIG-IP was declared what it is to do');
     } else {
@@ -196,16 +200,27 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
     drift = undefined;
   }
 
-  /** What nobody is to do any more, before all else. */
-  async function takeAway(box: Box, there: GroupsThere, groups: Groups): Promise<void> {
+  /** What nobody is to do any more, before all else. Gives whether that was anything. */
+  async function takeAway(box: Box, there: GroupsThere, groups: Groups): Promise<boolean> {
+    let isAny = false;
     for (const [path, records] of groups) {
       const before = there.get(path);
-      if (before !== undefined) await change(box, path, before, restricted(before, records, isRefusal));
+      if (before !== undefined && (await change(box, path, before, restricted(before, records, isRefusal)))) isAny = true;
     }
+    return isAny;
   }
 
-  async function change(box: Box, path: string, from: Records, to: Records): Promise<void> {
-    for (const each of transition(path, from, to)) await box.change(each, signal);
+  /** The iRule looks at open connections anew where the revision is another one; until all of the plan is there, it is that of no plan. */
+  async function markLess(box: Box, { revision }: Wanted, there: GroupsThere): Promise<void> {
+    const before = there.get(settings) ?? [];
+    inBetween = hash('sha256', `less than ${revision}`);
+    await change(box, settings, before, before.map(({ key, value }) => ({ key, value: key === 'revision' ? inBetween! : value })));
+  }
+
+  async function change(box: Box, path: string, from: Records, to: Records): Promise<boolean> {
+    const changes = transition(path, from, to);
+    for (const each of changes) await box.change(each, signal);
+    return changes.length > 0;
   }
 
   async function declare(box: Box, wanted: Wanted): Promise<void> {
@@ -217,7 +232,8 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
       taken = later;
       // What is declared may yet undo it: the turn that comes next sees to it that it stays so.
       const groups = dataGroupsIn(tenantIn(later), partition);
-      await takeAway(box, await recordsOf(box, groups.keys()), groups);
+      const there = await recordsOf(box, groups.keys());
+      if (await takeAway(box, there, groups)) await markLess(box, later, there);
     };
     const { isSame } = doneOf(box, await box.declare(wanted.declaration, signal, { meanwhile }));
     // Where nothing was to be changed, AS3 has just looked.
@@ -265,7 +281,8 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
   async function recordsOf(box: Box, paths: Iterable<string>): Promise<GroupsThere> {
     const there = new Map<string, Records | undefined>();
     for (const path of paths) there.set(path, await box.records(path, signal));
-    held = (there.get(settings)?.find(({ key }) => key === 'revision')?.value as Revision | undefined) ?? null;
+    const revision = there.get(settings)?.find(({ key }) => key === 'revision')?.value as Revision | undefined;
+    if (revision === undefined || revision !== inBetween) held = revision ?? null;
     return there;
   }
 

@@ -163,7 +163,8 @@ describe('the driver of a BIG-IP', () => {
     subject.want({ revision: 'r2', pools: ['pool', 'other'], grants: { [grantOf('team')]: allowed, [grantOf('leaver')]: allowed } });
     await waitFor('the declaration', limitMs, () => (posts(box).length === 3 ? true : undefined));
     subject.want({ revision: 'r3', pools: ['pool', 'other'], grants: { [grantOf('team')]: allowed } });
-    await waitFor('the grant to be gone', limitMs, () => (grantOf('leaver') in recordsOf(box, 'grants') ? undefined : true));
+    await waitFor('the grant to be gone, and the revision another one', limitMs, () => (grantOf('leaver') in recordsOf(box, 'grants') || recordsOf(box, 'settings')['revision'] === 'r1' ? undefined : true));
+    assert.equal(subject.driver.status.held, 'r1');
     const held = subject.held();
     box.releaseTasks();
     await held;
@@ -180,6 +181,8 @@ describe('the driver of a BIG-IP', () => {
     assert.match(reason, /declaration failed; 01020066:3: The requested SNAT Translation \(\/Common\/192\.0\.2\.99\) already exists in partition Common/);
     assert.deepEqual(recordsOf(box, 'grants'), { [grantOf('team')]: allowed });
     assert.equal(subject.driver.status.held, 'r1');
+    // By that the iRule looks at the connections that are open.
+    assert.match(recordsOf(box, 'settings')['revision']!, /^[0-9a-f]{64}$/);
     assert.equal(subject.driver.status.connected, 1);
     const held = subject.held();
     subject.want({ revision: 'r3', grants: { [grantOf('team')]: allowed } });
