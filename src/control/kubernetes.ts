@@ -8,6 +8,7 @@ import { certificatesToPem } from '../core/x509/pem.ts';
 import { clockCondition, createHostResolver, createPodAttestor, openSecretText, startWebhooks, type ApiClient, type PodAttestor, type SecretText, type Webhooks } from '../kubernetes/index.ts';
 import type { IssuedToLedger } from './issuance.ts';
 import { createKubernetesPlanner, type KubernetesPlanner, type KubernetesPlannerOptions } from './kubernetes-planner.ts';
+import { packHeap } from './packed-heap.ts';
 import { createReplicatedState, type ReplicatedState, type ReplicatedStateOptions } from './replicated-state.ts';
 
 export interface KubernetesOptions {
@@ -66,6 +67,7 @@ export function startKubernetes(options: KubernetesSideOptions): KubernetesSide 
   });
   const ready = Promise.all([heard, options.shared.ready]).then(() => {
     isReady = true;
+    packHeap();
   });
 
   return {
