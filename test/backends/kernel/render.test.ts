@@ -77,11 +77,23 @@ describe('the plan as nftables', () => {
             assert.ok(!elements.has(key), `${name} has no ${key} yet`);
             elements.set(key, data ?? comment ?? '');
           }
-          assert.deepEqual(differenceOf(elements, after.elements[name]), { removed: [], added: [] });
+          assert.deepEqual(elements, after.elements[name]);
         }
       }),
       { numRuns: 50 },
     );
+  });
+
+  it('leads to another grant by a change where a binding gives another address', () => {
+    const tableOf = (address: string) => {
+      const plan = world.planOf(router, world.pool('own', ['203.0.113.8', '203.0.113.9']), world.binding('shop/all', { subject: { namespace: 'shop' }, addresses: [address] }), servicesAtRouter()('shop/one'), world.policy('shop/p', { subjects: [{ namespace: 'shop' }], to: [{ service: 'one' }] }));
+      return renderKernelGateway(plan, gatewayOf(plan), addressesOf({ '10.1.0.2': 'shop/till' })).table;
+    };
+    const [before, after] = [tableOf('203.0.113.8'), tableOf('203.0.113.9')];
+    const [[key, mark]] = [...after.elements.access4] as [[string, string]];
+    const change = renderChange(before, after)!;
+    assert.ok(change.includes(`delete element inet sallyport access4 {\n  ${key},\n}`) && change.includes(`add element inet sallyport access4 {\n  ${key} : ${mark},\n}`), change);
+    assert.notEqual(before.elements.access4.get(key), mark);
   });
 
   it('replaces the table where its chains change', () => {
