@@ -84,8 +84,6 @@ export interface BigIpManagement {
   /** Tasks wait from now on. */
   holdTasks(): void;
   releaseTasks(): void;
-  /** Every token is none any more, as after a restart of the box. */
-  forgetTokens(): void;
   failoverStatus: 'ACTIVE' | 'STANDBY';
   syncStatus: string;
   close(): Promise<void>;
@@ -380,7 +378,6 @@ export async function startBigIp(options: BigIpOptions = {}): Promise<BigIpManag
       areTasksHeld = false;
       for (const finish of heldTasks.splice(0)) finish();
     },
-    forgetTokens: () => tokens.clear(),
     failoverStatus: 'ACTIVE',
     syncStatus: peer === undefined ? 'Standalone' : 'In Sync',
     takeSynchronised(others, othersDeclared) {
