@@ -1,10 +1,10 @@
 /** Puts renderings in force on this host, all or nothing, and finds what somebody else has changed of ours. */
-import { differenceOf, readListing, renderChange, setNames, tableName, type Counter, type KernelRendering, type Listing, type MarkedGrant, type Table } from '../backends/kernel/index.ts';
+import { differenceOf, readListing, renderChange, setNames, tableName, type Counter, type Elements, type KernelRendering, type Listing, type MarkedGrant, type Table } from '../backends/kernel/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import { boundedList } from '../core/order.ts';
-import { createInterfaceAddresses } from './addresses.ts';
-import { cutConnections } from './connections.ts';
+import { addAddresses, missingAddresses, removeAddressesBut, type Place } from './addresses.ts';
+import { cutConnections, type Ended } from './connections.ts';
 import { checkRequirements } from './requirements.ts';
 import type { RunProgram } from './run-program.ts';
 
@@ -32,7 +32,7 @@ export interface KernelDriver {
   repair(): Promise<void>;
   /** What the grants have carried in both directions since the table was made. */
   counters(): Promise<readonly GrantCounter[]>;
-  /** Removes the table, our addresses, and the connections that stood on them: from then on this host forwards as if we had never been there. */
+  /** Removes the table, our addresses, and the connections that stood on them, whichever process has made them: from then on this host forwards as if we had never been there. */
   remove(): Promise<void>;
 }
 
@@ -46,8 +46,6 @@ interface Applied {
 
 export function createKernelDriver({ run, holdsAddresses, isHealthy = () => Promise.resolve(true) }: KernelDriverOptions): KernelDriver {
   let applied: Applied | undefined;
-
-  const addressesOn = (table: Table) => createInterfaceAddresses(run, table.settings.interface);
 
   async function load(ruleset: string): Promise<void> {
     const { status, stderr } = await run('nft', ['--file', '-'], ruleset);
@@ -85,45 +83,39 @@ export function createKernelDriver({ run, holdsAddresses, isHealthy = () => Prom
     return [...differencesOf(table, listing), ...(listing === undefined || listing.structure === structure ? [] : ['the chains, or how the sets are made, have been changed'])];
   }
 
-  async function rollBack(failed: KernelRendering, before: Applied | undefined): Promise<void> {
+  async function rollBack(before: Applied | undefined): Promise<void> {
     applied = before;
     if (before === undefined) return; // it is the only one there has been: better it than an open router
     if ((await driftFrom(before)).length > 0) applied = await replace(before.rendering);
-    await keepAddresses(before.rendering, failed);
-  }
-
-  /** Of ours, those of one rendering, in the place of another's. */
-  async function keepAddresses({ table, addresses }: KernelRendering, other: KernelRendering | undefined): Promise<void> {
-    if (!holdsAddresses) return;
-    await addressesOn(table).keepOnly(addresses);
-    if (other !== undefined && other.table.settings.interface !== table.settings.interface) await addressesOn(other.table).keepOnly([]);
+    if (holdsAddresses) await removeAddressesBut(run, placeOf(before.rendering));
   }
 
   return {
     check: () => checkRequirements(run),
     async apply(rendering) {
       const before = applied;
-      if (holdsAddresses) await addressesOn(rendering.table).add(rendering.addresses);
+      const inForce = before?.rendering.table.elements ?? (await listed())?.elements; // of a process before this one
+      if (holdsAddresses) await addAddresses(run, placeOf(rendering));
       try {
         applied = await bringTo(rendering);
         if (!(await isHealthy())) throw new SallyportError('ruleset-refused', `revision ${rendering.table.revision} is not healthy, and was taken back`, { hint: 'what was in force before is again' });
       } catch (error) {
-        await rollBack(rendering, before);
+        await rollBack(before);
         throw error;
       }
-      if (before !== undefined) await cutConnections(run, endedBetween(before.rendering, rendering));
-      await keepAddresses(rendering, before?.rendering);
+      if (inForce !== undefined) await cutConnections(run, endedBetween(inForce, rendering.table.elements));
+      if (holdsAddresses) await removeAddressesBut(run, placeOf(rendering));
     },
     async drift() {
       if (applied === undefined) return [];
       const { rendering } = applied;
-      const missing = holdsAddresses ? await addressesOn(rendering.table).missing(rendering.addresses) : [];
+      const missing = holdsAddresses ? await missingAddresses(run, placeOf(rendering)) : [];
       return [...(await driftFrom(applied)), ...(missing.length === 0 ? [] : [`interface "${rendering.table.settings.interface}" lacks ${boundedList(missing)}`])];
     },
     async repair() {
       if (applied === undefined) return;
       const { rendering } = applied;
-      if (holdsAddresses) await addressesOn(rendering.table).add(rendering.addresses);
+      if (holdsAddresses) await addAddresses(run, placeOf(rendering));
       applied = await replace(rendering);
     },
     async counters() {
@@ -135,12 +127,11 @@ export function createKernelDriver({ run, holdsAddresses, isHealthy = () => Prom
       });
     },
     async remove() {
+      const listing = await listed();
       await load(`table ${tableName}\ndelete table ${tableName}\n`);
-      if (applied === undefined) return;
-      const { rendering } = applied;
       applied = undefined;
-      await cutConnections(run, { marks: rendering.grants.keys(), workloads: [] });
-      if (holdsAddresses) await addressesOn(rendering.table).keepOnly([]);
+      await cutConnections(run, { marks: marksOf(listing?.elements), workloads: [] });
+      if (holdsAddresses) await removeAddressesBut(run, null);
     },
   };
 }
@@ -156,8 +147,12 @@ function differencesOf(table: Table, listing: Listing | undefined): readonly str
   return [...ofSets, ...(isOfRevision ? [] : [`its log lines are of revision ${String(listing.revision)}`])];
 }
 
+const placeOf = ({ table, addresses }: KernelRendering): Place => ({ interface: table.settings.interface, addresses });
+
+const marksOf = (elements: Elements | undefined): readonly number[] => [...(elements?.grants.keys() ?? [])].map(Number);
+
 /** Marks of grants that are no more; workloads that have an address no longer. */
-function endedBetween(before: KernelRendering, after: KernelRendering): { readonly marks: readonly number[]; readonly workloads: readonly IpAddress[] } {
-  const gone = (name: 'identities4' | 'identities6') => differenceOf(before.table.elements[name], after.table.elements[name]).removed.map(([address]) => address as IpAddress);
-  return { marks: [...before.grants.keys()].filter((mark) => !after.grants.has(mark)), workloads: [...gone('identities4'), ...gone('identities6')] };
+function endedBetween(before: Elements, after: Elements): Ended {
+  const gone = (name: 'identities4' | 'identities6') => differenceOf(before[name], after[name]).removed.map(([address]) => address as IpAddress);
+  return { marks: marksOf(before).filter((mark) => !after.grants.has(String(mark))), workloads: [...gone('identities4'), ...gone('identities6')] };
 }

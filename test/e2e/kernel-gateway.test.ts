@@ -135,9 +135,11 @@ describe('a Linux router as gateway', function () {
     const awaiting = await startNode('pods', 'echo-host.ts', [String(ports.workload)], /ready/);
     closing.push(echo.stop, awaiting.stop);
     for (const host of ['pods', 'gateway', 'firewall', 'partner'] as const) await waitFor(`addresses of ${host}`, 5_000, async () => ((await succeed(host, 'ip', '-6', 'address', 'show', 'tentative')) === '' ? true : undefined));
-    driver = createKernelDriver({ run: (program, args, input = '') => (program === 'sh' && !forgetting ? Promise.resolve({ status: 0, stdout: '', stderr: '' }) : network.hosts.gateway.run(program, args, { input })), holdsAddresses: true, isHealthy: () => Promise.resolve(healthy) });
+    driver = newDriver();
     await driver.check();
   });
+  const newDriver = (): KernelDriver =>
+    createKernelDriver({ run: (program, args, input = '') => (program === 'sh' && !forgetting ? Promise.resolve({ status: 0, stdout: '', stderr: '' }) : network.hosts.gateway.run(program, args, { input })), holdsAddresses: true, isHealthy: () => Promise.resolve(healthy) });
   beforeEach(async () => {
     await firewall.load(firewallRules);
     await driver.apply(renderingOf());
@@ -251,6 +253,16 @@ describe('a Linux router as gateway', function () {
     assert.equal(await seenAs(pods.productpage), snat.batch);
   });
 
+  it('goes on where another process has ended, and cuts what that had let in', async () => {
+    const [kept, revoked] = await Promise.all([startClient(pods.productpage), startClient(pods.batch, { transport: 'udp' })]);
+    driver = newDriver();
+    await driver.apply(renderingOf({ policies: [allowing('bookinfo', 'partner', 'datagrams')] }));
+    await ticksOn(kept);
+    assert.equal(endOf(kept), undefined);
+    assert.ok(revoked.output().includes(`you ${snat.batch}`));
+    assert.doesNotMatch(await succeed('gateway', 'conntrack', '-L', '-p', 'udp', '--orig-src', pods.batch), /mark=[1-9]/);
+  });
+
   it('sends datagrams that nobody answers from the new address as soon as a binding changes', async () => {
     await startClient(pods.productpage, { transport: 'udp', text: 'silent before' });
     await waitFor('its datagrams', 2_000, () => (echo.output().includes(`datagram ${snat.productpage} silent before`) ? true : undefined));
@@ -316,7 +328,7 @@ describe('a Linux router as gateway', function () {
     await succeed('gateway', 'ip', 'address', 'add', `${snat.spare}/32`, 'dev', 'firewall');
     await startClient(pods.productpage);
     await driver.apply(renderingOf({ addresses: { bookinfo: [snat.spare, snat6.productpage] } }));
-    await driver.remove();
+    await newDriver().remove();
     assert.notEqual((await table()).status, 0);
     const left = JSON.parse(await succeed('gateway', 'ip', '-json', 'address', 'show', 'dev', 'firewall')) as [{ readonly addr_info: readonly { readonly local: string; readonly scope: string }[] }];
     assert.deepEqual(left[0].addr_info.filter(({ scope }) => scope === 'global').map(({ local }) => local).sort(), ['198.51.100.1', snat.spare, '2001:db8:b::1'].sort());

@@ -12,5 +12,5 @@ export { logGroup } from './chains.ts';
 export type { MarkedGrant } from './elements.ts';
 export { renderKernelGateway, type KernelRendering } from './gateway.ts';
 export { readListing, type Counter, type Listing } from './listing.ts';
-export { differenceOf, renderChange, setNames, tableName, type SetName, type Table } from './table.ts';
+export { differenceOf, renderChange, setNames, tableName, type Elements, type Table } from './table.ts';
 export type { WorkloadAddresses } from './workloads.ts';
