@@ -10,6 +10,7 @@ import { waitFor } from '../../src/demo/processes.ts';
 import { startEnvoyAs, type Envoy } from '../support/envoy.ts';
 import { requirePeer } from '../support/peers.ts';
 import type { Pki } from '../support/pki.ts';
+import { startBigIpPlane } from './bigip-plane.ts';
 import { identityOf, startDataPlane, startEmbedded } from './gateway-site.ts';
 import type { ConformanceWitness } from './witness.ts';
 import type { Change, Credential, Door, Places, World } from './world.ts';
@@ -69,6 +70,7 @@ export const dataPlanes: Readonly<Record<PlayedClass, (test: Mocha.Context, opti
       },
     });
   },
+  bigip: (test, options) => startBigIpPlane(requirePeer(test, 'tclsh'), options),
 };
 
 /** Connections of a listener or filter chain that has gone live until its time of draining is over. */

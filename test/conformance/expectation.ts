@@ -41,8 +41,8 @@ export function shared(record: ConnectionRecord): Comparable {
 export function expectedOutcome({ attempt, greeting }: Pick<Played, 'attempt' | 'greeting'>, gatewayClass: PlayedClass): Outcome {
   const outcome = outcomeFor(attempt, gatewayClass);
   if (outcome.kind === 'refused' || outcome.atMost === undefined || greeting !== undefined) return outcome;
-  const { service, policies } = outcome;
-  return { kind: 'refused', service, policies, reason: 'limit-exceeded' };
+  const { service, policies, beyond = 'limit-exceeded' } = outcome;
+  return { kind: 'refused', service, policies, reason: beyond };
 }
 
 export function expectedRecords(played: Played, gatewayClass: PlayedClass, revision: Revision): readonly Comparable[] {

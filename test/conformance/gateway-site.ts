@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { pino } from 'pino';
-import { adminPaths, type ApplyResult, type StatusResult } from '../../src/api/admin.ts';
+import { adminPaths, type ApplyResult, type ProxyStatus, type StatusResult } from '../../src/api/admin.ts';
 import type { ObjectRef } from '../../src/core/errors.ts';
 import type { PlayedClass } from './classes.ts';
 import type { SpiffeId } from '../../src/core/spiffe-id.ts';
 import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { runGateway } from '../../src/gateway/index.ts';
-import { startTestControl, trustDomain, type TestControl } from '../support/control.ts';
+import { startTestControl, trustDomain, type TestControl, type TestControlOptions } from '../support/control.ts';
 import type { ConnectionRecord, DataPlane, DataPlaneOptions } from './data-plane.ts';
 import { createWardrobe } from './wardrobe.ts';
 import { connectAsWorkload } from './workload.ts';
@@ -25,6 +25,8 @@ export interface GatewaySite {
 
 export interface StartedGateways {
   stop(): Promise<void>;
+  /** When what was acknowledged is done, where that is later. */
+  enforced?(): Promise<void>;
   /** When a change has reached the connections that live, where that is later than its acknowledgement. */
   settled?(): Promise<void>;
 }
@@ -34,6 +36,10 @@ export interface GatewaySiteOptions extends DataPlaneOptions {
   /** The gateway of class sallyport that serves what this class cannot; null for a class that can everything. */
   readonly beside: 'beside' | null;
   readonly start: (site: GatewaySite) => Promise<StartedGateways>;
+  /** What its control plane is told beside what all are. */
+  readonly control?: Pick<TestControlOptions, 'bigip' | 'syslog'>;
+  /** What its EgressGateway says beside class and listeners. */
+  readonly spec?: Readonly<Record<string, unknown>>;
 }
 
 export const identityOf = (gateway: string): SpiffeId => `spiffe://${trustDomain}/ns/sallyport-system/sa/${gateway}` as SpiffeId;
@@ -62,11 +68,14 @@ export async function startEmbedded({ control, directory }: GatewaySite, name: s
 const typesOf = { sallyport: 4, envoy: 3, bigip: 1 } as const;
 const enforcedWithinMs = 20_000;
 
-export async function startDataPlane({ witness, pki, class: gatewayClass, beside, start }: GatewaySiteOptions): Promise<DataPlane> {
+/** A box is told of a plan a moment after it is there, and is in step with the one before until then. */
+const isLatest = (proxy: ProxyStatus, { revision }: StatusResult): boolean => proxy.class !== 'bigip' || proxy.types.every(({ acknowledged }) => acknowledged === revision);
+
+export async function startDataPlane({ witness, pki, class: gatewayClass, beside, start, control: controlOptions, spec = {} }: GatewaySiteOptions): Promise<DataPlane> {
   const undo = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-conformance-'));
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  const control = await startTestControl();
+  const control = await startTestControl(controlOptions);
   undo.defer(() => control.close());
   await control.admin.post(adminPaths.caImport, { certificatesPem: pki.intermediatePem + pki.rootPem, privateKeyPem: pki.intermediateKeyPem });
   const ledger = followLedger(control);
@@ -82,7 +91,7 @@ export async function startDataPlane({ witness, pki, class: gatewayClass, beside
   const egressGateway = (name: string, spec: Readonly<Record<string, unknown>>): string => `---\n${JSON.stringify({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'EgressGateway', metadata: { name }, spec })}\n`;
   const at = (port: number) => ({ listen: [{ address: '127.0.0.1', port }] });
   const egressGateways = ({ alone, gateway }: Pick<World, 'alone' | 'gateway'>): string =>
-    egressGateway('egress-1', { class: gatewayClass, ...at(gatewayPort), ...(beside === null || alone === true ? {} : { handOver: beside }), ...gateway }) + (beside === null ? '' : egressGateway(beside, { class: 'sallyport', ...at(besidePort), ...gateway }));
+    egressGateway('egress-1', { class: gatewayClass, ...spec, ...at(gatewayPort), ...(beside === null || alone === true ? {} : { handOver: beside }), ...gateway }) + (beside === null ? '' : egressGateway(beside, { class: 'sallyport', ...at(besidePort), ...gateway }));
 
   /** When every gateway has acknowledged everything. */
   const enforced = () =>
@@ -90,7 +99,7 @@ export async function startDataPlane({ witness, pki, class: gatewayClass, beside
       const status = await control.admin.get<StatusResult>(adminPaths.status);
       const types = status.proxies.flatMap((proxy) => proxy.types);
       for (const { error } of types) if (error !== null) throw new Error(`a gateway rejects ${error.resources.join(', ')}: ${error.message}`);
-      const ready = status.proxies.filter((proxy) => proxy.connected && proxy.types.length >= typesOf[proxy.class] && proxy.types.every(({ state }) => state === 'SYNCED'));
+      const ready = status.proxies.filter((proxy) => proxy.connected && proxy.types.length >= typesOf[proxy.class] && proxy.types.every(({ state }) => state === 'SYNCED') && isLatest(proxy, status));
       return ready.length === (beside === null ? 1 : 2) ? status : undefined;
     });
 
@@ -105,10 +114,14 @@ export async function startDataPlane({ witness, pki, class: gatewayClass, beside
     records: ledger.records,
     async enforce(world, credentials) {
       await wardrobe.prepare(credentials);
-      if (applied.length > 0) await control.admin.post(adminPaths.remove, { refs: applied });
+      if (applied.length > 0) {
+        await control.admin.post(adminPaths.remove, { refs: applied });
+        await enforced(); // what comes may be the very plan that was there before
+      }
       const { revision } = await apply(world.manifests, world);
       gateways ??= await start({ control, directory });
       const { conditions } = await enforced();
+      await gateways.enforced?.();
       return { revision, conditions };
     },
     async change({ to, revokes }) {

@@ -1,5 +1,5 @@
 /** Rows of the table in few words. */
-import { witnessAddresses, type Attempt, type Credential, type Departure, type Door, type MalformedForm, type Manner, type Refusal } from './world.ts';
+import { witnessAddresses, type Attempt, type Credential, type Departure, type Divergence, type Door, type MalformedForm, type Manner, type Refusal } from './world.ts';
 
 /** `NAMESPACE/SERVICEACCOUNT` of this trust domain, or a SPIFFE ID. */
 const idOf = (who: string): string => {
@@ -27,7 +27,7 @@ export const ownListener = (serverName?: string): Door => ({ listener: 'own', ..
 export const inManner = (manner: Manner, door: Door): Door => ({ ...door, manner });
 export const connectTo = (door: Door, authority: string): Door => ({ ...door, authority });
 
-interface Passage extends Partial<Pick<Departure, 'atMost' | 'ports' | 'to' | 'channel'>> {
+interface Passage extends Partial<Pick<Departure, 'atMost' | 'beyond' | 'ports' | 'to' | 'channel'>> {
   readonly from: string;
   readonly by: readonly string[];
   readonly but?: Attempt['but'];
@@ -38,6 +38,9 @@ export interface Way {
   lets(as: Credential, passage: Passage): Attempt;
   refuses(as: Credential, reason: Refusal['reason'], more?: { readonly by?: readonly string[]; readonly but?: Attempt['but'] }): Attempt;
 }
+
+/** A class that cannot serve what is there refuses it to everybody. */
+export const unserved = (there: Way, as: Credential, because: string): Divergence => ({ because, expect: there.refuses(as, 'no-gateway').expect });
 
 const diverging = (but: Attempt['but']): Pick<Attempt, 'but'> => (but === undefined ? {} : { but });
 

@@ -35,8 +35,8 @@ export function describeDoor({ listener, manner = 'stream', serverName, authorit
 
 export function describeOutcome(outcome: Outcome): string {
   if (outcome.kind === 'refused') return `refused: ${outcome.reason}`;
-  const { atMost, channel, from, ports } = outcome;
-  return `${channel === 'reverse' ? 'is reached at' : 'leaves from'} ${from}${ports === undefined ? '' : `, ports ${ports.first}-${ports.last}`}${atMost === undefined ? '' : `, ${atMost} at a time, and more are refused: limit-exceeded`}`;
+  const { atMost, beyond = 'limit-exceeded', channel, from, ports } = outcome;
+  return `${channel === 'reverse' ? 'is reached at' : 'leaves from'} ${from}${ports === undefined ? '' : `, ports ${ports.first}-${ports.last}`}${atMost === undefined ? '' : `, ${atMost} at a time, and more are refused: ${beyond}`}`;
 }
 
 export function describeAttempt(attempt: Attempt, gatewayClass: PlayedClass): string {

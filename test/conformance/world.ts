@@ -141,8 +141,10 @@ export interface Departure extends Told {
   readonly from: string;
   /** Where only these source ports are the identity's. */
   readonly ports?: PortRange;
-  /** So many of those who come at the same moment; the others are refused with `limit-exceeded`. Default: all. */
+  /** So many of those who come at the same moment; the others are refused. Default: all. */
   readonly atMost?: number;
+  /** Why those beyond are. Default: `limit-exceeded`. */
+  readonly beyond?: ConnectionReason;
   /** The address that is reached. */
   readonly to: string;
   readonly channel: ConnectionOpened['channel'];

@@ -122,10 +122,19 @@ function recordOf(line: LogLine, base: Pick<BigipRecord, 'time' | 'origin'>, pla
     case 'connection-closed':
       return { ...line, ...base };
     case 'connection-denied': {
-      const { target, ...denied } = line;
-      return { ...denied, ...base, detail: isPlans(line.reason) ? describeDenial(line.reason, { identity: line.spiffeId ?? '', target: line.service ?? target }) : (details[line.reason] ?? 'the gateway let nothing out') };
+      const { target, ...denied } = withUnserved(line, plan);
+      const { reason, spiffeId, service } = denied;
+      return { ...denied, ...base, detail: isPlans(reason) ? describeDenial(reason, { identity: spiffeId ?? '', target: service ?? target }) : (details[reason] ?? 'the gateway let nothing out') };
     }
   }
+}
+
+type DeniedLine = Extract<LogLine, { readonly type: 'connection-denied' }>;
+
+/** What no gateway can serve is in no data group: whoever asks for it is told that, not that there is no such service. */
+function withUnserved(line: DeniedLine, { servicePorts }: Plan): DeniedLine {
+  const asked = line.service === null ? servicePorts.find(({ gateway, serverNames }) => gateway === '' && serverNames.includes(line.target)) : undefined;
+  return asked === undefined ? line : { ...line, service: asked.id, reason: line.reason === 'no-such-service' ? 'no-gateway' : line.reason };
 }
 
 function protocolOf(service: string, { servicePorts }: Plan): ServedProtocol | undefined {

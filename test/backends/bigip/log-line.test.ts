@@ -5,7 +5,7 @@ import { binding, externalService, gateway, planOf, policy, pool } from '../../c
 
 const plan = planOf(
   gateway('f5', { class: 'bigip', listen: [{ address: '10.0.0.9', port: 15443 }] }),
-  externalService('payments/partner', { ports: [{ name: 'tls', port: 443 }, { name: 'control', port: 21, protocol: 'FTP', listen: { address: '10.0.0.9', port: 2121 } }] }),
+  externalService('payments/partner', { ports: [{ name: 'tls', port: 443 }, { name: 'control', port: 21, protocol: 'FTP', listen: { address: '10.0.0.9', port: 2121 } }, { name: 'dns', port: 53, protocol: 'UDP' }] }),
   policy('payments/partner', { subjects: [{ namespace: 'payments', serviceAccount: 'upload' }], to: [{ service: 'partner' }] }),
   pool('eu', ['10.4.0.65']),
   binding('payments/upload', { subject: { namespace: 'payments', serviceAccount: 'upload' }, pool: 'eu' }),
@@ -53,6 +53,12 @@ describe("lines of a BIG-IP's log", () => {
     const { type, client, spiffeId, service, revision, policies, ...more } = recordOf(readMessage(messageOf('connection-denied', '{"connectionId":"1","client":"10.1.0.1:40000","reason":"certificate-missing","spare":[]}')));
     assert.deepEqual({ type, client, spiffeId, service, revision, policies }, { type: 'connection-denied', client: '10.1.0.1:40000', spiffeId: null, service: null, revision: null, policies: [] });
     assert.deepEqual(more, { connectionId: '1', time, origin: 'f5', reason: 'certificate-missing', detail: 'the client showed no certificate' });
+  });
+
+  it('name a service that no gateway can serve, which the box cannot know', () => {
+    const record = recordOf(read('connection-denied', { service: null, reason: 'no-such-service', target: 'outbound_.53_.udp_.partner.payments.svc.cluster.local' }));
+    assert.ok(record.type === 'connection-denied');
+    assert.deepEqual([record.service, record.reason, record.detail], ['payments/partner:dns', 'no-gateway', 'no gateway serves "payments/partner:dns"; apply an EgressGateway']);
   });
 
   it('tell of what was asked for in words that are safe to print', () => {

@@ -21,6 +21,16 @@ const beyondLocalPorts: Divergence = {
   words: true,
 };
 
+const anyPort = (who: string): Divergence => ({
+  because: "a SNAT pool takes any port of its addresses, those of other holders too ([0800](../decisions/0800-how-a-big-ip-enforces-a-plan.md))",
+  expect: partner.refuses(svid(who), 'no-snat-binding', { by: ['egress/tenants'] }).expect,
+});
+const overLimit = (who: string, from: string): Divergence => ({
+  because: 'a BIG-IP limits the connections of an address, and says of one beyond that it could not be made',
+  expect: partner.lets(svid(who), { from, atMost: 2, beyond: 'connect-failed', by: ['egress/tenants'] }).expect,
+});
+const noBlock = (ports: string, address: string): string => `gateway egress-1 refuses egress/partner:main: a BIG-IP cannot keep to ports ${ports} of ${address}: a SNAT pool takes any port`;
+
 export const bindingWorlds: readonly World[] = [
   {
     name: 'the most specific binding decides',
@@ -199,6 +209,7 @@ spec: {subject: {namespace: house, serviceAccount: lodger}, addresses: [127.1.6.
 ${['tenant-1', 'tenant-2', 'tenant-3', 'tenant-4'].map((namespace) => tenantOf('shared', namespace)).join('')}`,
     conditions: {
       envoy: ['1024-9215', '9216-17407', '17408-25599', '25600-33791'].map((ports) => `gateway egress-1 refuses egress/partner:main: ports ${ports} of 127.1.6.1 are outside the range`),
+      bigip: ['1024-9215', '9216-17407', '17408-25599', '25600-33791', '33792-41983'].map((ports) => noBlock(ports, '127.1.6.1')),
     },
     attempts: [
       ...([
@@ -209,12 +220,12 @@ ${['tenant-1', 'tenant-2', 'tenant-3', 'tenant-4'].map((namespace) => tenantOf('
           from: '127.1.6.1',
           ports,
           by: ['egress/tenants'],
-          but: { envoy: beyondLocalPorts },
+          but: { envoy: beyondLocalPorts, bigip: anyPort(who) },
         }),
       ),
       partner.lets(svid('house/owner'), { from: '127.1.6.2', by: ['egress/tenants'] }),
       // Several, since a gateway that keeps to no block hits this one now and then.
-      ...['one', 'two', 'three', 'four'].map((account) => partner.lets(svid(`tenant-4/${account}`), { from: '127.1.6.1', ports: { first: 33_792, last: 41_983 }, by: ['egress/tenants'] })),
+      ...['one', 'two', 'three', 'four'].map((account) => partner.lets(svid(`tenant-4/${account}`), { from: '127.1.6.1', ports: { first: 33_792, last: 41_983 }, by: ['egress/tenants'], but: { bigip: anyPort(`tenant-4/${account}`) } })),
     ],
   },
   {
@@ -239,13 +250,14 @@ spec: {addresses: [127.1.19.1], sharing: {mode: PortBlocks, blockSize: 12288}}
 ${['tenant-1', 'tenant-2', 'tenant-3', 'tenant-4'].map((namespace) => tenantOf('shared', namespace)).join('')}`,
     conditions: {
       envoy: ['1024-13311', '13312-25599', '37888-50175'].map((ports) => `gateway egress-1 refuses egress/partner:main: ports ${ports} of 127.1.19.1 are outside the range 25600-37887`),
+      bigip: ['1024-13311', '13312-25599', '25600-37887', '37888-50175'].map((ports) => noBlock(ports, '127.1.19.1')),
     },
     attempts: [
-      partner.lets(svid('tenant-3/app'), { from: '127.1.19.1', ports: { first: 25_600, last: 37_887 }, by: ['egress/tenants'] }),
+      partner.lets(svid('tenant-3/app'), { from: '127.1.19.1', ports: { first: 25_600, last: 37_887 }, by: ['egress/tenants'], but: { bigip: anyPort('tenant-3/app') } }),
       ...([
         ['tenant-2/app', { first: 13_312, last: 25_599 }],
         ['tenant-4/app', { first: 37_888, last: 50_175 }],
-      ] as const).map(([who, ports]) => partner.lets(svid(who), { from: '127.1.19.1', ports, by: ['egress/tenants'], but: { envoy: beyondLocalPorts } })),
+      ] as const).map(([who, ports]) => partner.lets(svid(who), { from: '127.1.19.1', ports, by: ['egress/tenants'], but: { envoy: beyondLocalPorts, bigip: anyPort(who) } })),
     ],
   },
   {
@@ -273,7 +285,7 @@ ${['tenant-1', 'tenant-2'].map((namespace) => tenantOf('own', namespace)).join('
       ...([
         ['tenant-1/app', '127.1.20.1'],
         ['tenant-2/app', '127.1.20.2'],
-      ] as const).map(([who, from]) => partner.lets(svid(who), { from, atMost: 2, by: ['egress/tenants'], but: { envoy: { because: 'Envoy counts what leaves from an address, or a block of its ports ([0610](../decisions/0610-envoy-as-a-gateway.md))', words: true } } })),
+      ] as const).map(([who, from]) => partner.lets(svid(who), { from, atMost: 2, by: ['egress/tenants'], but: { envoy: { because: 'Envoy counts what leaves from an address, or a block of its ports ([0610](../decisions/0610-envoy-as-a-gateway.md))', words: true }, bigip: overLimit(who, from) } })),
       partner.refuses(svid('tenant-3/app'), 'no-policy'),
     ],
   },
@@ -323,7 +335,12 @@ spec: {subject: {namespace: four}, addresses: [127.1.7.2]}
 `,
     attempts: [
       six('only-six').lets(svid('dual/any'), { from: '::1', to: '::1', by: ['egress/dual'] }),
-      six('both').lets(svid('dual/any'), { from: '::1', to: '::1', by: ['egress/dual'] }),
+      six('both').lets(svid('dual/any'), {
+        from: '::1',
+        to: '::1',
+        by: ['egress/dual'],
+        but: { bigip: { because: 'a pool of servers is for whoever uses it, so it has those that all of them have an address for ([0800](../decisions/0800-how-a-big-ip-enforces-a-plan.md))', expect: six('both').lets(svid('dual/any'), { from: '127.1.7.1', by: ['egress/dual'] }).expect } },
+      }),
       six('only-four').lets(svid('dual/any'), { from: '127.1.7.1', by: ['egress/dual'] }),
       six('both').lets(svid('four/any'), { from: '127.1.7.2', by: ['egress/four'] }),
       six('only-four').lets(svid('four/any'), { from: '127.1.7.2', by: ['egress/four'] }),

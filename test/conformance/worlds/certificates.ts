@@ -3,14 +3,17 @@ import { expired, malformed, notYetValid, oldTls, proxyCertificate, revoked, sev
 import type { Attempt, Divergence, MalformedForm, World } from '../world.ts';
 
 const vault = way(sni('vault.egress'), 'egress/vault:main');
-const byEnvoy = (divergence: Divergence): Pick<Attempt, 'but'> => ({ but: { envoy: divergence } });
-const libraryWords = byEnvoy({ because: 'OpenSSL and BoringSSL name a failed handshake in their own words', words: true });
-const namesOnly = byEnvoy({ because: 'Envoy tells the URIs of a certificate, not what else is in it', words: true });
+const reasonOnly: Divergence = { because: "a line of a BIG-IP's log has the reason, and no more words", words: true };
+const byOthers = (envoy: Divergence, bigip: Divergence = reasonOnly): Pick<Attempt, 'but'> => ({ but: { envoy, bigip } });
+const libraryWords = byOthers({ because: 'OpenSSL and BoringSSL name a failed handshake in their own words', words: true });
+const namesOnly = byOthers({ because: 'Envoy tells the URIs of a certificate, not what else is in it', words: true });
+/** A BIG-IP is told of no revocation. */
+const unrevoked = (attempt: Attempt, instead: Attempt): Attempt => ({ ...attempt, but: { bigip: { because: 'a BIG-IP has no list of revoked certificates, and believes one until it expires; an identity is cut off by its policies ([0800](../decisions/0800-how-a-big-ip-enforces-a-plan.md))', expect: instead.expect } } });
 
 /** What Envoy does not look at. */
 const taken = (form: MalformedForm, because: string): Attempt => ({
   ...vault.refuses(malformed(form, 'tellers/ann'), 'certificate-invalid'),
-  ...byEnvoy({ because, expect: vault.lets(malformed(form, 'tellers/ann'), { from: '127.1.11.1', by: ['egress/tellers'] }).expect }),
+  ...byOthers({ because, expect: vault.lets(malformed(form, 'tellers/ann'), { from: '127.1.11.1', by: ['egress/tellers'] }).expect }),
 });
 
 export const certificateWorlds: readonly World[] = [
@@ -59,16 +62,16 @@ spec: {subject: {namespace: guards}, addresses: [127.1.11.2]}
       taken('in-dns-name-too', 'Envoy reads the URI, which is signed and names one workload'),
       taken('ca', "Envoy does not ask whether a client's certificate is a CA's; whoever has the key of one could issue itself another"),
       taken('for-clients-only', 'Envoy does not ask whether it is for servers too; of ours only a proxy certificate is not, which has a second URI for that reason ([0600](../decisions/0600-what-envoy-proves-itself-with.md))'),
-      vault.refuses(revoked('tellers/carl'), 'certificate-revoked'),
+      unrevoked(vault.refuses(revoked('tellers/carl'), 'certificate-revoked'), vault.lets(revoked('tellers/carl'), { from: '127.1.11.1', by: ['egress/tellers'] })),
       vault.lets(svid('tellers/carl'), { from: '127.1.11.1', by: ['egress/tellers'] }),
-      vault.refuses(revoked('guards/night'), 'certificate-revoked'),
-      vault.refuses(revoked('strangers/dan'), 'certificate-revoked'),
+      unrevoked(vault.refuses(revoked('guards/night'), 'certificate-revoked'), vault.lets(revoked('guards/night'), { from: '127.1.11.2', by: ['egress/tellers'] })),
+      unrevoked(vault.refuses(revoked('strangers/dan'), 'certificate-revoked'), vault.refuses(revoked('strangers/dan'), 'no-policy')),
       way(sni('nowhere.egress'), null).refuses(expired('tellers/ann'), 'certificate-expired', libraryWords),
-      way(sni('nowhere.egress'), null).refuses(revoked('tellers/carl'), 'certificate-revoked'),
+      unrevoked(way(sni('nowhere.egress'), null).refuses(revoked('tellers/carl'), 'certificate-revoked'), way(sni('nowhere.egress'), null).refuses(revoked('tellers/carl'), 'no-such-service')),
       way(sni('vault.egress'), null).refuses(withoutTls, 'handshake-failed', libraryWords),
       {
         ...way(sni('vault.egress'), null).refuses(oldTls, 'handshake-failed'),
-        ...byEnvoy({ because: 'Envoy reads the SNI before the handshake, OpenSSL tells none of a handshake that failed', expect: vault.refuses(oldTls, 'handshake-failed').expect }),
+        ...byOthers({ because: 'Envoy reads the SNI before the handshake, OpenSSL tells none of a handshake that failed', expect: vault.refuses(oldTls, 'handshake-failed').expect }),
       },
     ],
   },

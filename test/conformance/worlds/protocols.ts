@@ -1,6 +1,6 @@
 /** What a class of gateway can do beside passing bytes on, and who does it where it cannot. */
-import { connectTo, sni, svid, way } from '../rows.ts';
-import type { Divergence, World } from '../world.ts';
+import { connectTo, sni, svid, unserved, way, type Way } from '../rows.ts';
+import type { Attempt, Divergence, World } from '../world.ts';
 
 const proxy = way(sni('proxy.egress'), 'egress/proxy:main');
 const limited = (authority: string) => way(connectTo(sni('limited.egress'), authority), 'egress/limited:main');
@@ -8,6 +8,11 @@ const files = way(sni('files.egress'), 'egress/files:main');
 const web = way(sni('web.egress'), 'egress/web:main');
 
 const handsOver: Divergence = { because: 'Envoy cannot serve it, and hands the connection over with its TLS untouched', servedBy: 'beside' };
+
+const byBigip = { ftp: 'a BIG-IP relays FTP at a listener of its own only, and hands nothing over', connect: 'a BIG-IP reads no CONNECT, and hands nothing over' } as const;
+const notByBigip = ['gateway "egress-1" of class bigip relays FTP at a listener of its own only ("listen" of the port), so nobody can use egress/files:main', 'gateway "egress-1" of class bigip cannot limit the authorities of CONNECT, so nobody can use egress/limited:main'];
+/** What Envoy has another do, and a BIG-IP refuses. */
+const elsewhere = (there: Way, who: string, what: keyof typeof byBigip): NonNullable<Attempt['but']> => ({ envoy: handsOver, bigip: unserved(there, svid(who), byBigip[what]) });
 
 const manifests = (proxyPort: number, witnessPort: number, network: number): string => `
 apiVersion: sallyport.dev/v1alpha1
@@ -85,16 +90,17 @@ spec: {subject: {namespace: readers}, pool: pool}
     name: 'FTP, and limits on CONNECT, with a gateway of class sallyport beside',
     shows: 'What a class cannot serve as exactly as the plan says it, it hands over; workloads reach it through the same entrance.',
     manifests: ({ proxyPort, witnessPort }) => manifests(proxyPort, witnessPort, 13),
+    conditions: { bigip: notByBigip },
     attempts: [
       web.lets(svid('readers/ann'), { from: '127.1.13.1', by: ['egress/open'] }),
       web.refuses(svid('writers/bob'), 'no-policy'),
-      files.lets(svid('readers/ann'), { from: '127.1.13.1', by: ['egress/open'], channel: 'ftp-control', but: { envoy: handsOver } }),
-      files.refuses(svid('writers/bob'), 'no-policy', { but: { envoy: handsOver } }),
-      limited('news.example:443').lets(svid('readers/ann'), { from: '127.1.13.1', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect', but: { envoy: handsOver } }),
-      limited('late.press.example:443').lets(svid('writers/bob'), { from: '127.1.13.2', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect', but: { envoy: handsOver } }),
-      limited('news.example:80').refuses(svid('readers/ann'), 'authority-not-allowed', { by: ['egress/limits'], but: { envoy: handsOver } }),
-      limited('press.example:443').refuses(svid('writers/bob'), 'authority-not-allowed', { by: ['egress/limits'], but: { envoy: handsOver } }),
-      limited('news.example:443').refuses(svid('others/carl'), 'no-policy', { but: { envoy: handsOver } }),
+      files.lets(svid('readers/ann'), { from: '127.1.13.1', by: ['egress/open'], channel: 'ftp-control', but: elsewhere(files, 'readers/ann', 'ftp') }),
+      files.refuses(svid('writers/bob'), 'no-policy', { but: elsewhere(files, 'writers/bob', 'ftp') }),
+      limited('news.example:443').lets(svid('readers/ann'), { from: '127.1.13.1', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect', but: elsewhere(limited('news.example:443'), 'readers/ann', 'connect') }),
+      limited('late.press.example:443').lets(svid('writers/bob'), { from: '127.1.13.2', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect', but: elsewhere(limited('late.press.example:443'), 'writers/bob', 'connect') }),
+      limited('news.example:80').refuses(svid('readers/ann'), 'authority-not-allowed', { by: ['egress/limits'], but: elsewhere(limited('news.example:80'), 'readers/ann', 'connect') }),
+      limited('press.example:443').refuses(svid('writers/bob'), 'authority-not-allowed', { by: ['egress/limits'], but: elsewhere(limited('press.example:443'), 'writers/bob', 'connect') }),
+      limited('news.example:443').refuses(svid('others/carl'), 'no-policy', { but: elsewhere(limited('news.example:443'), 'others/carl', 'connect') }),
     ],
   },
   {
@@ -104,13 +110,14 @@ spec: {subject: {namespace: readers}, pool: pool}
     manifests: ({ proxyPort, witnessPort }) => manifests(proxyPort, witnessPort, 14),
     conditions: {
       envoy: ['gateway "egress-1" of class envoy cannot relay FTP, so nobody can use egress/files:main', 'gateway "egress-1" of class envoy cannot limit the authorities of CONNECT, so nobody can use egress/limited:main'],
+      bigip: notByBigip,
     },
     attempts: [
       web.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'] }),
       ...([
-        ['Envoy cannot relay FTP', files, files.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'], channel: 'ftp-control' })],
-        ['Envoy cannot limit what a CONNECT names', limited('news.example:443'), limited('news.example:443').lets(svid('writers/bob'), { from: '127.1.14.2', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect' })],
-      ] as const).map(([because, there, attempt]) => ({ ...attempt, but: { envoy: { because, expect: there.refuses(attempt.as, 'no-gateway').expect } } })),
+        ['Envoy cannot relay FTP', byBigip.ftp, files, files.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'], channel: 'ftp-control' })],
+        ['Envoy cannot limit what a CONNECT names', byBigip.connect, limited('news.example:443'), limited('news.example:443').lets(svid('writers/bob'), { from: '127.1.14.2', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect' })],
+      ] as const).map(([byEnvoy, becauseOfBigip, there, attempt]) => ({ ...attempt, but: { envoy: unserved(there, attempt.as, byEnvoy), bigip: unserved(there, attempt.as, becauseOfBigip) } })),
     ],
   },
 ];

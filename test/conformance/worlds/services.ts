@@ -155,9 +155,9 @@ spec: {subject: {namespace: south}, pool: pool}
       ] as const).flatMap(([namespace, from]) => [
         place('first-is-down').lets(svid(`${namespace}/any`), { from, to: '127.0.9.2', by: ['egress/all'] }),
         place('named').lets(svid(`${namespace}/any`), { from, to: '127.0.0.1', by: ['egress/all'] }),
-        place('down').refuses(svid(`${namespace}/any`), 'connect-failed', { by: ['egress/all'], but: { envoy: kernelWords } }),
+        place('down').refuses(svid(`${namespace}/any`), 'connect-failed', { by: ['egress/all'], but: { envoy: kernelWords, bigip: kernelWords } }),
       ]),
-      place('all-down').refuses(svid('north/any'), 'connect-failed', { by: ['egress/all'], but: { envoy: kernelWords } }),
+      place('all-down').refuses(svid('north/any'), 'connect-failed', { by: ['egress/all'], but: { envoy: kernelWords, bigip: kernelWords } }),
       place('named').refuses(svid('west/any'), 'no-policy'),
     ],
   },

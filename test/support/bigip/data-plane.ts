@@ -100,6 +100,8 @@ export function startTraffic(program: string): BigIpTraffic {
   }
 
   async function accept(carrier: Socket, { profile, ...at }: VirtualServer): Promise<void> {
+    const { remoteAddress, remotePort } = carrier;
+    if (remoteAddress === undefined || remotePort === undefined) return; // gone already
     const id = (connections += 1);
     const timers = new Map<string, NodeJS.Timeout>();
     let isOver = false;
@@ -149,25 +151,32 @@ export function startTraffic(program: string): BigIpTraffic {
 
     const closed = once(carrier, 'close').catch(ignore);
     carrier.on('error', ignore);
-    const { remoteAddress, remotePort } = carrier;
-    if (remoteAddress === undefined || remotePort === undefined) return;
     await fire('CLIENT_ACCEPTED', { clientAddress: remoteAddress, clientPort: remotePort, virtualAddress: at.address, virtualPort: at.port, serverNameExtension: Buffer.alloc(0), certificate: '', verifyResult: 0 });
     const secured = await Promise.race([handshake(carrier, profile, (name) => fire('CLIENTSSL_CLIENTHELLO', { serverNameExtension: serverNameExtension(name) })), closed.then(() => undefined)]);
     if (secured === undefined) reset();
-    else await fire('CLIENTSSL_CLIENTCERT', secured.facts);
-    if (secured !== undefined && profile.requiresCertificate && (secured.facts.certificate === '' || secured.facts.verifyResult !== 0)) reset();
-    if (secured !== undefined && !isOver) {
-      await fire('CLIENTSSL_HANDSHAKE');
-      if (!hasEnded()) upstream = await balance(pool, snatPool);
-      if (upstream === undefined && !hasEnded()) await fire('LB_FAILED');
-      if (upstream !== undefined) await carry(secured.socket, upstream);
-      else reset();
-    }
+    else await lead(secured);
     await closed;
     await fire('CLIENT_CLOSED');
     for (const timer of timers.values()) clearInterval(timer);
     await tcl.forget(id);
     live.delete(connection);
+
+    async function lead({ socket, facts }: Secured): Promise<void> {
+      await fire('CLIENTSSL_CLIENTCERT', facts);
+      if (profile.requiresCertificate && (facts.certificate === '' || facts.verifyResult !== 0)) {
+        reset();
+        return;
+      }
+      await fire('CLIENTSSL_HANDSHAKE');
+      if (hasEnded()) return;
+      upstream = await balance(pool, snatPool);
+      if (upstream !== undefined) {
+        await carry(socket, upstream);
+        return;
+      }
+      await fire('LB_FAILED');
+      reset();
+    }
 
     function hasEnded(): boolean {
       return isOver || carrier.destroyed;
