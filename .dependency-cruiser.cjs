@@ -15,7 +15,7 @@ const rooms = {
   agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
   kubernetes: ['core'],
   install: ['core', 'generate', 'kubernetes'],
-  kernel: ['core', 'backends'],
+  kernel: ['core', 'api', 'backends', 'gateway', 'identity', 'xds'],
   diagnosis: ['core', 'kubernetes', 'install'],
   control: ['core', 'api', 'proto', 'grpc', 'xds', 'backends', 'ca', 'store', 'kubernetes'],
   cli: ['core', 'api', 'backends', 'generate', 'kubernetes', 'install', 'diagnosis', 'control', 'gateway', 'agent', 'kernel', 'identity', 'ca'],

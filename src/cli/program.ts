@@ -17,6 +17,7 @@ import { addGateway } from './commands/gateway.ts';
 import { addGenerate } from './commands/generate.ts';
 import { addGet } from './commands/get.ts';
 import { addInstall } from './commands/install.ts';
+import { addKernelGateway } from './commands/kernel-gateway.ts';
 import { addLedger } from './commands/ledger.ts';
 import { addDeregister, addRegister } from './commands/register.ts';
 import { addServe } from './commands/serve.ts';
@@ -48,7 +49,7 @@ export function createProgram(context: CliContext): Command {
     .showSuggestionAfterError()
     .addHelpText('after', '\nOn Kubernetes run it as "kubectl sallyport", or with --kubeconfig or --context: objects are then those of the API server, by your own rights.\nWhere no control plane runs beside it and none is named, it asks the cluster of your kubeconfig, and says so.\n\nEXIT CODES\n  0 ok   1 negative answer or differences   2 usage or invalid input   3 not found\n  4 not authorised   5 conflict or exhausted   6 unavailable or timed out   70 bug');
   const groups: readonly [string, readonly ((program: Command, context: CliContext) => void)[]][] = [
-    ['Run:', [addServe, addGateway, addAgent, addBootstrap]],
+    ['Run:', [addServe, addGateway, addKernelGateway, addAgent, addBootstrap]],
     ['Services and policy:', [addRegister, addDeregister, addApply, addGet, addDescribe, addDelete, addDiff, addValidate, addRender, addGenerate]],
     ['Answers:', [addExplain, addWhois, addLedger, addTransfers, addStatus, addProxyStatus, addProxyConfig, addAnalyze]],
     ['Identity:', [addToken, addCa, addCert]],

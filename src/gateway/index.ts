@@ -18,4 +18,6 @@
  * - Without a control plane the last good table holds; without a table nothing is allowed.
  */
 export { runGateway } from './gateway.ts';
+export { createTableStore, emptyTable, holdUpdate, type HeldTable, type TableStore } from './held-table.ts';
+export { openProbeListener, type ProbeListener } from './probe-listener.ts';
 export type { Gateway, GatewayOptions, GatewayStatus } from './gateway.ts';

@@ -26,7 +26,7 @@ export type CaveatCode =
   /** Several workloads, one of which gets all connections. */
   | 'reverse-to-one';
 
-export function caveatsOf({ kernel }: PlannedGateway, served: readonly ServicePort[], access: readonly Access[]): readonly Caveat[] {
+export function caveatsOf({ kernel }: Pick<PlannedGateway, 'kernel'>, served: readonly ServicePort[], access: readonly Access[]): readonly Caveat[] {
   return [
     {
       code: 'identity-by-address',

@@ -27,7 +27,7 @@ export interface KernelRendering {
 }
 
 /** Renders a gateway. Pure and deterministic, in whatever order the addresses come. */
-export function renderKernelGateway(plan: Plan, gateway: PlannedGateway, workloads: WorkloadAddresses): KernelRendering {
+export function renderKernelGateway(plan: Pick<Plan, 'revision' | 'trustDomain' | 'servicePorts'>, gateway: Pick<PlannedGateway, 'name' | 'limits' | 'kernel'>, workloads: WorkloadAddresses): KernelRendering {
   invariant(gateway.kernel !== null, 'a gateway of class kernel has the settings of one');
   const served = plan.servicePorts.filter((servicePort) => servicePort.gateway === gateway.name);
   const identities = identitiesOf(workloads);
