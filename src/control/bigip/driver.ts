@@ -87,6 +87,15 @@ export interface BigIpDriver {
   close(): Promise<void>;
 }
 
+/** That something was taken away of what the plan before allows: by which plan, and what the settings were. */
+interface Less {
+  readonly revision: Revision;
+  readonly settings: Records;
+}
+
+/** What stands where a key pair is yet to be found: it decides nothing of a data group. */
+const noKeyPair: KeyPair = { certificateChainPem: '', privateKeyPem: '' };
+
 type Groups = ReadonlyMap<string, Records>;
 type GroupsThere = ReadonlyMap<string, Records | undefined>;
 
@@ -106,6 +115,8 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
   let trialAtMs = 0;
   let wouldChange = false;
   let held: Revision | null = null;
+  /** What was taken away, while the revision is still the one before. */
+  let less: Less | undefined;
   /** What stands in the place of a revision where less is allowed than by `held`, and not all yet that is to be. */
   let inBetween: string | undefined;
   let trouble: BigIpStatus['trouble'] = null;
@@ -152,13 +163,21 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
 
   async function turn(): Promise<void> {
     const box = await chooseBox();
-    declared ??= { tenant: await box.declared(signal) };
-    shown = await keyPair(declared.tenant === undefined ? undefined : keyPairIn(declared.tenant));
-    const wanted = want(shown);
-    const isHeld = verified?.declaration === wanted.declaration && now() < noteAtMs;
-    if (isHeld) await look(box, wanted);
-    else await push(box, wanted, wouldChange || now() >= noteAtMs);
-    if (boxes.length > 1) await awaitSynchronisation(box, isHeld ? 0 : timings.synchronisedWithinMs);
+    // Data groups depend on no certificate: what is taken away waits neither for AS3 nor for the CA.
+    const ahead = want(shown ?? noKeyPair);
+    if (verified?.declaration !== ahead.declaration) await takeAway(box, ahead);
+    try {
+      declared ??= { tenant: await box.declared(signal) };
+      shown = await keyPair(declared.tenant === undefined ? undefined : keyPairIn(declared.tenant));
+      const wanted = want(shown);
+      const isHeld = verified?.declaration === wanted.declaration && now() < noteAtMs;
+      if (isHeld) await look(box, wanted);
+      else await push(box, wanted, wouldChange || now() >= noteAtMs);
+      if (boxes.length > 1) await awaitSynchronisation(box, isHeld ? 0 : timings.synchronisedWithinMs);
+    } catch (error) {
+      await markLess(box).catch(() => undefined); // another time: what has gone wrong first is what is told
+      throw error;
+    }
   }
 
   /** The one that is active, of a pair: what it is told, the other one gets from it. */
@@ -181,14 +200,17 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
     const tenant = tenantIn(wanted);
     const groups = dataGroupsIn(tenant, partition);
     const there = await recordsOf(box, groups.keys());
-    const isLess = await takeAway(box, there, groups);
     const known = declared?.tenant;
     if (mustDeclare || known === undefined || !sameStructure(known, tenant) || [...there.values()].includes(undefined)) {
-      if (isLess) await markLess(box, wanted, there);
+      await markLess(box);
       await declare(box, wanted);
       log.info({ gateway, box: box.place, revision: wanted.revision }, 'the BIG-IP was declared what it is to do');
     } else {
-      for (const [path, records] of inOrder(groups)) await change(box, path, restricted(there.get(path)!, records, isRefusal), records);
+      for (const [path, records] of inOrder(groups)) {
+        const between = restricted(there.get(path)!, records, isRefusal);
+        await change(box, path, there.get(path)!, between);
+        await change(box, path, between, records);
+      }
       if (!sameGroups(dataGroupsIn(known, partition), groups)) noteAtMs = Math.min(noteAtMs, now() + timings.noteAfterMs);
       await tryIt(box, wanted);
       if (wouldChange) await declare(box, wanted);
@@ -197,24 +219,26 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
     const different = differing(await recordsOf(box, groups.keys()), groups);
     if (different.length > 0) throw notDone(box, `${different.join(', ')} ${different.length === 1 ? 'is' : 'are'} not as told`);
     verified = wanted;
+    less = undefined;
     drift = undefined;
   }
 
-  /** What nobody is to do any more, before all else. Gives whether that was anything. */
-  async function takeAway(box: Box, there: GroupsThere, groups: Groups): Promise<boolean> {
-    let isAny = false;
+  /** What nobody is to do any more, before all else. */
+  async function takeAway(box: Box, wanted: Wanted): Promise<void> {
+    const groups = dataGroupsIn(tenantIn(wanted), partition);
+    const there = await recordsOf(box, groups.keys());
     for (const [path, records] of groups) {
       const before = there.get(path);
-      if (before !== undefined && (await change(box, path, before, restricted(before, records, isRefusal)))) isAny = true;
+      if (before !== undefined && (await change(box, path, before, restricted(before, records, isRefusal)))) less = { revision: wanted.revision, settings: there.get(settings) ?? [] };
     }
-    return isAny;
   }
 
   /** The iRule looks at open connections anew where the revision is another one; until all of the plan is there, it is that of no plan. */
-  async function markLess(box: Box, { revision }: Wanted, there: GroupsThere): Promise<void> {
-    const before = there.get(settings) ?? [];
-    inBetween = hash('sha256', `less than ${revision}`);
-    await change(box, settings, before, before.map(({ key, value }) => ({ key, value: key === 'revision' ? inBetween! : value })));
+  async function markLess(box: Box): Promise<void> {
+    if (less === undefined) return;
+    inBetween = hash('sha256', `less than ${less.revision}`);
+    await change(box, settings, less.settings, less.settings.map(({ key, value }) => ({ key, value: key === 'revision' ? inBetween! : value })));
+    less = undefined;
   }
 
   async function change(box: Box, path: string, from: Records, to: Records): Promise<boolean> {
@@ -231,9 +255,8 @@ export function startBigIpDriver({ gateway, partition, repairsDrift, boxes, keyP
       if (later.declaration === taken.declaration) return;
       taken = later;
       // What is declared may yet undo it: the turn that comes next sees to it that it stays so.
-      const groups = dataGroupsIn(tenantIn(later), partition);
-      const there = await recordsOf(box, groups.keys());
-      if (await takeAway(box, there, groups)) await markLess(box, later, there);
+      await takeAway(box, later);
+      await markLess(box);
     };
     const { isSame } = doneOf(box, await box.declare(wanted.declaration, signal, { meanwhile }));
     // Where nothing was to be changed, AS3 has just looked.

@@ -190,6 +190,27 @@ assert.ok(sent.reduce((sum, { bytes }) => sum + bytes, 0) < 1_024, `${sent.map((
     assert.equal(subject.driver.status.trouble, null);
   });
 
+  it('takes away what is revoked also where AS3 does not answer at all, nor the CA', async () => {
+    const box = await start();
+    let isCaThere = true;
+    const keyPair: BigIpDriverOptions['keyPair'] = () => (isCaThere ? Promise.resolve({ certificateChainPem: 'chain', privateKeyPem, renewAtMs: Infinity }) : Promise.reject(new Error('no CA')));
+    const subject = drive([box], { grants: { [grantOf('team')]: allowed, [grantOf('leaver')]: allowed, [grantOf('other')]: allowed } }, { keyPair });
+    await subject.held();
+    const gone = async (name: string, revision: string) => await waitFor(`${name} to be gone`, limitMs, () => (grantOf(name) in recordsOf(box, 'grants') || recordsOf(box, 'settings')['revision'] === revision ? undefined : true));
+    box.order({ path: /appsvcs/, with: 'html' });
+    subject.want({ revision: 'r2', pools: ['pool', 'other'], grants: { [grantOf('team')]: allowed, [grantOf('leaver')]: allowed, [grantOf('other')]: allowed } });
+    await troubleOf(subject, /does not|HTML/);
+    subject.want({ revision: 'r3', pools: ['pool', 'other'], grants: { [grantOf('team')]: allowed, [grantOf('other')]: allowed } });
+    await gone('leaver', 'r1');
+    const between = recordsOf(box, 'settings')['revision']!;
+    isCaThere = false;
+    box.mend();
+    await troubleOf(subject, /no CA/);
+    subject.want({ revision: 'r4', pools: ['pool', 'other'], grants: { [grantOf('team')]: allowed } });
+    await gone('other', between);
+    assert.equal(subject.driver.status.held, 'r1');
+  });
+
   it('begins anew without a change where the box is as it is to be', async () => {
     const box = await start();
     const first = drive([box], { grants: { [grantOf('team')]: allowed } });
