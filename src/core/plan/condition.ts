@@ -21,7 +21,7 @@ export type ConditionCode =
   | 'listener-exposed'
   /** Two would be one object on a BIG-IP. */
   | 'name-taken'
-  /** Envoy's kernel would leave the block of source ports; a BIG-IP knows no blocks. */
+  /** Envoy's kernel would leave the block of source ports, and so would data connections of FTP at a kernel; a BIG-IP knows no blocks. */
   | 'port-block-unusable'
   /** Nobody could be believed as the gateway. */
   | 'server-identity-missing'
