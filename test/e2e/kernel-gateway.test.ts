@@ -72,16 +72,18 @@ interface Wish {
   readonly workloads?: Readonly<Record<string, string>>;
   readonly addresses?: Readonly<Partial<Record<string, string[]>>>;
   readonly connectionsPerIdentity?: number;
+  /** Whether "reports" has a block of source ports. */
+  readonly sharing?: boolean;
 }
 
 const both = [allowing('bookinfo', 'partner', 'datagrams'), allowing('reports', 'partner', 'datagrams')];
 
-function renderingOf({ policies = both, workloads: names = workloads, addresses = {}, connectionsPerIdentity = 50 }: Wish = {}): KernelRendering {
+function renderingOf({ policies = both, workloads: names = workloads, addresses = {}, connectionsPerIdentity = 50, sharing = false }: Wish = {}): KernelRendering {
   const plan = world.planOf(
     world.gateway('router', { class: 'kernel', listen: [], kernel: { interface: 'firewall' }, limits: { connectionsPerIdentity } }),
     world.pool('own', [...Object.values(snat), ...Object.values(snat6)]),
     bound('bookinfo', addresses['bookinfo'] ?? [snat.productpage, snat6.productpage]),
-    bound('reports', addresses['reports'] ?? [snat.batch, snat6.batch]),
+    ...(sharing ? [world.pool('shared', ['198.51.100.14'], { sharing: { mode: 'PortBlocks', blockSize: 16 } }), world.binding('reports/all', { subject: { namespace: 'reports' }, pool: 'shared' })] : [bound('reports', addresses['reports'] ?? [snat.batch, snat6.batch])]),
     service,
     datagrams,
     ...policies,
@@ -195,6 +197,17 @@ describe('a Linux router as gateway', function () {
   it('does so over IPv6', async () => {
     assert.equal(await seenAs(pods6.productpage, { to: partner6 }), snat6.productpage);
     assert.equal(await seenAs(pods6.batch, { to: partner6 }), snat6.batch);
+  });
+
+  it('keeps an identity that shares an address within its block of source ports', async () => {
+    await firewall.load(firewallRules.replaceAll(snat.spare, '198.51.100.14'));
+    const rendering = renderingOf({ sharing: true });
+    await driver.apply(rendering);
+    const block = [...rendering.grants.values()].find(({ identity }) => identity === 'reports/batch')!.snat.ipv4!;
+    const seen = (await Promise.all(Array.from({ length: 3 }, () => startClient(pods.batch)))).map((client) => /^you (\S+) (\d+)$/m.exec(client.output()));
+    for (const [, address, from] of seen.map((each) => each ?? [])) assert.ok(address === block.address && Number(from) >= block.ports.first && Number(from) <= block.ports.last, `${address!} ${from!}`);
+    assert.equal(block.ports.last - block.ports.first, 15);
+    assert.notEqual((await curl('batch', '--max-time', '2', `ftp://${partner}:${ports.ftp}/`)).status, 0, 'FTP would leave its block');
   });
 
   it('carries datagrams, and none of whom nobody has allowed to', async () => {

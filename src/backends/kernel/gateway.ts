@@ -9,7 +9,7 @@ import { accessOf, conditionsOf } from './admissions.ts';
 import { caveatsOf, type Caveat } from './caveats.ts';
 import { elementsOf, type MarkedGrant } from './elements.ts';
 import { renderTable, type Table } from './table.ts';
-import { identitiesOf, type WorkloadAddresses } from './workloads.ts';
+import { identitiesOf, type AddressOwners } from './workloads.ts';
 
 export interface KernelRendering {
   /** For `nft -f`: one transaction that puts our table in the place of whatever it has been. */
@@ -27,7 +27,7 @@ export interface KernelRendering {
 }
 
 /** Renders a gateway. Pure and deterministic, in whatever order the addresses come. */
-export function renderKernelGateway(plan: Pick<Plan, 'revision' | 'trustDomain' | 'servicePorts'>, gateway: Pick<PlannedGateway, 'name' | 'limits' | 'kernel'>, workloads: WorkloadAddresses): KernelRendering {
+export function renderKernelGateway(plan: Pick<Plan, 'revision' | 'trustDomain' | 'servicePorts'>, gateway: Pick<PlannedGateway, 'name' | 'limits' | 'kernel'>, workloads: AddressOwners): KernelRendering {
   invariant(gateway.kernel !== null, 'a gateway of class kernel has the settings of one');
   const served = plan.servicePorts.filter((servicePort) => servicePort.gateway === gateway.name);
   const identities = identitiesOf(workloads);

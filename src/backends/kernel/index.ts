@@ -10,7 +10,9 @@
 export type { Caveat, CaveatCode } from './caveats.ts';
 export { logGroup } from './chains.ts';
 export type { MarkedGrant } from './elements.ts';
+export { renderFtpFarm, type FtpFarm } from './ftp-farm.ts';
 export { renderKernelGateway, type KernelRendering } from './gateway.ts';
 export { readListing, type Counter, type Listing } from './listing.ts';
+export { renderConntrackd, renderKeepalived, renderUnit, rulesetFile, type InterfaceAddress, type PairLink, type PairMember } from './pair.ts';
 export { differenceOf, renderChange, setNames, tableName, type Elements, type Table } from './table.ts';
-export type { WorkloadAddresses } from './workloads.ts';
+export type { AddressOwners } from './workloads.ts';

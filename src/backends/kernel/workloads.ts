@@ -3,7 +3,7 @@ import { familyOf, type IpAddress, type IpFamily } from '../../core/ip-address.t
 import { byText } from '../../core/order.ts';
 import type { WorkloadName } from '../../core/spiffe-id.ts';
 
-export type WorkloadAddresses = ReadonlyMap<IpAddress, WorkloadName>;
+export type AddressOwners = ReadonlyMap<IpAddress, WorkloadName>;
 
 /** An identity, and the addresses of its workloads: at least one, sorted. */
 export interface AddressedIdentity extends WorkloadName {
@@ -13,7 +13,7 @@ export interface AddressedIdentity extends WorkloadName {
 }
 
 /** Sorted by name, whatever the order of addresses. */
-export function identitiesOf(workloads: WorkloadAddresses): readonly AddressedIdentity[] {
+export function identitiesOf(workloads: AddressOwners): readonly AddressedIdentity[] {
   const addresses = Map.groupBy([...workloads.keys()].sort(byText), (address) => {
     const { namespace, serviceAccount } = workloads.get(address)!;
     return `${namespace}/${serviceAccount}`;

@@ -1,13 +1,13 @@
 import { parseAddress } from '../../../src/core/ip-address.ts';
 import type { DesiredObject } from '../../../src/core/objects/index.ts';
 import type { Plan, PlannedGateway } from '../../../src/core/plan/plan.ts';
-import type { WorkloadAddresses } from '../../../src/backends/kernel/index.ts';
+import type { AddressOwners } from '../../../src/backends/kernel/index.ts';
 import * as world from '../../core/world.ts';
 
 export const router = world.gateway('router', { class: 'kernel', listen: [], kernel: { interface: 'partner' }, limits: { connectionsPerIdentity: 100 } });
 
 /** `ADDRESS`: `NAMESPACE/SERVICEACCOUNT`. */
-export function addressesOf(names: Readonly<Record<string, string>>): WorkloadAddresses {
+export function addressesOf(names: Readonly<Record<string, string>>): AddressOwners {
   return new Map(
     Object.entries(names).map(([address, name]) => {
       const [namespace, serviceAccount] = name.split('/') as [string, string];
@@ -25,7 +25,7 @@ export function servicesAtRouter(): (name: string, spec?: Parameters<typeof worl
 }
 
 /** Someone for every kind of service and of refusal. */
-export function exampleWorld(): { readonly plan: Plan; readonly workloads: WorkloadAddresses } {
+export function exampleWorld(): { readonly plan: Plan; readonly workloads: AddressOwners } {
   const service = servicesAtRouter();
   const plan = world.planOf(
     router,

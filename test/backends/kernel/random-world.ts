@@ -2,13 +2,13 @@
 import type fc from 'fast-check';
 import { numberToAddress } from '../../../src/core/ip-address.ts';
 import type { Plan } from '../../../src/core/plan/plan.ts';
-import type { WorkloadAddresses } from '../../../src/backends/kernel/index.ts';
+import type { AddressOwners } from '../../../src/backends/kernel/index.ts';
 import { everyone, someObjects } from '../../core/plan/random-world.ts';
 import * as world from '../../core/world.ts';
 import { router, servicesAtRouter } from './example-world.ts';
 
 /** Each has an address of either family. */
-export const everyonesAddresses: WorkloadAddresses = new Map(
+export const everyonesAddresses: AddressOwners = new Map(
   everyone.flatMap((who, index) => [[numberToAddress('ipv4', 0x0a_01_00_00n + BigInt(index + 1)), who] as const, [numberToAddress('ipv6', (0x2001_0db8n << 96n) + (2n << 64n) + BigInt(index + 1)), who] as const]),
 );
 
