@@ -5,5 +5,5 @@
  * Source: docs/decisions/0831.
  */
 export { createKernelDriver, type GrantCounter, type KernelDriver, type KernelDriverOptions } from './driver.ts';
-export { removeKernelGateway, runKernelGateway, type KernelGateway, type KernelGatewayOptions, type KernelGatewayStatus } from './kernel-gateway.ts';
+export { runKernelGateway, type KernelGateway, type KernelGatewayOptions, type KernelGatewayStatus } from './kernel-gateway.ts';
 export { runProgram, type ProgramResult, type RunProgram } from './run-program.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { SallyportError } from '../core/errors.ts';
 import type { Endpoint } from '../core/plan/plan.ts';
-import { createTableStore, emptyTable, openProbeListener, type HeldTable, type ProbeListener } from '../gateway/index.ts';
+import { createTableStore, emptyTable, openProbeListener, type HeldTable, type ProbeListener, type TableStore } from '../gateway/index.ts';
 import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type IdentityOptions, type IdentityStatus, type WorkloadIdentity } from '../identity/index.ts';
 import { createDeltaClient, type DeltaClient, type DeltaUpdate } from '../xds/index.ts';
 import type { KernelDriver } from './driver.ts';
@@ -56,7 +56,7 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
   const { name, driver, now, random, stateDirectory, log, driftCheckMs = driftCheckDefaultMs } = options;
   await driver.check();
   const identity = createIdentity({ ...options, identityAddress: options.controlAddress, stateDirectory: join(stateDirectory, 'identity') });
-  const store = tableStoreIn(stateDirectory);
+  const store = createTableStore(join(stateDirectory, 'table'));
   const enforcement = createEnforcement(driver);
   const metrics = createKernelMetrics({ status: enforcement.status, counters: enforcement.counters, identityExpiry: () => (identity.current?.expiresAtMs ?? 0) / 1_000 });
 
@@ -172,20 +172,7 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
   return { status, healthPort: probes?.port ?? null, stop };
 }
 
-/**
- * Removes what a gateway has put on this host: table, addresses, connections. From then on the host forwards as if it had never been there. Of
- * addresses and connections it knows by the table that is kept in its state.
- */
-export async function removeKernelGateway({ name, stateDirectory, driver, log }: Pick<KernelGatewayOptions, 'name' | 'stateDirectory' | 'driver' | 'log'>): Promise<void> {
-  const saved = await loadTable(tableStoreIn(stateDirectory), name, log);
-  // The driver removes what it has put in force: the same again changes nothing.
-  if (saved !== undefined) await createEnforcement(driver).enforce(saved.table);
-  await driver.remove();
-}
-
-const tableStoreIn = (stateDirectory: string) => createTableStore(join(stateDirectory, 'table'));
-
-async function loadTable(store: ReturnType<typeof tableStoreIn>, name: string, log: Logger): Promise<{ readonly held: HeldTable; readonly table: KernelTable } | undefined> {
+async function loadTable(store: TableStore, name: string, log: Logger): Promise<{ readonly held: HeldTable; readonly table: KernelTable } | undefined> {
   try {
     const held = await store.load();
     const table = held === undefined ? undefined : readKernelTable(held);

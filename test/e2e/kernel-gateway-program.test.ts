@@ -183,7 +183,7 @@ describe('a kernel gateway, run as a program', function () {
 
   it('leaves nothing behind once it is cleaned up', async () => {
     await processes.kill('gateway');
-    const { status, stderr } = await network.hosts.router.run(process.execPath, [cli, 'kernel-gateway', '--name', 'router', '--state', join(directory, 'kernel-gateway'), '--cleanup']);
+    const { status, stderr } = await network.hosts.router.run(process.execPath, [cli, 'kernel-gateway', '--name', 'router', '--cleanup']);
     assert.equal(status, 0, stderr);
     const left = await Promise.all([network.hosts.router.run('nft', ['list', 'tables']), network.hosts.router.run('ip', ['-brief', 'address', 'show', 'dev', 'partner'])]);
     assert.equal(left[0].stdout, '');

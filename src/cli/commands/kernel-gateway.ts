@@ -20,30 +20,28 @@ export function addKernelGateway(program: Command, context: CliContext): void {
     .requiredOption('--name <name>', 'the EgressGateway that it is')
     .option('--no-addresses', 'SNAT addresses are put on the interface by somebody else, such as keepalived')
     .option('--health-check <program>', 'run after each change; where it does not exit with 0, what was before is put back')
-    .option('--cleanup', 'remove table, addresses and connections of this gateway from the host, and end: from then on it forwards as it did before')
+    .option('--cleanup', 'remove table, addresses and connections from the host where no gateway runs any more, and end: from then on it forwards as it did before')
     .addHelpText(
       'after',
       '\nEXAMPLES\n  sallyport kernel-gateway --name edge --control 10.0.0.5:15012 --trust-bundle bundle.pem --join-token-file token\n  sallyport kernel-gateway --name edge --cleanup\n\nEXIT CODES\n  0 stopped by a signal, or cleaned up   2 bad options   6 this host cannot do it',
     )
     .action(async (options: KernelGatewayCommandOptions) => {
       const interrupted = context.interruption();
-      const { createKernelDriver, removeKernelGateway, runKernelGateway, runProgram } = await import('../../kernel/index.ts');
+      const { createKernelDriver, runKernelGateway, runProgram } = await import('../../kernel/index.ts');
       const { healthCheck, name } = options;
       const driver = createKernelDriver({ run: runProgram, holdsAddresses: options.addresses, ...(healthCheck === undefined ? {} : { isHealthy: async () => (await runProgram(healthCheck, [])).status === 0 }) });
-      const stateDirectory = options.state ?? defaultStateDirectory(context.env, 'kernel-gateway');
-      const log = await createLog('kernel-gateway', options.logLevel);
       if (options.cleanup === true) {
-        await removeKernelGateway({ name, stateDirectory, driver, log });
+        await driver.remove();
         return;
       }
       const gateway = await runKernelGateway({
-        ...(await identityOptionsOf(options, stateDirectory)),
+        ...(await identityOptionsOf(options, options.state ?? defaultStateDirectory(context.env, 'kernel-gateway'))),
         name,
         controlAddress: options.control,
         driver,
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
         version,
-        log,
+        log: await createLog('kernel-gateway', options.logLevel),
       });
       await untilAborted(interrupted);
       await gateway.stop();
