@@ -42,7 +42,7 @@ export interface TestControl {
   close(): Promise<void>;
 }
 
-export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase' | 'kubernetes' | 'ledgerOtlp' | 'bigip' | 'syslog'>> {
+export interface TestControlOptions extends Partial<Pick<ControlOptions, 'now' | 'caPropagationMs' | 'admin' | 'probe' | 'administrators' | 'caPassphrase' | 'kubernetes' | 'ledgerOtlp' | 'bigip' | 'log' | 'syslog'>> {
   readonly directory?: string;
   readonly port?: number;
 }
@@ -66,7 +66,7 @@ export async function startTestControl(options: TestControlOptions = {}): Promis
     ...(options.bigip === undefined ? {} : { bigip: options.bigip }),
     ...(options.syslog === undefined ? {} : { syslog: options.syslog }),
     version: 'test',
-    log: pino({ level: 'silent' }),
+    log: options.log ?? pino({ level: 'silent' }),
     now: options.now ?? Date.now,
   });
   const admin = createAdminClient({ kind: 'unix', socketPath });

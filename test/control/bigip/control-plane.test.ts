@@ -4,6 +4,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pino } from 'pino';
 import { adminPaths, type StatusResult } from '../../../src/api/admin.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { startTestControl, type TestControl } from '../../support/control.ts';
@@ -167,6 +168,27 @@ spec: {class: bigip, listen: [{address: 10.4.0.1, port: 15443}], bigip: {managem
     await writeCredentials('correct horse');
     await untilHeld();
     assert.deepEqual((await status()).conditions, []);
+  });
+
+  it('is in no log, status or ledger with a password, a token or a key', async () => {
+    const logged: string[] = [];
+    await control.close();
+    control = await startTestControl({ bigip: { credentialsDirectory: credentials, timings }, log: pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) }) });
+    await control.admin.post(adminPaths.caInit, {});
+    await control.apply(gateway() + services('{namespace: billing}'));
+    await untilHeld();
+    box.order({ path: /./, times: 2, with: 'unauthorized' });
+    await control.apply(gateway() + services(both));
+    await untilHeld();
+    await writeCredentials('wrong horse');
+    box.order({ path: /./, times: 3, with: 'unauthorized' });
+    await control.apply(gateway() + services('{namespace: reports}'));
+    await untilSaid(/does not log in/);
+    const said = [logged.join(''), JSON.stringify(await status()), await control.admin.text(adminPaths.ledger)].join('\n');
+    const tokens = new Set(box.requests.flatMap(({ token }) => token ?? []));
+    assert.ok(tokens.size >= 2);
+    for (const secret of ['correct horse', 'wrong horse', 'PRIVATE KEY', shared().certificate.privateKey.split('\n')[1]!, ...tokens]) assert.ok(!said.includes(secret), secret);
+    assert.match(said, /the BIG-IP is not as it is to be/);
   });
 
   it('is not driven without credentials, and that is said', async () => {

@@ -39,6 +39,8 @@ export interface RecordedRequest {
   /** Of head and body, as they were on the wire but for TLS. */
   readonly bytes: number;
   readonly body: unknown;
+  /** That it came with. */
+  readonly token: string | undefined;
 }
 
 /** What a fault makes of a request. */
@@ -323,7 +325,7 @@ export async function startBigIp(options: BigIpOptions = {}): Promise<BigIpManag
     const path = decodeURIComponent(url.pathname);
     const headBytes = `${request.method} ${request.url} HTTP/1.1\r\n\r\n`.length + request.rawHeaders.reduce((sum, text) => sum + text.length + 2, 0);
     const call: Call = { method: request.method ?? '', path, segments: path.split('/').slice(1), query: url.searchParams, body: sent.length === 0 ? undefined : JSON.parse(sent.toString()) };
-    requests.push({ method: call.method, path: `${path}${url.search === '' ? '' : `?${decodeURIComponent(url.search.slice(1))}`}`, bytes: headBytes + sent.length, body: call.body });
+    requests.push({ method: call.method, path: `${path}${url.search === '' ? '' : `?${decodeURIComponent(url.search.slice(1))}`}`, bytes: headBytes + sent.length, body: call.body, token: request.headers['x-f5-auth-token'] as string | undefined });
     const ordered = faults.find(({ fault, left }) => left > 0 && (fault.method ?? call.method) === call.method && (fault.path ?? /^/).test(path));
     if (ordered !== undefined) ordered.left -= 1;
     const misbehaviour = ordered?.fault.with;
