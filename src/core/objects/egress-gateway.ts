@@ -23,7 +23,7 @@ const bigip = z.strictObject({
     .max(2)
     .optional()
     .meta({ description: 'Its REST API, or those of both of a pair; default: it is not driven, only rendered for (`sallyport render bigip`)' }),
-  credentials: dnsSubdomain.optional().meta({ description: 'Secret in the root namespace, or folder below `--credentials`: files `username`, `password` and, to trust no other authority, `ca.pem`. It goes with "management"' }),
+  credentials: dnsSubdomain.optional().meta({ description: 'Folder below `sallyport serve --credentials`, in a cluster a mounted Secret: files `username`, `password` and, to trust no other authority, `ca.pem`. It goes with "management"' }),
   partition: z
     .string()
     .regex(/^[A-Za-z][0-9A-Za-z_.-]{0,62}$/, 'must be a letter, then letters, digits, "_", "." and "-", at most 63')
