@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import { commandLine } from './support/command-line.ts';
 
 const sallyport = commandLine('/nonexistent/socket');
@@ -47,6 +47,19 @@ describe('sallyport render bigip', () => {
     assert.deepEqual([status, declaration['class'], declaration['id'], 'sallyport_egress-1' in declaration], [0, 'ADC', 'egress-1', true]);
     assert.equal(err, 'note: to be imported on the box first: the certificate of spiffe://cluster.local/ns/sallyport-system/sa/egress-1 as /Common/sallyport_egress-1.crt, its issuers as /Common/sallyport_egress-1_chain.crt, its key as /Common/sallyport_egress-1.key, the trust bundle as /Common/sallyport_egress-1_ca.crt\n');
     assert.deepEqual((await sallyport(['render', 'bigip', '-f', example, '-o', 'as3'])).out, out);
+  });
+
+  it('gives it to CIS as a ConfigMap, as kubectl reads YAML', async () => {
+    const [as3, cis] = await Promise.all(['as3', 'cis'].map(async (output) => await sallyport(['render', 'bigip', '-f', example, '-o', output])));
+    const { kind, data } = parse(cis!.out, { version: '1.1' }) as { kind: string; data: { template: string } };
+    assert.deepEqual([cis!.status, cis!.err, kind, (JSON.parse(data.template) as { declaration: unknown }).declaration], [0, as3!.err, 'ConfigMap', JSON.parse(as3!.out)]);
+  });
+
+  it('gives text for tmsh, and says which folder has to be there before it', async () => {
+    const { status, out, err } = await sallyport(['render', 'bigip', '-f', example, '-o', 'tmsh']);
+    assert.equal(status, 0);
+    assert.match(out, /^# Gateway egress-1, revision [0-9a-f]{64}\.\n\nltm node \/sallyport_egress-1\/10\.4\.0\.201 \{\n {4}address 10\.4\.0\.201\n\}\n/);
+    assert.match(err, /^note: to be made on the box first: tmsh create auth partition sallyport_egress-1; tmsh create sys folder \/sallyport_egress-1\/shared$/m);
   });
 
   it('gives one at a time', async () => {

@@ -11,7 +11,9 @@
  * Source: docs/decisions/0800 and following.
  */
 export { renderAs3, type As3Declaration, type RenderedDeclaration } from './as3.ts';
+export { renderCis, type CisConfigMap, type RenderedConfigMap } from './cis.ts';
 export { isRefusal, type DataGroupRecord, type DataGroups } from './data-groups.ts';
 export { importedIdentity, issuedIdentity, type BoxIdentity, type IssuedIdentity } from './identity.ts';
 export { readLogLine, type BigipRecord, type LineContext, type LineReading } from './log-line.ts';
 export { application, fixedNames, pathOf } from './names.ts';
+export { renderTmsh, type RenderedTmsh } from './tmsh.ts';

@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
-import { importedIdentity, renderAs3 } from '../../backends/bigip/index.ts';
+import { stringify } from 'yaml';
+import { application, importedIdentity, renderAs3, renderCis, renderTmsh } from '../../backends/bigip/index.ts';
 import { SallyportError } from '../../core/errors.ts';
 import type { Condition } from '../../core/plan/condition.ts';
 import type { Plan, PlannedGateway } from '../../core/plan/plan.ts';
@@ -21,6 +22,14 @@ const formats = {
     const { declaration, conditions } = renderAs3(plan, gateway);
     return { text: JSON.stringify(declaration, null, 2), conditions };
   },
+  cis(plan: Plan, gateway: PlannedGateway): RenderedText {
+    const { configMap, conditions } = renderCis(plan, gateway);
+    return { text: stringify(configMap, { compat: 'yaml-1.1', lineWidth: 0 }).trimEnd(), conditions };
+  },
+  tmsh(plan: Plan, gateway: PlannedGateway): RenderedText {
+    const { text, conditions } = renderTmsh(plan, gateway);
+    return { text: text.trimEnd(), conditions };
+  },
 } as const;
 
 export function addRenderBigip(render: Command, context: CliContext): void {
@@ -31,22 +40,24 @@ export function addRenderBigip(render: Command, context: CliContext): void {
     .requiredOption('-f, --filename <path...>', 'file, folder or "-"')
     .option('--gateway <name>', 'which EgressGateway, where there are several')
     .option('--trust-domain <name>', 'the trust domain of the identities', 'cluster.local')
-    .addOption(new Option('-o, --output <format>', 'as3: a declaration').choices(Object.keys(formats)).default('as3'))
-    .addHelpText('after', '\nEXAMPLES\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml > declaration.json\n\nEXIT CODES\n  0 rendered   2 faults, or several gateways   3 no such gateway')
+    .addOption(new Option('-o, --output <format>', 'as3: a declaration; cis: a ConfigMap for F5 CIS that holds it; tmsh: a file for "load sys config merge", for a box without AS3').choices(Object.keys(formats)).default('as3'))
+    .addHelpText('after', '\nEXAMPLES\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml > declaration.json\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml -o cis | kubectl apply -n cis -f -\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml -o tmsh > sallyport.conf\n\nEXIT CODES\n  0 rendered   2 faults, or several gateways   3 no such gateway')
     .action(async (options: RenderBigipOptions) => {
       const { plan, gateways } = await offlineGateways(context, options, 'bigip');
       const [gateway, ...more] = gateways;
       if (more.length > 0) throw new SallyportError('usage', 'several gateways, each of which is told something else', { hint: `--gateway ${gateways.map(({ name }) => name).join(' | ')}` });
       const { text, conditions } = formats[options.output](plan, gateway!);
       sayConditions(context, conditions);
-      sayImports(context, gateway!);
+      sayPrerequisites(context, gateway!, options.output);
       context.out(text);
     });
 }
 
-/** It is refused by the box until they are there. */
-function sayImports(context: CliContext, gateway: PlannedGateway): void {
+/** What it is refused without. */
+function sayPrerequisites(context: CliContext, gateway: PlannedGateway, output: RenderBigipOptions['output']): void {
   const { certificate, chain, privateKey, trustBundle } = importedIdentity(gateway);
   const { identity } = gateway;
   context.say(`note: to be imported on the box first: the certificate of ${identity} as ${certificate.bigip}, its issuers as ${chain.bigip}, its key as ${privateKey.bigip}, the trust bundle as ${trustBundle.bigip}`);
+  const { partition } = gateway.bigip!;
+  if (output === 'tmsh') context.say(`note: to be made on the box first: tmsh create auth partition ${partition}; tmsh create sys folder /${partition}/${application}`);
 }
