@@ -22,7 +22,7 @@ export interface AddressedPod {
 }
 
 export interface WorkloadAddresses {
-  /** Sorted by address. */
+  /** In no order. */
   readonly addresses: ReadonlyMap<IpAddress, WorkloadName>;
   /** Of each who claims what another claims too, for each such address. */
   readonly faults: readonly PlanFault[];
@@ -63,11 +63,9 @@ export function* workloadAddressesInSteps(entries: DesiredState['WorkloadEntry']
     for (const address of new Set(addresses)) claim(address, { by: { kind: 'Pod', namespace, name }, path: ['status', 'podIPs'], workload: { namespace, serviceAccount } });
   });
 
-  const own = Array.from(claims).filter(([address]) => !contested.has(address));
-  yield;
-  own.sort(byAddress);
-  yield;
-  return { addresses: new Map(own.map(([address, { workload }]) => [address, workload])), faults: [...contested].sort(byAddress).flatMap(faultsOf) };
+  const addresses = new Map<IpAddress, WorkloadName>();
+  yield* forEachInSteps(claims, perStep, ([address, { workload }]) => contested.has(address) || addresses.set(address, workload));
+  return { addresses, faults: [...contested].sort(([a], [b]) => byText(a, b)).flatMap(faultsOf) };
 }
 
 /** One on each claim, which names them all. */
@@ -83,8 +81,6 @@ function faultsOf([address, claims]: readonly [IpAddress, readonly Claim[]]): re
     restsOn: inOrder.filter((other) => other !== each).map(({ by }) => by),
   }));
 }
-
-const byAddress = (a: readonly [IpAddress, unknown], b: readonly [IpAddress, unknown]): number => byText(a[0], b[0]);
 
 /**
  * In a cluster with tenants, who is behind an address is the platform's to say: whoever may claim any address could take it from the pod that has it,

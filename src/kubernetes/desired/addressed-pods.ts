@@ -16,19 +16,24 @@ const noAddresses: readonly { readonly ip: string }[] = [];
 
 /**
  * `status.podIPs` of a pod that can send from them, and nobody else: one that has ended, or is being deleted, is about to give them back, and one of the
- * host's network shares its node's. Before it runs, in its init containers, a pod is who it is already.
+ * host's network shares its node's. Before it runs, in its init containers, a pod is who it is already. In their canonical form, so that thousands
+ * need not be read with each that changes.
  */
 export function ownPodIps({ metadata, spec, status }: PodObject): readonly { readonly ip: string }[] {
   const isAlive = metadata.deletionTimestamp === undefined && ['Running', 'Pending'].includes(status?.phase ?? '');
-  return isAlive && spec?.hostNetwork !== true ? (status?.podIPs ?? noAddresses) : noAddresses;
+  return isAlive && spec?.hostNetwork !== true && status?.podIPs !== undefined ? status.podIPs.flatMap(canonical).slice() : noAddresses; // a copy has room for itself only
+}
+
+function canonical({ ip }: { readonly ip: string }): readonly { readonly ip: string }[] {
+  const address = parseAddress(ip);
+  return address === undefined ? [] : [{ ip: address }];
 }
 
 /** Of pods as they are kept. */
 export function* addressedPods(pods: Iterable<PodObject>): Generator<AddressedPod, undefined> {
   for (const { metadata, spec, status } of pods) {
     if (status?.podIPs === undefined || status.podIPs.length === 0) continue;
-    const addresses = status.podIPs.map(({ ip }) => parseAddress(ip)).filter((address): address is IpAddress => address !== undefined);
-    yield { namespace: metadata.namespace ?? '', name: metadata.name, serviceAccount: spec?.serviceAccountName ?? 'default', addresses };
+    yield { namespace: metadata.namespace ?? '', name: metadata.name, serviceAccount: spec?.serviceAccountName ?? 'default', addresses: status.podIPs.map(({ ip }) => ip as IpAddress) };
   }
 }
 

@@ -15,7 +15,7 @@ const pod = (name: string, addresses: readonly string[], serviceAccount = 'defau
 /** `ADDRESS NAMESPACE/ACCOUNT` of each, and what is told. */
 function found(entries: readonly DesiredObject[], pods: readonly AddressedPod[] = []) {
   const { addresses, faults } = workloadAddresses(state(...entries).WorkloadEntry, pods);
-  return { whose: [...addresses].map(([address, { namespace, serviceAccount }]) => `${address} ${namespace}/${serviceAccount}`), told: faults.map(({ object, path, message }) => `${object.kind} ${object.namespace}/${object.name} ${path?.join('.')}: ${message}`) };
+  return { whose: [...addresses].map(([address, { namespace, serviceAccount }]) => `${address} ${namespace}/${serviceAccount}`).sort(), told: faults.map(({ object, path, message }) => `${object.kind} ${object.namespace}/${object.name} ${path?.join('.')}: ${message}`) };
 }
 
 describe('which address is whose', () => {
@@ -66,7 +66,7 @@ describe('which address is whose', () => {
         const claims = [...entries.flatMap((entry) => (entry.kind === 'WorkloadEntry' ? entry.spec.addresses : [])), ...pods.flatMap(({ addresses }) => addresses)];
         const claimsOf = (address: string): number => claims.filter((each) => each === address).length;
         const { addresses, faults } = workloadAddresses(state(...entries).WorkloadEntry, pods);
-        assert.deepEqual([...addresses.keys()], [...new Set(claims)].filter((address) => claimsOf(address) === 1).sort());
+        assert.deepEqual([...addresses.keys()].sort(), [...new Set(claims)].filter((address) => claimsOf(address) === 1).sort());
         assert.equal(faults.length, claims.filter((address) => claimsOf(address) > 1).length);
         assert.deepEqual(workloadAddresses(state(...entries.toReversed()).WorkloadEntry, pods.toReversed()), { addresses, faults });
       }),
