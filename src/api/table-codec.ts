@@ -271,9 +271,9 @@ function servicePortId(namespace: string, name: string, portName: string): Servi
   return `${namespace}/${name}:${portName}` as ServicePortId;
 }
 
-function kernelSettings({ interface: outside, drift, flowOffload }: WireKernelSettings): KernelSettings {
+function kernelSettings({ interface: outside, drift }: WireKernelSettings): KernelSettings {
   if (outside === '') throw malformed('an interface has no name');
-  return { interface: outside, drift: oneOf(driftPolicies, drift, 'a drift policy'), flowOffload };
+  return { interface: outside, drift: oneOf(driftPolicies, drift, 'a drift policy') };
 }
 
 function ftpOptions({ dataMode, recordDigest, tls }: WireFtpOptions): FtpOptions {

@@ -108,7 +108,7 @@ const anyGateway: fc.Arbitrary<PlannedGateway> = fc.record(
     localPorts: anyPortRange,
     handOver: fc.constant(null),
     bigip: fc.constant(null),
-    kernel: fc.option(fc.record({ interface: anyDnsLabel, drift: fc.constantFrom(...driftPolicies), flowOffload: fc.boolean() }, plain)),
+    kernel: fc.option(fc.record({ interface: anyDnsLabel, drift: fc.constantFrom(...driftPolicies) }, plain)),
     limits: fc.record({ connectionsPerIdentity: fc.integer({ min: 1, max: 1_000_000 }), handshakeTimeoutMs: anyTimeoutMs, connectTimeoutMs: anyTimeoutMs, idleTimeoutMs: anyTimeoutMs, ftpDataTimeoutMs: anyTimeoutMs, udpFlowsPerIdentity: fc.integer({ min: 1, max: 60_000 }), udpIdleTimeoutMs: anyTimeoutMs }, plain),
   },
   plain,

@@ -10,7 +10,7 @@ import { settings } from '../support/gateway.ts';
 
 const tableOf = (revision: string, { drift = 'Repair', addresses = [] }: { drift?: DriftPolicy; addresses?: readonly string[] } = {}): KernelTable => ({
   revision: revision as Revision,
-  settings: { ...settings, listen: [], kernel: { interface: 'eth1', drift, flowOffload: false } },
+  settings: { ...settings, listen: [], kernel: { interface: 'eth1', drift } },
   servicePorts: [],
   addresses: new Map(addresses.map((address) => [address as IpAddress, { namespace: 'shop', serviceAccount: 'till' }])),
 });

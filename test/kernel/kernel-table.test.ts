@@ -21,7 +21,7 @@ describe('the table of a kernel gateway', () => {
   it('is there once the control plane has answered for each of its parts', () => {
     for (const some of [[], [settings], [settings, servicePorts], [servicePorts, addresses], [settings, addresses]]) assert.equal(readKernelTable(held(...some)), undefined);
     const table = readKernelTable(held(settings, servicePorts, addresses))!;
-    assert.deepEqual([table.revision, table.settings.kernel, table.servicePorts, [...table.addresses]], ['r1', { interface: 'eth1', drift: 'Repair', flowOffload: false }, planned.servicePorts, [['10.0.0.1', { namespace: 'shop', serviceAccount: 'till' }]]]);
+    assert.deepEqual([table.revision, table.settings.kernel, table.servicePorts, [...table.addresses]], ['r1', { interface: 'eth1', drift: 'Repair' }, planned.servicePorts, [['10.0.0.1', { namespace: 'shop', serviceAccount: 'till' }]]]);
   });
 
   it('has what is left of what was removed, and the settings, without which nothing could be refused', () => {

@@ -86,7 +86,7 @@ const anyPortRange = fc.tuple(anyPort, anyPort).map(([a, b]) => ({ first: Math.m
 const anyEndpoint = fc.record({ address: anyAddress, port: anyPort }, plain);
 
 const anyDrift = fc.constantFrom(...driftPolicies);
-const anyKernelSettings = fc.record({ interface: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/), drift: anyDrift, flowOffload: fc.boolean() }, plain);
+const anyKernelSettings = fc.record({ interface: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/), drift: anyDrift }, plain);
 const anyBigipSettings = fc.record(
   {
     management: fc.array(fc.record({ host: fc.oneof(anyHostName, anyAddress), port: anyPort }, plain), { minLength: 1, maxLength: 2 }),

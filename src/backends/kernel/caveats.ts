@@ -1,6 +1,6 @@
 /** What is served, and is less than a gateway that sees certificates would make of it: said, so that nobody finds out by himself. */
 import { boundedList, sortedUnique } from '../../core/order.ts';
-import type { PlannedGateway, ServicePort, ServicePortId } from '../../core/plan/plan.ts';
+import type { ServicePort, ServicePortId } from '../../core/plan/plan.ts';
 import { describeDestination, destinationKey, type Access, type Admission } from './admissions.ts';
 
 export interface Caveat {
@@ -17,8 +17,6 @@ export interface Caveat {
 export type CaveatCode =
   /** Two services are one address and port. */
   | 'destination-shared'
-  /** Packets that go past the rules would go past a revocation too. */
-  | 'flow-offload-unused'
   /** Whoever sends from an address is taken for whose it is. */
   | 'identity-by-address'
   /** Workloads have to use the service's own port. */
@@ -26,7 +24,7 @@ export type CaveatCode =
   /** Several workloads, one of which gets all connections. */
   | 'reverse-to-one';
 
-export function caveatsOf({ kernel }: Pick<PlannedGateway, 'kernel'>, served: readonly ServicePort[], access: readonly Access[]): readonly Caveat[] {
+export function caveatsOf(served: readonly ServicePort[], access: readonly Access[]): readonly Caveat[] {
   return [
     {
       code: 'identity-by-address',
@@ -34,9 +32,6 @@ export function caveatsOf({ kernel }: Pick<PlannedGateway, 'kernel'>, served: re
       message: 'a workload is known by its address alone: nothing proves that the pod behind it is who it is said to be, and nothing between it and the gateway is encrypted',
       hint: 'keep addresses from being forged where workloads are (the network plugin, rp_filter), or use a gateway of class sallyport, envoy or bigip, which see certificates',
     },
-    ...(kernel?.flowOffload === true
-      ? ([{ code: 'flow-offload-unused', object: null, message: '"flowOffload" has no effect: packets on the short way are neither counted nor held against the grants in force, and everything here is both', hint: 'leave it out' }] as const)
-      : []),
     ...served.flatMap(portOfService),
     ...served.flatMap((servicePort) => reverseToOne(servicePort, access)),
     ...sharedDestinations(access),

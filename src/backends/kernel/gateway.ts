@@ -45,7 +45,7 @@ export function renderKernelGateway(plan: Pick<Plan, 'revision' | 'trustDomain' 
     addresses: sortedUnique(served.flatMap(({ grants }) => grants.flatMap(({ snat }) => sidesOf(snat).map(({ address }) => address)))) as IpAddress[],
     grants,
     conditions: served.flatMap(conditionsOf),
-    caveats: caveatsOf(gateway, served, access),
+    caveats: caveatsOf(served, access),
   };
 }
 

@@ -40,7 +40,6 @@ const interfaceName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$/, 'mus
 const kernel = z.strictObject({
   interface: interfaceName.meta({ description: 'Towards the external services: it gets the SNAT addresses' }),
   drift: z.enum(driftPolicies).default('Repair').meta({ description: 'Where somebody has changed our table' }),
-  flowOffload: z.boolean().default(false).meta({ description: 'Established connections take the short way through `flowtable`s, except what is counted or can be revoked: as everything is, it has no effect so far' }),
 });
 
 const specFields = z.strictObject({

@@ -160,7 +160,6 @@ export interface KernelSettings {
   /** Towards the external services. */
   readonly interface: string;
   readonly drift: DriftPolicy;
-  readonly flowOffload: boolean;
 }
 
 export interface Plan {

@@ -141,14 +141,6 @@ describe('the plan as nftables', () => {
     assert.deepEqual(of(), ['203.0.113.8', []]);
     assert.deepEqual(of(world.binding('shop/two', { subject: { namespace: 'shop' }, addresses: ['203.0.113.9'], targets: [{ service: 'two' }] })), ['203.0.113.8', ['destination-shared shop/two:tcp-443']]);
   });
-
-  it('lets nobody past the rules, and says that an offload is not used', () => {
-    const { plan, workloads } = exampleWorld();
-    const gateway = gatewayOf(plan);
-    const { ruleset, caveats } = renderKernelGateway(plan, { ...gateway, kernel: { ...gateway.kernel!, flowOffload: true } }, workloads);
-    assert.equal(ruleset, rendered().ruleset);
-    assert.ok(caveats.some(({ code }) => code === 'flow-offload-unused'));
-  });
 });
 
 describe('connection marks', () => {
