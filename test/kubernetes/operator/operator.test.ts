@@ -69,7 +69,7 @@ describe('the operator at a real API server', function () {
         publications.push(publication);
         return Promise.resolve();
       },
-      publishAddresses: (addresses) => Promise.resolve(void addressesTold.push([...addresses].map(([address, { namespace, serviceAccount }]) => `${address} ${namespace}/${serviceAccount}`))),
+      publishAddresses: (addresses) => Promise.resolve(void addressesTold.push([...addresses].map(([address, { namespace, serviceAccount }]) => `${address} ${namespace}/${serviceAccount}`).sort())),
       gateways: () => self.gateways(),
       resolve: () => Promise.reject(new Error('no names in this test')),
       replicaAddress: null,
