@@ -29,6 +29,7 @@ const kubernetes = goPrograms(
 export const peers = {
   containerd: extracted(['containerd', 'runc', 'containernetworking-plugins', 'libseccomp2'], 'usr/bin/containerd'),
   conntrack: debian('conntrack'),
+  conntrackd: extracted(['conntrackd', 'libnetfilter-cthelper0', 'libnetfilter-queue1'], 'usr/sbin/conntrackd'), // further libraries come with conntrack
   curl: debian('curl'),
   dig: debian('dig', 'bind9-dnsutils'),
   dnsmasq: debian('dnsmasq', 'dnsmasq-base'),
@@ -37,6 +38,7 @@ export const peers = {
   ftp: debian('ftp'),
   helm: goPrograms({ pinnedIn: 'helm', name: 'helm.sh/helm/v3' }, { helm: 'helm.sh/helm/v3/cmd/helm' }, (version) => ['-ldflags', `-s -w -X helm.sh/helm/v3/internal/version.version=${version}`]).helm,
   ip: debian('ip', 'iproute2'),
+  keepalived: extracted(['keepalived', 'libffi8', 'libglib2.0-0', 'libnl-3-200', 'libnl-genl-3-200'], 'usr/sbin/keepalived'), // further libraries come with snmpget and nft
   keytool: debian('keytool', 'default-jre-headless'),
   kubeApiserver: kubernetes['kube-apiserver'],
   kubeControllerManager: kubernetes['kube-controller-manager'],
@@ -59,6 +61,7 @@ export const peers = {
   snmpd: extracted(['snmpd'], 'usr/sbin/snmpd'), // its libraries come with snmpget
   snmpget: debian('snmpget', 'snmp'),
   sshd: extracted(['openssh-server', 'libwrap0'], 'usr/sbin/sshd'),
+  systemdAnalyze: extracted(['systemd', 'libapparmor1', 'libip4tc2', 'libkmod2', 'libseccomp2', 'libsystemd-shared'], 'usr/bin/systemd-analyze'),
   tclsh: debian('tclsh', 'tcl'),
   tinyproxy: debian('tinyproxy', 'tinyproxy-bin'),
   vsftpd: debian('vsftpd'),

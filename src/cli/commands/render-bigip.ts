@@ -1,11 +1,10 @@
 import { Option, type Command } from 'commander';
 import { stringify } from 'yaml';
 import { application, importedIdentity, renderAs3, renderCis, renderTmsh } from '../../backends/bigip/index.ts';
-import { SallyportError } from '../../core/errors.ts';
 import type { Condition } from '../../core/plan/condition.ts';
 import type { Plan, PlannedGateway } from '../../core/plan/plan.ts';
 import type { CliContext } from '../context.ts';
-import { offlineGateways, sayConditions, type GatewayOptions } from '../offline-gateways.ts';
+import { offlineGateway, sayConditions, type GatewayOptions } from '../offline-gateways.ts';
 
 interface RenderBigipOptions extends GatewayOptions {
   readonly output: keyof typeof formats;
@@ -43,12 +42,10 @@ export function addRenderBigip(render: Command, context: CliContext): void {
     .addOption(new Option('-o, --output <format>', 'as3: a declaration; cis: a ConfigMap for F5 CIS that holds it; tmsh: a file for "load sys config merge", for a box without AS3').choices(Object.keys(formats)).default('as3'))
     .addHelpText('after', '\nEXAMPLES\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml > declaration.json\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml -o cis | kubectl apply -n cis -f -\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml -o tmsh > sallyport.conf\n\nEXIT CODES\n  0 rendered   2 faults, or several gateways   3 no such gateway')
     .action(async (options: RenderBigipOptions) => {
-      const { plan, gateways } = await offlineGateways(context, options, 'bigip');
-      const [gateway, ...more] = gateways;
-      if (more.length > 0) throw new SallyportError('usage', 'several gateways, each of which is told something else', { hint: `--gateway ${gateways.map(({ name }) => name).join(' | ')}` });
-      const { text, conditions } = formats[options.output](plan, gateway!);
+      const { plan, gateway } = await offlineGateway(context, options, 'bigip');
+      const { text, conditions } = formats[options.output](plan, gateway);
       sayConditions(context, conditions);
-      sayPrerequisites(context, gateway!, options.output);
+      sayPrerequisites(context, gateway, options.output);
       context.out(text);
     });
 }

@@ -31,5 +31,6 @@ export function extracted(packages: readonly [string, ...string[]], path: string
 
 /** Libraries that came out of the same packages, for the environment that an extracted program is run with. */
 export function librariesOf(program: string): Readonly<Record<string, string>> {
-  return { LD_LIBRARY_PATH: globSync('usr/lib/*-linux-gnu*', { cwd: join(program, '../../..') }).map((folder) => join(program, '../../..', folder)).join(delimiter) };
+  const root = join(program, '../../..');
+  return { LD_LIBRARY_PATH: globSync(['lib/*-linux-gnu*', 'usr/lib/*-linux-gnu*', 'usr/lib/*-linux-gnu*/systemd'], { cwd: root }).map((folder) => join(root, folder)).join(delimiter) };
 }
