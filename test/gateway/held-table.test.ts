@@ -33,8 +33,8 @@ describe('the table that a gateway holds', () => {
   });
 
   it('comes out as the plan that went in', () => {
-    const { name, identity, ftpPassivePorts, limits } = settings;
-    assert.deepEqual(wholeTable(held()), { revision: 'r2', settings: { name, trustDomain, identity, listen: planned.listen, ftpPassivePorts, limits }, servicePorts: [port], removed: [], revokedSerialNumbers: ['0a'] });
+    const { name, identity, ftpPassivePorts, limits, kernel } = settings;
+    assert.deepEqual(wholeTable(held()), { revision: 'r2', settings: { name, trustDomain, identity, listen: planned.listen, ftpPassivePorts, limits, kernel }, servicePorts: [port], removed: [], revokedSerialNumbers: ['0a'] });
   });
 
   it('passes on only what an update changes', () => {

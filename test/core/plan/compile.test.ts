@@ -341,6 +341,6 @@ describe('the reference of faults', () => {
 
   it('explains every code of allocation, and no other', () => assert.deepEqual(codesIn('Allocation'), raisedBy('snat/allocate').sort()));
   it('explains every code of compilation, and no other', () => {
-    assert.deepEqual(codesIn('Compilation').sort(), raisedBy('tenancy', ...['bindings', 'conflicts', 'gateways', 'policies', 'service-ports', 'subjects', 'targets'].map((file) => `plan/${file}`)).sort());
+    assert.deepEqual(codesIn('Compilation').sort(), raisedBy('tenancy', ...['bindings', 'conflicts', 'gateways', 'policies', 'service-ports', 'subjects', 'targets', 'workload-addresses'].map((file) => `plan/${file}`)).sort());
   });
 });
