@@ -1,5 +1,5 @@
 /**
- * The AS3 declaration as a BIG-IP without AS3 takes it: a file for `tmsh load sys config merge`. It is made from the declaration's own
+ * The AS3 declaration as a BIG-IP without AS3 takes it: a file for `tmsh load sys config file FILE merge`. It is made from the declaration's own
  * objects, each property of which is either said here or a fault, so the two cannot come apart.
  *
  * A file to merge, not a transaction of `create` and `modify`: it is the same whether the objects are there or not, `verify` tries it without

@@ -39,7 +39,7 @@ export function addRenderBigip(render: Command, context: CliContext): void {
     .requiredOption('-f, --filename <path...>', 'file, folder or "-"')
     .option('--gateway <name>', 'which EgressGateway, where there are several')
     .option('--trust-domain <name>', 'the trust domain of the identities', 'cluster.local')
-    .addOption(new Option('-o, --output <format>', 'as3: a declaration; cis: a ConfigMap for F5 CIS that holds it; tmsh: a file for "load sys config merge", for a box without AS3').choices(Object.keys(formats)).default('as3'))
+    .addOption(new Option('-o, --output <format>', 'as3: a declaration; cis: a ConfigMap for F5 CIS that holds it; tmsh: a file for "load sys config file FILE merge", for a box without AS3').choices(Object.keys(formats)).default('as3'))
     .addHelpText('after', '\nEXAMPLES\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml > declaration.json\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml -o cis | kubectl apply -n cis -f -\n  sallyport render bigip -f manifests/examples/bookinfo-forward-proxy.yaml -o tmsh > sallyport.conf\n\nEXIT CODES\n  0 rendered   2 faults, or several gateways   3 no such gateway')
     .action(async (options: RenderBigipOptions) => {
       const { plan, gateway } = await offlineGateway(context, options, 'bigip');
