@@ -46,7 +46,7 @@ export interface KernelGateway {
 /** Reading the table back takes half a second at 10,000 grants. */
 const driftCheckDefaultMs = 15_000;
 /** What was refused is asked for again, since what was in its way may be gone: an interface that was not there yet. */
-const retryRefusedMs = 10_000;
+const retryRefusedMs = 5_000;
 
 /**
  * Runs a gateway until it is stopped. With a table from an earlier run it is in force as soon as this resolves, without the control plane. Throws

@@ -151,6 +151,15 @@ describe('a kernel gateway, run as a program', function () {
     await livesOn(client);
   });
 
+  it('tries again what was refused, since what was in its way may be gone', async () => {
+    await apply(router('late'));
+    await isReady(({ fault }) => fault !== null);
+    for (const command of [['add', 'late', 'type', 'veth', 'peer', 'name', 'other'], ['set', 'other', 'up'], ['set', 'late', 'up']]) assert.equal((await network.hosts.router.run('ip', ['link', ...command])).status, 0);
+    await isReady();
+    await apply(router());
+    await waitFor('the interface before', 5_000, async () => ((await seenAs('batch')) === snat.batch ? true : undefined));
+  });
+
   it('opens and closes nothing when it ends, by a signal or killed, and enforces what it held without the control plane', async () => {
     const client = await startClient('productpage');
     await processes.kill('control');
