@@ -65,6 +65,7 @@ export function renderKeepalived(outside: { readonly interface: string; readonly
       `unicast_src_ip ${link.own}`,
       block('unicast_peer', [link.peer]),
       'check_unicast_src',
+      'dont_track_primary', // a direct cable has no carrier once the other router is without power
       block('track_interface', [inside, outside.interface]),
       block('virtual_ipaddress', [advertised!]),
       block('virtual_ipaddress_excluded', [...others, ...snat]),
