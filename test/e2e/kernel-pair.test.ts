@@ -153,7 +153,7 @@ describe('a pair of Linux routers', function () {
     assert.ok(awayMs < 5_000, `away for ${awayMs} ms`);
 
     for (const end of ['second', 'inner', 'outer']) await succeed(network, 'first', `ip link set ${end} up`);
-    await moreThan(ticks() + 50);
+    await moreThan(ticks() + 200); // four seconds, in which it would take them back
     assert.deepEqual(await holders(), ['second']);
   });
 });
