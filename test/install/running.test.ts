@@ -133,6 +133,8 @@ describe('the control plane, started as it is installed,', function () {
     await cluster.apply({ apiVersion: 'sallyport.dev/v1alpha1', kind: 'SnatPool', metadata: { name: 'short' }, spec: { addresses: ['10.6.0.1'], quarantine: '1s' } }, own('SnatBinding', 'short', { subject: { namespace: 'bookinfo', serviceAccount: 'reviews' }, pool: 'short' }));
     await cluster.until(own('SnatBinding', 'short', {}), 'accepted', (live) => conditionsOf(live, 'Accepted') === 'Accepted=True');
     await cluster.remove(own('SnatBinding', 'short', {}));
+    // Whoever is behind an address.
+    await cluster.apply(own('WorkloadEntry', 'mainframe', { addresses: ['10.8.0.1'], serviceAccount: 'reports' }));
     // A pod that enrols, and a join token.
     const csr = createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
     const trustBundlePem = (await processes.run(['ca', 'export'])).stdout;
