@@ -4,7 +4,7 @@ import net from 'node:net';
 import type tls from 'node:tls';
 import type { IpAddress } from '../../../src/core/ip-address.ts';
 import type { Endpoint, Grant, ServicePort, Target } from '../../../src/core/plan/plan.ts';
-import { findFreePorts } from '../../../src/demo/processes.ts';
+import { findFreePorts, waitFor } from '../../../src/demo/processes.ts';
 import { AccessLogType } from '../../../src/proto/envoy/data/accesslog/v3/accesslog_pb.ts';
 import { grantTo, readAll, servicePort, spiffeIdOf, startGateway, startServer, until, type TestServer } from '../../support/gateway.ts';
 import { requirePeer } from '../../support/peers.ts';
@@ -200,7 +200,10 @@ describe('a stock Envoy as a gateway', function () {
     const one = servicePort({ name: 'one', targetPort: target.port, grants: [grantTo('book', '127.0.1.1')] });
     const two = servicePort({ name: 'two', targetPort: target.port, grants: [grantTo('book', '127.0.1.1')] });
     const gateway = await gatewayOf([{ ...one, targets: [host('localhost', target.port)] }, { ...two, targets: [host('localhost', down), host('localhost', target.port)] }]);
-    for (const name of ['one', 'two', 'two', 'two']) assert.equal(await gateway.ask(workload(gateway.pki, 'book'), '', { servername: `${name}.egress.svc.cluster.local` }), '220 127.0.1.1\r\n', name);
+    const ask = async (name: string): Promise<string> => await gateway.ask(workload(gateway.pki, 'book'), '', { servername: `${name}.egress.svc.cluster.local` });
+    // Envoy acknowledges a cluster before it knows its hosts, and refuses connections until then.
+    for (const name of ['one', 'two']) await waitFor(`the hosts of ${name}`, 5_000, async () => (await ask(name)) || undefined);
+    for (const name of ['one', 'two', 'two', 'two']) assert.equal(await ask(name), '220 127.0.1.1\r\n', name);
   });
 
   it('leaves from the ports of its block only, and from no other when they are used up', async () => {
