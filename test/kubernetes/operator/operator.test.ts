@@ -147,7 +147,7 @@ describe('the operator at a real API server', function () {
     });
     operator.publishTrustBundle('anchors');
     await cluster.until({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'sallyport-trust-bundle', namespace: 'default' } }, 'published', () => true);
-    assert.equal(watched.length, 13);
+    assert.equal(watched.length, 14);
     assert.deepEqual(watched, [...new Set(watched)]);
   });
 
