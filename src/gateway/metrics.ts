@@ -1,6 +1,7 @@
 /** The gateway's Prometheus metrics, names in one place. All of them follow from its ledger records. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import type { LedgerRecord } from '../core/ledger-record.ts';
+import { registerReadGauge } from './read-gauge.ts';
 
 export interface GatewayMetrics {
   /** Text in the Prometheus exposition format. */
@@ -28,15 +29,7 @@ export function createGatewayMetrics({ spooledRecords, identityExpiry }: MetricS
   const bytes = new Counter({ name: 'sallyport_gateway_bytes_total', help: 'Bytes of ended connections, as seen from the workload', registers, labelNames: ['service', 'direction'] });
   const datagrams = new Counter({ name: 'sallyport_gateway_datagrams_total', help: 'Datagrams of ended UDP flows, as seen from the workload', registers, labelNames: ['service', 'fate'] });
   const unrecorded = new Gauge({ name: 'sallyport_gateway_denials_unrecorded', help: 'Refusals of strangers that were too many to record one by one', registers, labelNames: ['thread'] });
-  const read = (name: string, help: string, source: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(source());
-      },
-    });
+  const read = (name: string, help: string, source: () => number): void => registerReadGauge(registry, name, help, source);
   read('sallyport_gateway_spooled_records', 'Ledger records that the control plane has not acknowledged', spooledRecords);
   read('sallyport_gateway_identity_expiry_seconds', "When the gateway's own certificate ends, in seconds since the epoch", identityExpiry);
 

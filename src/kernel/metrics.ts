@@ -1,5 +1,6 @@
 /** The Prometheus metrics of a gateway of class kernel, names in one place. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+import { registerReadGauge } from '../gateway/index.ts';
 import type { GrantCounter } from './driver.ts';
 import type { EnforcementStatus } from './enforcement.ts';
 
@@ -25,15 +26,7 @@ export function createKernelMetrics({ status, counters, identityExpiry }: Kernel
   const changes = new Counter({ name: 'sallyport_kernel_changes_total', help: 'Changes of the table, by what became of them', registers, labelNames: ['outcome'] });
   const seconds = new Gauge({ name: 'sallyport_kernel_last_change_seconds', help: 'How long the last change took, until it was read back', registers });
   const drifts = new Counter({ name: 'sallyport_kernel_drift_total', help: 'Times that somebody else was found to have changed the table', registers });
-  const read = (name: string, help: string, source: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(source());
-      },
-    });
+  const read = (name: string, help: string, source: () => number): void => registerReadGauge(registry, name, help, source);
   read('sallyport_kernel_workload_addresses', 'Addresses behind which a workload is known', () => status().workloadAddresses);
   read('sallyport_kernel_in_force', '1 where the newest table is in force, and nobody has changed it', () => (status().revision !== null && status().fault === null && status().drift.length === 0 ? 1 : 0));
   read('sallyport_kernel_identity_expiry_seconds', "When the gateway's own certificate ends, in seconds since the epoch", identityExpiry);

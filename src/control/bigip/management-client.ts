@@ -10,6 +10,7 @@ import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import { SallyportError } from '../../core/errors.ts';
 import { formatEndpoint } from '../../core/ip-address.ts';
+import { readBody } from '../answer-body.ts';
 import { wordsOf, type BoxAnswer } from './answer.ts';
 import type { BoxCredentials } from './credentials.ts';
 import { isObject } from './tenant.ts';
@@ -61,7 +62,7 @@ export function createManagementClient({ host, port, credentials, answerWithinMs
         sent.once('error', reject);
         sent.end(text);
       });
-      const said = { status: answer.statusCode ?? 0, body: parsed(await textOf(answer), place) };
+      const said = { status: answer.statusCode ?? 0, body: parsed((await readBody(answer, answerBytesMax)).toString(), place) };
       answeringSinceMs ??= now();
       return said;
     } catch (cause) {
@@ -113,17 +114,6 @@ function parsed(text: string, place: string): unknown {
     // What it says instead is not quoted: nobody knows what that is.
     throw new SallyportError('unavailable', `${place} answers with something else than JSON${text.trimStart().startsWith('<') ? ', an HTML page' : ''}`, { place });
   }
-}
-
-async function textOf(answer: IncomingMessage): Promise<string> {
-  const pieces: Buffer[] = [];
-  let bytes = 0;
-  for await (const piece of answer as AsyncIterable<Buffer>) {
-    bytes += piece.length;
-    if (bytes > answerBytesMax) throw new Error(`the answer has more than ${answerBytesMax} bytes`);
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString();
 }
 
 const reasonOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));

@@ -5,6 +5,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { SallyportError } from '../../core/errors.ts';
+import { readBody } from '../answer-body.ts';
 import { parseHeaders } from './headers.ts';
 import type { HttpAnswer } from './otlp-answer.ts';
 
@@ -53,7 +54,7 @@ export function createCollector({ url, caFile, headersFile }: CollectorOptions):
         sent.end(packed);
       });
       const { statusCode = 0, headers: said } = answer;
-      return { status: statusCode, contentType: said['content-type'] ?? '', retryAfter: said['retry-after'], body: await bodyOf(answer) };
+      return { status: statusCode, contentType: said['content-type'] ?? '', retryAfter: said['retry-after'], body: await readBody(answer, answerBytesMax) };
     },
     close: () => agent.destroy(),
   };
@@ -64,15 +65,4 @@ async function readIfNamed(path: string | undefined): Promise<string | undefined
   return await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new SallyportError('file-unreadable', `file "${path}" cannot be read`, { place: path, cause });
   });
-}
-
-async function bodyOf(answer: IncomingMessage): Promise<Buffer> {
-  const pieces: Buffer[] = [];
-  let bytes = 0;
-  for await (const piece of answer as AsyncIterable<Buffer>) {
-    bytes += piece.length;
-    if (bytes > answerBytesMax) throw new Error(`the answer has more than ${answerBytesMax} bytes`);
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces);
 }
