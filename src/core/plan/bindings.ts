@@ -1,8 +1,10 @@
 /** Bindings resolved, and the order among them: which one decides the address of an identity at a service port. */
 import type { Assignment, Holder } from '../snat/assignments.ts';
+import type { Holdings } from '../snat/holdings.ts';
 import { describeRef, keyOf, refOf, refOfKey, type DesiredState } from '../desired-state.ts';
 import type { Fault, ObjectRef } from '../errors.ts';
 import { holderOfBinding, ownerOf, type BindingOwner } from '../snat/holder.ts';
+import { keptList } from '../kept-list.ts';
 import type { SnatBinding } from '../objects/index.ts';
 import { boundedList, byText, sortedUnique } from '../order.ts';
 import type { Ground, PlanFault } from '../plan-fault.ts';
@@ -14,6 +16,7 @@ import { resolveTargets, servicePortId } from './targets.ts';
 /** What a binding is for: `*` for everything, a service key, or the id of a service port. */
 type Scope = string;
 const everything: Scope = '*';
+const scopesOfAll: readonly Scope[] = [everything];
 
 export interface ResolvedBinding {
   /** `namespace/name`. */
@@ -39,8 +42,6 @@ export interface ResolvedBinding {
 }
 
 type Lookups = Pick<DesiredState, 'ExternalService' | 'Service'>;
-/** Live assignments by who holds them. */
-export type Holdings = ReadonlyMap<Holder, readonly Assignment[]>;
 
 /** Adds to `found` what `resolveBinding` looked up, as it is now. */
 export function findForBinding(found: unknown[], { owner, ownerKey, holder, serviceKeys, referrals }: ResolvedBinding, desired: Lookups, holdings: Holdings, { referenceGrants }: Reach): void {
@@ -64,14 +65,14 @@ export function resolveBinding(binding: SnatBinding, desired: Lookups, holdings:
     owner,
     ownerKey: owner.kind === 'namespace' ? owner.namespace : keyOf(owner),
     holder,
-    serviceKeys: targets.map(({ serviceKey }) => serviceKey),
-    referrals,
-    accounts,
-    scopes: binding.spec.targets === undefined ? [everything] : sortedUnique(targets.flatMap(({ serviceKey, portNames }) => portNames?.map((name) => servicePortId(serviceKey, name)) ?? [serviceKey])),
+    serviceKeys: keptList(targets.map(({ serviceKey }) => serviceKey)),
+    referrals: keptList(referrals),
+    accounts: keptList(accounts),
+    scopes: binding.spec.targets === undefined ? scopesOfAll : sortedUnique(targets.flatMap(({ serviceKey, portNames }) => portNames?.map((name) => servicePortId(serviceKey, name)) ?? [serviceKey])),
     snat: sourceOf(records),
     pools: records.map(({ pool }) => pool),
-    faults: [...foreignSubject(object, ['spec', 'subject'], owner.namespace, reach.rootNamespace), ...faults],
-    warnings,
+    faults: keptList([...foreignSubject(object, ['spec', 'subject'], owner.namespace, reach.rootNamespace), ...faults]),
+    warnings: keptList(warnings),
   };
 }
 
@@ -87,8 +88,14 @@ function sourceOf(records: readonly Assignment[]): SnatSource | null {
   return { ...(ipv4 && { ipv4: { address: ipv4.address, ports: ipv4.ports } }), ...(ipv6 && { ipv6: { address: ipv6.address, ports: ipv6.ports } }) };
 }
 
-type ByScope = ReadonlyMap<Scope, ResolvedBinding>;
-const nothing: ByScope = new Map();
+interface ByScope {
+  readonly everything: ResolvedBinding | undefined;
+  /** Most often the same empty one. */
+  readonly narrow: ReadonlyMap<Scope, ResolvedBinding>;
+}
+
+const noScopes: ByScope['narrow'] = new Map();
+const nothing: ByScope = { everything: undefined, narrow: noScopes };
 
 /** The bindings that speak of a namespace and its service accounts. */
 export interface NamespaceBindings {
@@ -109,7 +116,9 @@ export function orderBindings(bindings: readonly ResolvedBinding[]): NamespaceBi
       scopes.set(scope, rivals[0]!.binding);
       if (rivals.length > 1 && (stronger === undefined || inScope(stronger, scope) === undefined)) faults.push(...tie(rivals.map(({ binding }) => binding), who, scope));
     }
-    return scopes;
+    const wide = scopes.get(everything);
+    scopes.delete(everything);
+    return { everything: wide, narrow: scopes.size === 0 ? noScopes : scopes };
   };
   const namespace = sorted[0]?.owner.namespace ?? '';
   const wide = index(sorted.filter(({ owner }) => owner.kind === 'namespace'), nameOfSubject({ namespace }));
@@ -128,7 +137,7 @@ export function orderBindings(bindings: readonly ResolvedBinding[]): NamespaceBi
 /** The narrowest binding that covers the scope: a port's own, else its service's, else the one for everything. */
 function inScope(bindings: ByScope, scope: Scope): ResolvedBinding | undefined {
   const colon = scope.indexOf(':');
-  return bindings.get(scope) ?? (colon === -1 ? undefined : bindings.get(scope.slice(0, colon))) ?? bindings.get(everything);
+  return bindings.narrow.get(scope) ?? (colon === -1 ? undefined : bindings.narrow.get(scope.slice(0, colon))) ?? bindings.everything;
 }
 
 /** The binding that decides for a subject at a service port. */

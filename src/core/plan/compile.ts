@@ -11,8 +11,9 @@
  *
  * Last comes what only shows between service ports (conflicts.ts).
  */
-import type { Assignment, Assignments, Holder } from '../snat/assignments.ts';
-import { findForBinding, orderBindings, resolveBinding, type Holdings, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
+import type { Assignments } from '../snat/assignments.ts';
+import { holdingsOf } from '../snat/holdings.ts';
+import { findForBinding, orderBindings, resolveBinding, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
 import { agentListenerConflicts, gatewayConflicts, handOverFaults, listenerConflicts, reverseConflicts, serverNameConflicts } from './conflicts.ts';
 import type { DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
@@ -47,8 +48,6 @@ export interface CompileState {
   readonly clusterDomain: string;
   readonly rootNamespace: RootNamespace;
   readonly plan: Plan;
-  readonly assignments: Assignments;
-  readonly holdings: Holdings;
   readonly gateways: Stage<EgressGateway, ResolvedGateway>;
   readonly referenceGrants: Stage<ReferenceGrant, ReferenceGrant>;
   readonly referrals: Groups<ReferenceGrant>;
@@ -76,7 +75,7 @@ export const compile = (desired: DesiredState, assignments: Assignments, context
 export function* compileInSteps(desired: DesiredState, assignments: Assignments, { trustDomain, clusterDomain = 'cluster.local', rootNamespace, previous }: CompileContext): Steps<Compilation> {
   const last = previous?.trustDomain === trustDomain && previous.clusterDomain === clusterDomain && previous.rootNamespace === rootNamespace ? previous : undefined;
   const { EgressGateway, EgressPolicy, ExternalService, Namespace, ReferenceGrant, Service, SnatBinding } = desired;
-  const holdings = last?.assignments === assignments ? last.holdings : holdingsOf(assignments);
+  const holdings = holdingsOf(assignments);
 
   const gateways = yield* runStage(last?.gateways, EgressGateway, [], {
     make: (gateway) => resolveGateway(gateway, trustDomain),
@@ -137,7 +136,7 @@ export function* compileInSteps(desired: DesiredState, assignments: Assignments,
   const revision = yield* revisionOf(content);
   const plan = last?.plan.revision === revision ? last.plan : { revision, ...content };
   const warnings = yield* sortFaults([...warningsOf(policies), ...warningsOf(bindings), ...warningsOf(services)]);
-  const state = { trustDomain, clusterDomain, rootNamespace, plan, assignments, holdings, gateways, referenceGrants, referrals, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
+  const state = { trustDomain, clusterDomain, rootNamespace, plan, gateways, referenceGrants, referrals, policies, bindings, bindingsByNamespace, namespaces, policiesByService, audiences, services };
   return { ok: true, plan, warnings, state };
 }
 
@@ -151,17 +150,6 @@ function warningsOf({ memos }: Values<{ readonly warnings: readonly Fault[] }>):
   for (const { value } of memos.values()) if (value.warnings.length > 0) all.push(...value.warnings);
   collected.set(memos, all);
   return all;
-}
-
-function holdingsOf(assignments: Assignments): Holdings {
-  const holdings = new Map<Holder, Assignment[]>();
-  for (const record of assignments) {
-    if (record.releasedAt !== null) continue;
-    const others = holdings.get(record.holder);
-    if (others === undefined) holdings.set(record.holder, [record]);
-    else others.push(record);
-  }
-  return holdings;
 }
 
 /** Keeps the objects of last time where their content is the same, so that whoever watches sees that nothing changed. */

@@ -3,6 +3,7 @@
  * in its lookups. Where all of that is the very same as last time, so is the value. Incremental equals full because a
  * value depends on nothing else.
  */
+import { keptList } from '../kept-list.ts';
 import { forEachInSteps, type Steps } from '../steps.ts';
 
 interface Memo<T, V> {
@@ -59,7 +60,7 @@ export function* runStage<T, V>(previous: Stage<T, V> | undefined, source: Reado
       return true;
     }
     const value = make(item, key, last?.value);
-    changed.push([key, { item, found: findFor(item, key, value).slice(), value }]); // no longer than it has to be: one that was pushed to has room for 16 more
+    changed.push([key, { item, found: keptList(findFor(item, key, value)), value }]);
     return false;
   };
   if (previous?.source === source) { // spares a look-up for each item

@@ -2,6 +2,7 @@
 import { keyOf, refOf, refOfKey, type DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
 import type { FtpConstraints } from '../ftp/rules.ts';
+import { keptList } from '../kept-list.ts';
 import type { EgressPolicy, ExternalServicePort, FtpConstraintsSpec } from '../objects/index.ts';
 import { sortedUnique } from '../order.ts';
 import type { PlanFault } from '../plan-fault.ts';
@@ -75,16 +76,16 @@ export function resolvePolicy(policy: EgressPolicy, desired: Lookups, reach: Rea
     .map(({ id }) => constraintFault('ftp', { code: 'policy-constraint-unenforceable', message: `"ftp" constrains what the gateway cannot read: ${id} passes the workload's own TLS through`, hint: 'let the gateway speak TLS with the server (tls.mode Originate), or name that port in a policy without the constraint' }));
   return {
     key: keyOf(object),
-    subjects,
-    namespaces: sortedUnique(subjects.map(({ namespace }) => namespace)),
+    subjects: keptList(subjects),
+    namespaces: keptList(sortedUnique(subjects.map(({ namespace }) => namespace))),
     targets: ports,
-    referrals,
-    kubernetesServices: policy.spec.subjects.flatMap((subject) => ('service' in subject ? [keyOf({ namespace: subject.service.namespace ?? object.namespace, name: subject.service.name })] : [])),
+    referrals: keptList(referrals),
+    kubernetesServices: keptList(policy.spec.subjects.flatMap((subject) => ('service' in subject ? [keyOf({ namespace: subject.service.namespace ?? object.namespace, name: subject.service.name })] : []))),
     selects: policy.spec.subjects.some((subject) => 'namespaceSelector' in subject),
     connectAuthorities,
     ftp: ftp === undefined ? null : ftpConstraintsOf(ftp),
-    faults: [...foreign, ...(faults.length === 0 ? [...misplaced, ...unreadable] : faults)],
-    warnings: resolved.flatMap((each) => each.warnings),
+    faults: keptList([...foreign, ...(faults.length === 0 ? [...misplaced, ...unreadable] : faults)]),
+    warnings: keptList(resolved.flatMap((each) => each.warnings)),
   };
 }
 

@@ -31,8 +31,8 @@ export function createInForce(): InForce {
           continue;
         }
         const { spec, status } = source.apiObject as KnownObject;
-        if (source.faults.length === 0 && !source.objects.some((object) => now.has(describeRef(refOf(object))))) specs.set(name, spec);
-        else if (!specs.has(name) && status?.inForce !== undefined) specs.set(name, status.inForce.spec);
+        if (source.faults.length === 0 && !source.objects.some((object) => now.has(describeRef(refOf(object))))) specs.set(source.name, spec); // its own name, which is kept already
+        else if (!specs.has(name) && status?.inForce !== undefined) specs.set(source.name, status.inForce.spec);
       }
     },
   };

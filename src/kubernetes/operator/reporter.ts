@@ -5,8 +5,9 @@ import { describeRef, keyOf, refOf, type DesiredState } from '../../core/desired
 import type { Fault } from '../../core/errors.ts';
 import type { DesiredObject, SnatBinding } from '../../core/objects/index.ts';
 import type { Refusal } from '../../core/plan/acceptance.ts';
-import type { Assignment, Assignments, Holder } from '../../core/snat/assignments.ts';
+import type { Assignment, Assignments } from '../../core/snat/assignments.ts';
 import { holderOfBinding } from '../../core/snat/holder.ts';
+import { holdingsOf } from '../../core/snat/holdings.ts';
 import { forEachInSteps, type Steps } from '../../core/steps.ts';
 import { ApiRefusal, applyContentType, fieldManager, type ApiClient } from '../client.ts';
 import { rivalFaults, type Collection, type Source, type SourceName } from '../desired/collection.ts';
@@ -106,7 +107,7 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
 
   function reportOne(source: Source, situation: Situation): void {
     const before = statusAt(source);
-    const names = namesOf(source);
+    const names = source.objects.map((object) => describeRef(refOf(object)));
     const refusals = names.flatMap((name) => situation.refused.get(name) ?? []);
     const faults = source.faults.length > 0 ? source.faults : [...rivalFaults(situation.collection, source), ...refusals.flatMap((refusal) => refusal.faults)];
     const fellBack = source.faults.length > 0 ? source.objects.length > 0 : refusals.some((refusal) => refusal.fellBack);
@@ -116,7 +117,7 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
     const awaitsAddress = isAwaitingAddress(source, situation);
     const known = wanted.get(source.name);
     // Most objects are as they were, in a world that is as it was.
-    const key = `${[...(gateways ?? [])].sort().join()} ${awaitsAddress} ${JSON.stringify(own)}`;
+    const key = [[...(gateways ?? [])].sort().join(), awaitsAddress, JSON.stringify(own)].join(' '); // a template would keep its pieces
     if (known?.source === source && known.key === key && faults.length + warnings.length + known.status.conditions.filter(({ type, status }) => (type === 'Accepted' && status === 'False') || (type === 'Warned' && status === 'True')).length === 0 && !waiting.has(source.name)) return;
 
     const generation = source.apiObject.metadata.generation ?? 0;
@@ -160,24 +161,6 @@ export function createReporter({ client, tell, now, random, log }: ReporterOptio
       return queue.close();
     },
   };
-}
-
-const holdings = new WeakMap<Assignments, ReadonlyMap<Holder, readonly Assignment[]>>();
-
-/** By holder; looked for once as long as they are the same. */
-function holdingsOf(assignments: Assignments): ReadonlyMap<Holder, readonly Assignment[]> {
-  let known = holdings.get(assignments);
-  if (known === undefined) holdings.set(assignments, (known = Map.groupBy(assignments, ({ holder }) => holder)));
-  return known;
-}
-
-/** By what an object says, which stays when its status changes. */
-const names = new WeakMap<Source['objects'], readonly string[]>();
-
-function namesOf({ objects }: Source): readonly string[] {
-  let known = names.get(objects);
-  if (known === undefined) names.set(objects, (known = objects.map((object) => describeRef(refOf(object)))));
-  return known;
 }
 
 /** The gateways that hear of an object; null for the kinds that none hears of. */
@@ -224,7 +207,7 @@ function isAwaitingAddress(source: Source, situation: Situation): boolean {
 
 /** With the ports where the address is shared. */
 function addressesOf({ spec }: SnatBinding, held: readonly Assignment[]): readonly string[] {
-  const own = held.filter(({ releasedAt, pool, address, fixed }) => releasedAt === null && (spec.pool === undefined ? spec.addresses?.includes(address) === true : pool === spec.pool && fixed !== true));
+  const own = held.filter(({ pool, address, fixed }) => (spec.pool === undefined ? spec.addresses?.includes(address) === true : pool === spec.pool && fixed !== true));
   return own.map(({ address, ports }) => (ports.first === 1_024 && ports.last === 65_535 ? address : `${address}:${ports.first}-${ports.last}`));
 }
 

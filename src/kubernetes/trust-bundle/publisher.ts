@@ -8,6 +8,7 @@ import { ApiRefusal, fieldManager, mergeContentType, type ApiClient } from '../c
 import { pathOf, reflect, type Followed } from '../watch/reflect.ts';
 import { createWorkQueue } from '../work-queue.ts';
 import type { ApiObject } from '../watch/reflection.ts';
+import { withSharedValues } from '../watch/shared-values.ts';
 import { planTrustBundle, type ConfigMapFacts, type TrustBundleAction } from './plan.ts';
 
 export interface TrustBundlePublisher {
@@ -103,5 +104,5 @@ export function createTrustBundlePublisher({ client, namespaces, random, log }: 
 /** Not who has written which field, which is often the larger part. */
 function keepOfConfigMap({ metadata: { namespace, uid, resourceVersion, deletionTimestamp, labels = {} }, data = {}, binaryData }: ConfigMapFacts): ConfigMapFacts {
   const metadata = { name, ...(namespace === undefined ? {} : { namespace }), uid, resourceVersion, ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }), labels };
-  return { metadata, data, ...(binaryData === undefined ? {} : { binaryData }) };
+  return { metadata, data: withSharedValues(data), ...(binaryData === undefined ? {} : { binaryData }) };
 }
