@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { applyChange } from '../../../src/core/desired-state.ts';
 import type { DesiredObject } from '../../../src/core/objects/index.ts';
+import { compile } from '../../../src/core/plan/compile.ts';
 import type { Plan, ServicePort } from '../../../src/core/plan/plan.ts';
-import { binding, build, externalService, gateway, kubernetesService, namespace, placesOf, planOf, policy, pool, state, warningsOf } from '../world.ts';
+import { binding, build, externalService, gateway, kubernetesService, namespace, placesOf, planOf, policy, pool, state, trustDomain, warningsOf } from '../world.ts';
 
 const eu = pool('eu', ['10.0.0.0/24']);
 const both = pool('both', ['10.1.0.0/24', '2001:db8::/64']);
@@ -172,6 +173,14 @@ describe('grants', () => {
       assert.deepEqual(grantsOf(planOf(gw, eu, service, ...objects), id), grants);
     });
   }
+
+  it('give no address that was taken back, though the binding is there again and nobody has noted so yet', () => {
+    const desired = state(gw, eu, service, opens('shop', 'bank'), bound('shop'));
+    const released = build(desired).assignments.map((record) => ({ ...record, releasedAt: 1 }));
+    const compiled = compile(desired, released, { trustDomain });
+    assert.ok(compiled.ok);
+    assert.deepEqual(grantsOf(compiled.plan, id), ['shop by shop/p from nowhere -']);
+  });
 
   it('hold the authorities of all policies, and any authority as soon as one policy sets no limit', () => {
     const proxy = externalService('shop/proxy', { ports: [{ name: 'p', port: 3128, protocol: 'HTTPConnect' }] });
