@@ -212,6 +212,10 @@ export interface ProxyStatus {
   readonly withheld: string | null;
   /** Why a stream of its identity was last refused or ended, or why a BIG-IP is not as it is to be; null for none. */
   readonly trouble: { readonly reason: string; readonly at: string; readonly count: number } | null;
+  /** Whether what it was told last is in force there, as it says itself; null for one that says nothing beside what it acknowledges. */
+  readonly inForce: boolean | null;
+  /** What else it says of itself, a sentence each. */
+  readonly conditions: readonly string[];
 }
 
 /** GET proxies/config?name= */

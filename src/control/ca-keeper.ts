@@ -1,7 +1,7 @@
 /** What an administrator does with the CA: begin, ask, import, rotate. Every step is in the ledger. */
 import { randomBytes, X509Certificate } from 'node:crypto';
 import type { CaImportRequest, CaSlot, CaStatus } from '../api/admin.ts';
-import { createCaRequest, createDemoPki, importIssuer, trustAnchorOf, type Authority, type CaChain, type Issuer, type RotationEvent } from '../ca/index.ts';
+import { createCaRequest, createDemoPki, importIssuer, trustAnchorOf, type Authority, type CaChain, type Issuer, type RotationEvent, type RotationState } from '../ca/index.ts';
 import { fingerprintOf } from '../core/x509/certificate.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { TrustDomain } from '../core/spiffe-id.ts';
@@ -99,4 +99,11 @@ export function createCaKeeper({ authority, trustDomain, keyStorage, ledger, now
       if (prepared?.publishedAtMs === null) await authority.rotate({ type: 'published', fingerprint: prepared.issuer.chain.fingerprint, nowMs: now() });
     },
   };
+}
+
+/** Whether slots have the CAs of others: what is signed with, and what is trusted. */
+export function sameCaAs(slots: RotationState): (others: RotationState) => boolean {
+  const casOf = ({ prepared, active, old }: RotationState): string => JSON.stringify([prepared?.issuer.chain.fingerprint, active?.issuer.chain.fingerprint, old.map(({ chain }) => chain.fingerprint)]);
+  const before = casOf(slots);
+  return (others) => casOf(others) === before;
 }

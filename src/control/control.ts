@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { adminPaths, type StatusResult } from '../api/admin.ts';
 import { grpcStatusOf } from '../api/grpc-service.ts';
 import { defaultControlIdentity } from '../api/mesh-credentials.ts';
-import { createAuthority, defaultLifetimes, noSlots, openCaDirectory, openCaStore, type RotationState } from '../ca/index.ts';
+import { createAuthority, defaultLifetimes, noSlots, openCaDirectory, openCaStore } from '../ca/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import { certificatesToPem } from '../core/x509/pem.ts';
 import type { SpiffeId, TrustDomain } from '../core/spiffe-id.ts';
@@ -18,10 +18,11 @@ import { createAccessLogIntake } from './access-log-intake.ts';
 import { authorizeAdministrator, listenOnMutualTls, listenOnPlainHttp, listenOnUnixSocket, tlsOptions } from './admin-listener.ts';
 import { createAdminRoutes } from './admin-routes.ts';
 import { boxStatuses, createServerCertificates, startBigIpDrivers, type Timings } from './bigip/index.ts';
-import { createCaKeeper } from './ca-keeper.ts';
+import { createCaKeeper, sameCaAs } from './ca-keeper.ts';
 import { issueControlIdentity, type ControlIdentity } from './control-identity.ts';
 import { createEnrolment } from './enrolment.ts';
 import { createMergedReports, reportsHere } from './gateway-reports.ts';
+import { createGatewayStates } from './gateway-states.ts';
 import { createHttpRouter, type HttpRoute } from './http-router.ts';
 import { createIssuance } from './issuance.ts';
 import { openLedgerOtlp, type LedgerOtlpOptions } from './ledger-export/index.ts';
@@ -193,7 +194,9 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     await Promise.all(records.map((each) => ledger.append(each)));
   };
   const merged = createMergedReports();
-  const gatewaysHere = () => reportsHere(cache, planner.plan.gateways, publisher.revisions, boxes.statuses());
+  const gatewayOf = (identity: SpiffeId) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name;
+  const states = createGatewayStates({ authenticate: (call) => peerOf(call, admission), gatewayOf, mayBeCalled, now });
+  const gatewaysHere = () => reportsHere(cache, planner.plan.gateways, publisher.revisions, boxes.statuses(), states.conditionsOf);
   const cluster: KubernetesSide | undefined =
     kubernetes === undefined || replicated === undefined
       ? undefined
@@ -248,7 +251,8 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     { definition: xds.service, handlers: xds.handlers },
     ...createEnrolment({ shared, authority, issuance: { ...issuance, issue }, admission, ...(cluster === undefined ? {} : { attestPod: cluster.attestPod }), now, log }),
     createAccessLogIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), plan: () => planner.plan, isRevoked, isTaken }),
-    createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf: (identity) => planner.plan.gateways.find((gateway) => gateway.identity === identity)?.name }),
+    createLedgerIntake({ ledger, log, authenticate: (call) => peerOf(call, admission), gatewayOf }),
+    states.service,
   ];
 
   if (kubernetes !== undefined && cluster !== undefined) {
@@ -301,7 +305,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
   }
 
   function status(): StatusResult {
-    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions(), ...boxes.conditions(), ...(ledgerExport?.conditions() ?? []), ...(syslogReceiver?.conditions() ?? [])];
+    const conditions = [...(cluster?.conditions() ?? []), ...(identity === undefined ? [authority.slots.active === null ? 'there is no CA yet: sallyport ca init, or sallyport ca import' : 'the CA has come to its end: sallyport ca import the next, then sallyport ca rotate'] : []), ...new Set(planner.warnings.map(({ message }) => message)), ...publisher.conditions(), ...boxes.conditions(), ...states.inWords(planner.plan.gateways), ...(ledgerExport?.conditions() ?? []), ...(syslogReceiver?.conditions() ?? [])];
     return {
       version,
       trustDomain,
@@ -309,7 +313,7 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
       ready: identity !== undefined && cluster?.isReady !== false,
       conditions,
       objects: Object.fromEntries(Object.entries(planner.desired).map(([kind, objects]) => [kind, objects.size])),
-      proxies: [...proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions, withheld: publisher.withheld }), ...boxStatuses(boxes.statuses(), { gateways: planner.plan.gateways, revisions: publisher.revisions })],
+      proxies: [...proxyStatuses(cache.status(), { gateways: planner.plan.gateways, revisions: publisher.revisions, withheld: publisher.withheld, states: states.byNode() }), ...boxStatuses(boxes.statuses(), { gateways: planner.plan.gateways, revisions: publisher.revisions })],
       ca: caKeeper.status(),
       ledger: { records: ledger.head.sequence, lastSequence: ledger.head.sequence, ...(ledgerExport === undefined ? {} : { sentOn: { to: ledgerExport.url, lastSequence: ledgerExport.status().sequence } }) },
       startedAt,
@@ -369,13 +373,6 @@ async function start(options: ControlOptions, opened: AsyncDisposableStack): Pro
     syslog: syslogReceiver,
     close: () => opened.disposeAsync(),
   };
-}
-
-/** Whether slots have the CAs of others: what is signed with, and what is trusted. */
-function sameCaAs(slots: RotationState): (others: RotationState) => boolean {
-  const casOf = ({ prepared, active, old }: RotationState): string => JSON.stringify([prepared?.issuer.chain.fingerprint, active?.issuer.chain.fingerprint, old.map(({ chain }) => chain.fingerprint)]);
-  const before = casOf(slots);
-  return (others) => casOf(others) === before;
 }
 
 function refusalOf(error: unknown): XdsStatus {

@@ -1,6 +1,6 @@
 /** The driver under a gateway that runs: one thing at a time, what is in force, what is not and why, and drift. */
 import { renderKernelGateway, type KernelRendering } from '../backends/kernel/index.ts';
-import { SallyportError } from '../core/errors.ts';
+import { SallyportError, type Fault } from '../core/errors.ts';
 import type { Revision } from '../core/plan/plan.ts';
 import type { GrantCounter, KernelDriver } from './driver.ts';
 import type { KernelTable } from './kernel-table.ts';
@@ -13,7 +13,7 @@ export interface EnforcementStatus {
   /** What somebody has changed since, a sentence each. */
   readonly drift: readonly string[];
   /** What of the plan is refused since a kernel cannot do it, and what is served and proves less than elsewhere. */
-  readonly conditions: readonly string[];
+  readonly conditions: readonly Fault[];
   readonly workloadAddresses: number;
 }
 
@@ -70,7 +70,7 @@ export function createEnforcement(driver: Pick<KernelDriver, 'apply' | 'drift' |
       revision: inForce?.table.revision ?? null,
       fault,
       drift,
-      conditions: inForce === undefined ? [] : [...inForce.rendering.conditions, ...inForce.rendering.caveats].map(({ object, message, hint }) => `${object === null ? '' : `${object}: `}${message} (${hint})`),
+      conditions: inForce === undefined ? [] : conditionsOf(inForce.rendering),
       workloadAddresses: inForce?.table.addresses.size ?? 0,
     }),
     enforce: (table) => inTurn(() => put(table)),
@@ -78,4 +78,12 @@ export function createEnforcement(driver: Pick<KernelDriver, 'apply' | 'drift' |
     counters: () => inTurn(() => driver.counters()),
     settled: () => inTurn(() => Promise.resolve()),
   };
+}
+
+/** Of the gateway as a whole. */
+function conditionsOf({ conditions, caveats }: KernelRendering): readonly Fault[] {
+  return [
+    ...conditions.map(({ code, object, message, hint }) => ({ code, message: `it refuses ${object}: ${message}`, hint })),
+    ...caveats.map(({ code, object, message, hint }) => ({ code, message: object === null ? message : `${object}: ${message}`, hint })),
+  ];
 }

@@ -1,6 +1,9 @@
 /** `sallyport kernel-gateway`: what the control plane says, in force on this host. */
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { startStateReport } from '../api/gateway-state.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { Endpoint } from '../core/plan/plan.ts';
 import { createTableStore, emptyTable, openProbeListener, type HeldTable, type ProbeListener, type TableStore } from '../gateway/index.ts';
@@ -8,6 +11,7 @@ import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type Id
 import { createDeltaClient, type DeltaClient, type DeltaUpdate } from '../xds/index.ts';
 import type { KernelDriver } from './driver.ts';
 import { createEnforcement, type EnforcementStatus } from './enforcement.ts';
+import { nodeOf, stateOf } from './gateway-state.ts';
 import { holdKernelUpdate, kernelTableTypes, readKernelTable, type KernelTable } from './kernel-table.ts';
 import { createKernelMetrics } from './metrics.ts';
 
@@ -62,6 +66,7 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
 
   let held: HeldTable = emptyTable;
   let client: DeltaClient | undefined;
+  let report: { close(): void } | undefined;
   let retry: NodeJS.Timeout | undefined;
 
   async function enforce(table: KernelTable): Promise<void> {
@@ -127,14 +132,23 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
   }
 
   function begin({ spiffeId }: WorkloadIdentity): void {
+    const host = hostname();
+    const node = nodeOf(spiffeId, host);
     client ??= createDeltaClient({
       connect: () => identity.controlEndpoint(options.controlAddress),
-      node: { id: spiffeId, cluster: name, userAgentName: 'sallyport-kernel-gateway', userAgentVersion: options.version },
+      node: { id: node, cluster: name, userAgentName: 'sallyport-kernel-gateway', userAgentVersion: options.version },
       subscriptions: [...kernelTableTypes.map((typeUrl) => ({ typeUrl, names: '*' as const })), trustBundleSubscription],
       initialVersions: () => new Map([...held.types].map(([typeUrl, resources]) => [typeUrl, new Map([...resources].map(([resource, { version }]) => [resource, version]))])),
       onUpdate: takeUpdate,
       onState: (state, detail) => log.info({ controlPlane: state, ...detail }, 'control plane'),
       random,
+      now,
+    });
+    report ??= startStateReport({
+      process: randomUUID(),
+      listener: () => (identity.current === undefined ? undefined : { address: options.controlAddress, shown: identity.current, endpoint: () => identity.controlEndpoint(options.controlAddress) }),
+      state: () => stateOf(node, host, enforcement.status()),
+      onFailure: (error) => log.debug({ err: error }, 'the control plane cannot be told how this gateway is'),
       now,
     });
   }
@@ -156,6 +170,7 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
     clearInterval(drifts);
     clearTimeout(retry);
     client?.close();
+    report?.close();
     await Promise.all([identity.stop(), probes?.close(), looking]);
     await enforcement.settled();
   }

@@ -5,7 +5,7 @@ import { describeProxies } from '../../src/cli/commands/proxy-status.ts';
 const newest = 'b'.repeat(64);
 const older = 'a'.repeat(64);
 const type = (name: string, more: Partial<ProxyTypeStatus> = {}): ProxyTypeStatus => ({ typeUrl: `type.googleapis.com/envoy.${name}`, state: 'SYNCED', sent: newest, acknowledged: newest, error: null, ...more });
-const proxy = (node: string, more: Partial<ProxyStatus> = {}): ProxyStatus => ({ node, identity: node, class: 'envoy', version: '1.40.0', gateway: null, connected: true, connectedSince: '2026-11-21T07:30:00.000Z', types: [type('Cluster'), type('Listener')], revisionsBehind: 0, withheld: null, trouble: null, ...more });
+const proxy = (node: string, more: Partial<ProxyStatus> = {}): ProxyStatus => ({ node, identity: node, class: 'envoy', version: '1.40.0', gateway: null, connected: true, connectedSince: '2026-11-21T07:30:00.000Z', types: [type('Cluster'), type('Listener')], revisionsBehind: 0, withheld: null, trouble: null, inForce: null, conditions: [], ...more });
 
 const egress = proxy('egress-1', {
   gateway: 'egress-1',
@@ -28,6 +28,11 @@ describe('the table of proxies', () => {
       'sidecar keeps what it holds, for what it is to hold does not hang together: Listener "web" refers to Cluster "gone", which is not there',
       'egress-2: the certificate has expired (2 times, last 2026-11-21T07:00:00.000Z)',
     ]);
+  });
+
+  it('has below it what a gateway says of itself', () => {
+    const router = proxy('edge~left', { gateway: 'edge', class: 'sallyport', inForce: false, conditions: ['somebody has changed what is in force (undo it)'] });
+    assert.equal(describeProxies([router], { wide: false }).split('\n').at(-1), 'edge~left: somebody has changed what is in force (undo it)');
   });
 
   it('is wide with a column a type, and the revision of what is not synced', () => {

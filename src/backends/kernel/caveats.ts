@@ -1,5 +1,6 @@
 /** What is served, and is less than a gateway that sees certificates would make of it: said, so that nobody finds out by himself. */
 import { boundedList, sortedUnique } from '../../core/order.ts';
+import { unprovenBy } from '../../core/plan/gateway-class.ts';
 import type { ServicePort, ServicePortId } from '../../core/plan/plan.ts';
 import { describeDestination, destinationKey, type Access, type Admission } from './admissions.ts';
 
@@ -26,12 +27,7 @@ export type CaveatCode =
 
 export function caveatsOf(served: readonly ServicePort[], access: readonly Access[]): readonly Caveat[] {
   return [
-    {
-      code: 'identity-by-address',
-      object: null,
-      message: 'a workload is known by its address alone: nothing proves that the pod behind it is who it is said to be, and nothing between it and the gateway is encrypted',
-      hint: 'keep addresses from being forged where workloads are (the network plugin, rp_filter), or use a gateway of class sallyport, envoy or bigip, which see certificates',
-    },
+    { ...unprovenBy.kernel, object: null },
     ...served.flatMap(portOfService),
     ...served.flatMap((servicePort) => reverseToOne(servicePort, access)),
     ...sharedDestinations(access),

@@ -10,7 +10,7 @@ export function addProxyStatus(program: Command, context: CliContext): void {
     .summary('a line for each gateway, agent and sidecar: what it holds, and how far it is behind')
     .argument('[name]', 'only this one: a node, an identity or an EgressGateway')
     .addOption(outputOption(['json', 'yaml', 'wide']))
-    .addHelpText('after', '\nEXAMPLES\n  sallyport proxy-status\n  sallyport proxy-status -o wide\n  sallyport proxy-status egress-1 -o yaml\n\nEXIT CODES\n  0 all are synced   1 one is not, or is away   3 not found   6 control plane away')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport proxy-status\n  sallyport proxy-status -o wide\n  sallyport proxy-status egress-1 -o yaml\n\nEXIT CODES\n  0 all are synced   1 one is not, is away, or somebody else has changed what is in force there   3 not found   6 control plane away')
     .action(async (name: string | undefined, options: { output?: OutputFormat }, command: Command) => {
       const { proxies } = await askStatus(context, await replicasOf(context, command));
       const shown = name === undefined ? proxies : proxies.filter(({ node, identity, gateway }) => [node, identity, gateway].includes(name));
@@ -20,7 +20,7 @@ export function addProxyStatus(program: Command, context: CliContext): void {
     });
 }
 
-const isSynced = ({ connected, types, withheld }: ProxyStatus): boolean => connected && withheld === null && types.every(({ state }) => state === 'SYNCED');
+const isSynced = ({ connected, types, withheld, inForce }: ProxyStatus): boolean => connected && withheld === null && inForce !== false && types.every(({ state }) => state === 'SYNCED');
 
 /** A table with a line for each proxy, and below it what is wrong. Wide: each type of resource in a column of its own. */
 export function describeProxies(proxies: readonly ProxyStatus[], { wide }: { readonly wide: boolean }): string {
@@ -84,9 +84,9 @@ function behind({ connected, revisionsBehind }: ProxyStatus): string {
   return revisionsBehind === null ? 'unknown' : `${revisionsBehind} revision${revisionsBehind === 1 ? '' : 's'}`;
 }
 
-/** What is wrong with it, in its own words and the control plane's. */
-function notesOf({ node, types, withheld, trouble }: ProxyStatus): string[] {
+/** What there is to know of it, in its own words and the control plane's. */
+function notesOf({ node, types, withheld, trouble, conditions }: ProxyStatus): string[] {
   const rejections = types.flatMap(({ typeUrl, error }) => (error === null ? [] : [`${node} rejects ${shortName(typeUrl)} ${error.resources.join(', ')}: ${error.message}`]));
   const kept = withheld === null ? [] : [`${node} keeps what it holds, for what it is to hold does not hang together: ${withheld}`];
-  return [...rejections, ...kept, ...(trouble === null ? [] : [`${node}: ${trouble.reason} (${trouble.count} time${trouble.count === 1 ? '' : 's'}, last ${trouble.at})`])];
+  return [...rejections, ...kept, ...conditions.map((condition) => `${node}: ${condition}`), ...(trouble === null ? [] : [`${node}: ${trouble.reason} (${trouble.count} time${trouble.count === 1 ? '' : 's'}, last ${trouble.at})`])];
 }

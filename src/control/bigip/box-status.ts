@@ -27,6 +27,8 @@ export function boxStatuses(statuses: ReadonlyMap<string, BigIpStatus>, { gatewa
         revisionsBehind: index === -1 ? null : revisions.length - 1 - index,
         withheld: null,
         trouble: trouble === null ? null : { reason: trouble.reason, at: new Date(trouble.atMs).toISOString(), count: trouble.count },
+        inForce: null,
+        conditions: [],
       },
     ];
   });

@@ -1,4 +1,5 @@
 /** What gateways of a class cannot do. Whatever a class cannot do as exactly as the plan says it, another gateway serves, or nobody. */
+import type { Fault } from '../errors.ts';
 import type { GatewayClass } from '../objects/index.ts';
 import type { FtpOptions, Grant, PlannedGateway, ServedProtocol, Target } from './plan.ts';
 
@@ -54,3 +55,12 @@ function ftpInability({ dataMode, recordDigest, tls }: FtpOptions, grants: reado
 export function servingGateway(entrance: PlannedGateway, beside: PlannedGateway | null, served: Served): PlannedGateway | null {
   return [entrance, beside].find((gateway) => gateway !== null && inabilityOf(gateway.class, served) === undefined) ?? null;
 }
+
+/** What no gateway of a class proves, whatever it serves: something to know of each. */
+export const unprovenBy = {
+  kernel: {
+    code: 'identity-by-address',
+    message: 'a workload is known by its address alone: nothing proves that the pod behind it is who it is said to be, and nothing between it and the gateway is encrypted',
+    hint: 'keep addresses from being forged where workloads are (the network plugin, rp_filter), or use a gateway of class sallyport, envoy or bigip, which see certificates',
+  },
+} as const satisfies Partial<Record<GatewayClass, Fault>>;

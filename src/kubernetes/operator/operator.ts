@@ -29,20 +29,13 @@ import { createAddressBook, type AddressBookOptions } from './address-book.ts';
 import { affectedBy, fewOf, type Outcome } from './affected.ts';
 import { createAssigner, type Evidence } from './assigner.ts';
 import { concernedBy, createPlanOrder, type Concerned } from './enforcement.ts';
+import { gatewayWarnings, type GatewayReport } from './gateway-report.ts';
 import { createInForce } from './in-force.ts';
 import { startLeaderWork, type LeaderWork } from './leader-work.ts';
 import type { Situation } from './reporter.ts';
 import { sharedAccountWarnings } from './shared-accounts.ts';
 import { createTurnLoop } from './turn-loop.ts';
 import { watchAll } from './watches.ts';
-
-/** What a gateway is known to do. */
-export interface GatewayReport {
-  /** The latest plan that all of its processes have taken; null where none is known. */
-  readonly held: Revision | null;
-  /** How many of its processes have their stream open. */
-  readonly connected: number;
-}
 
 /** A plan that is to be in force. */
 export interface Publication {
@@ -216,8 +209,8 @@ export function startOperator(options: OperatorOptions): Operator {
     if (leading === undefined || accepted === undefined || plan === null) return;
     // Also one that is being deleted, or another of its name, is registered otherwise.
     if (isRebuilt || reported === null || changes.some(({ before, after }) => (after ?? before)?.kind === 'ExternalService')) leading.register(accepted.desired, collection);
-    // What others than the plan have to say: that a Service's accounts are shared, or that something is in the way of a registration.
-    const remarks = [...sharedAccountWarnings(accepted.desired, watches.accounts.sharedAccounts), ...leading.findings.values(), ...addresses.faults];
+    // What others than the plan have to say: that a Service's accounts are shared, that something is in the way of a registration, how gateways are.
+    const remarks = [...sharedAccountWarnings(accepted.desired, watches.accounts.sharedAccounts), ...leading.findings.values(), ...addresses.faults, ...gatewayWarnings(gateways())];
     const outcome = { plan, desired: accepted.desired, assignments: book.assignments, refused: accepted.refused, warnings: [...warnings, ...remarks] };
     const due = reported === null ? [] : [...affectedBy(reported, outcome), ...changed, ...fewOf(desired)];
     const names = reported === null ? undefined : new Set([...touched, ...due.flatMap((name) => (collection.makers.get(name) ?? []).map((source) => source.name)), ...(areGatewaysDue ? leading.waiting : [])]);

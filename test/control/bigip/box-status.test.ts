@@ -23,6 +23,6 @@ describe('what is said of a BIG-IP that is driven', () => {
   });
 
   it('is in the report of what gateways hold, beside those that have streams', () => {
-    assert.deepEqual([...reportsHere({ resourceStatus: () => [] }, gateways, revisions, new Map([['f5', status({ held: 'r2' as Revision, connected: 2 })]]))], [['f5', { held: 'r2', connected: 2 }], ['gw', { held: null, connected: 0 }]]);
+    assert.deepEqual([...reportsHere({ resourceStatus: () => [] }, gateways, revisions, new Map([['f5', status({ held: 'r2' as Revision, connected: 2 })]]), () => [])], [['f5', { held: 'r2', connected: 2, conditions: [] }], ['gw', { held: null, connected: 0, conditions: [] }]]);
   });
 });

@@ -9,7 +9,8 @@ import type { TrustDomain } from '../../../src/core/spiffe-id.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { createApiClient, type ApiClient } from '../../../src/kubernetes/client.ts';
 import type { ApiObject } from '../../../src/kubernetes/watch/reflection.ts';
-import { startOperator, type GatewayReport, type Operator, type Publication } from '../../../src/kubernetes/operator/operator.ts';
+import type { GatewayReport } from '../../../src/kubernetes/operator/gateway-report.ts';
+import { startOperator, type Operator, type Publication } from '../../../src/kubernetes/operator/operator.ts';
 import { startTcpProxy } from '../../support/tcp-proxy.ts';
 import { conditionsOf, manifestsIn, openCluster, type Cluster, type Manifest } from '../../support/cluster.ts';
 import { useKubernetes } from '../../support/kubernetes.ts';
@@ -96,7 +97,7 @@ describe('the operator at a real API server', function () {
       assigned,
       told,
       addressesTold,
-      gateways: () => new Map((operator.plan?.gateways ?? []).map(({ name }) => [name, { held: operator.plan!.revision, connected: 1 }])),
+      gateways: () => new Map((operator.plan?.gateways ?? []).map(({ name }) => [name, { held: operator.plan!.revision, connected: 1, conditions: [] }])),
     };
     await operator.ready;
     await waitFor('a leader', 20_000, () => (operator.leader === '' ? undefined : true));
@@ -344,7 +345,7 @@ describe('the operator at a real API server', function () {
   it('names gateways that are late, and says since when the others enforce an object', async () => {
     const self = await start();
     let held: Revision | null = null;
-    self.gateways = () => new Map([['egress-1', { held, connected: 1 }]]);
+    self.gateways = () => new Map([['egress-1', { held, connected: 1, conditions: [] }]]);
     await cluster.apply(...example('bookinfo-forward-proxy'));
     const [, , service] = example('bookinfo-forward-proxy');
     const late = await cluster.until(service!, 'late', (each) => each.status?.['enforcedBy'] === '0/1');
@@ -352,6 +353,18 @@ describe('the operator at a real API server', function () {
     held = self.operator.plan!.revision;
     const done = await cluster.until(service!, 'done', (each) => each.status?.['enforcedBy'] === '1/1');
     assert.deepEqual(done.status!['gateways'], [{ name: 'egress-1', revision: held.slice(0, 12) }]);
+  });
+
+  it('tells of a gateway what it says of itself, and no longer when it does not', async () => {
+    const self = await start();
+    let conditions: GatewayReport['conditions'] = [{ code: 'ruleset-changed', message: 'somebody has changed it', hint: 'undo it' }, { code: 'identity-by-address', message: 'an address proves little' }];
+    self.gateways = () => new Map([['egress-1', { held: null, connected: 1, conditions }]]);
+    const [gateway] = await cluster.apply(...example('bookinfo-forward-proxy'));
+    const warned = await cluster.until(gateway!, 'warned of', (each) => conditionsOf(each, 'Accepted', 'Warned') === 'Accepted=True Warned=True');
+    const { reason, message } = warned.status!.conditions!.find(({ type }) => type === 'Warned')!;
+    assert.deepEqual([reason, message], ['RulesetChanged', 'somebody has changed it (undo it); an address proves little']);
+    conditions = [];
+    await cluster.until(gateway!, 'as it is to be', (each) => conditionsOf(each, 'Warned') === 'Warned=False');
   });
 
   it('writes nothing more once it is cut off from the API server, serves what it knows, and follows whoever leads when it is back', async () => {

@@ -6,13 +6,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GatewayCondition } from "./gateway_pb.ts";
+import { file_sallyport_v1alpha1_gateway } from "./gateway_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sallyport/v1alpha1/replica.proto.
  */
 export const file_sallyport_v1alpha1_replica: GenFile = /*@__PURE__*/
-  fileDesc("CiBzYWxseXBvcnQvdjFhbHBoYTEvcmVwbGljYS5wcm90bxISc2FsbHlwb3J0LnYxYWxwaGExIlYKDVJlcGxpY2FSZXBvcnQSDwoHcmVwbGljYRgBIAEoCRI0CghnYXRld2F5cxgCIAMoCzIiLnNhbGx5cG9ydC52MWFscGhhMS5HYXRld2F5SG9sZGluZyJGCg5HYXRld2F5SG9sZGluZxIPCgdnYXRld2F5GAEgASgJEhAKCHJldmlzaW9uGAIgASgJEhEKCWNvbm5lY3RlZBgDIAEoDSIXChVSZXBsaWNhUmVwb3J0UmVzcG9uc2UyaAoOUmVwbGljYVNlcnZpY2USVgoGUmVwb3J0EiEuc2FsbHlwb3J0LnYxYWxwaGExLlJlcGxpY2FSZXBvcnQaKS5zYWxseXBvcnQudjFhbHBoYTEuUmVwbGljYVJlcG9ydFJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("CiBzYWxseXBvcnQvdjFhbHBoYTEvcmVwbGljYS5wcm90bxISc2FsbHlwb3J0LnYxYWxwaGExIlYKDVJlcGxpY2FSZXBvcnQSDwoHcmVwbGljYRgBIAEoCRI0CghnYXRld2F5cxgCIAMoCzIiLnNhbGx5cG9ydC52MWFscGhhMS5HYXRld2F5SG9sZGluZyKAAQoOR2F0ZXdheUhvbGRpbmcSDwoHZ2F0ZXdheRgBIAEoCRIQCghyZXZpc2lvbhgCIAEoCRIRCgljb25uZWN0ZWQYAyABKA0SOAoKY29uZGl0aW9ucxgEIAMoCzIkLnNhbGx5cG9ydC52MWFscGhhMS5HYXRld2F5Q29uZGl0aW9uIhcKFVJlcGxpY2FSZXBvcnRSZXNwb25zZTJoCg5SZXBsaWNhU2VydmljZRJWCgZSZXBvcnQSIS5zYWxseXBvcnQudjFhbHBoYTEuUmVwbGljYVJlcG9ydBopLnNhbGx5cG9ydC52MWFscGhhMS5SZXBsaWNhUmVwb3J0UmVzcG9uc2ViBnByb3RvMw", [file_sallyport_v1alpha1_gateway]);
 
 /**
  * @generated from message sallyport.v1alpha1.ReplicaReport
@@ -62,6 +64,13 @@ export type GatewayHolding = Message<"sallyport.v1alpha1.GatewayHolding"> & {
    * @generated from field: uint32 connected = 3;
    */
   connected: number;
+
+  /**
+   * What they say of themselves.
+   *
+   * @generated from field: repeated sallyport.v1alpha1.GatewayCondition conditions = 4;
+   */
+  conditions: GatewayCondition[];
 };
 
 /**
