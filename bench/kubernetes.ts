@@ -54,7 +54,7 @@ try {
   const serviceAccount = join(directory, 'serviceaccount');
   await mkdir(serviceAccount);
   for (const [name, text] of Object.entries({ token: kubernetes.adminToken, 'ca.crt': kubernetes.caPem, namespace: 'sallyport-system' })) await writeFile(join(serviceAccount, name), text, { mode: 0o600 });
-  const inPod = ['--mount', 'sh', '-c', 'mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io && cp -r "$0" /run/secrets/kubernetes.io/ && exec "$@"', serviceAccount, 'env', `HOME=${directory}`, 'KUBERNETES_SERVICE_HOST=127.0.0.1', `KUBERNETES_SERVICE_PORT=${kubernetes.port}`];
+  const inPod = ['--mount', 'sh', '-c', 'mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io && cp -r "$0" /run/secrets/kubernetes.io/ && exec "$@"', serviceAccount, 'env', 'MALLOC_ARENA_MAX=1', `HOME=${directory}`, 'KUBERNETES_SERVICE_HOST=127.0.0.1', `KUBERNETES_SERVICE_PORT=${kubernetes.port}`];
   const nodeOptions = ['--max-semi-space-size=4', '--heap-growing-percent=15', ...options['node-option'], ...profile];
   const startControl = (): RunningProcess => startProgram('unshare', [...inPod, process.execPath, ...nodeOptions, program.path, 'serve', '--kubernetes', '--replica', 'one', '--state', join(directory, 'control'), '--socket', socketPath, '--listen', `127.0.0.1:${meshPort}`]);
   const isReady = async (): Promise<boolean> => (await admin.text(adminPaths.readyz)) === 'ok\n';

@@ -15,11 +15,13 @@ const command = [entry, ...process.argv.slice(2)];
 // (docs/decisions/0106). V8 takes its size only when a process starts.
 const isServe = process.argv[2] === 'serve';
 // On Kubernetes a pod has so much memory and no more, and 16,000 objects that come at once leave much behind.
-const nodeOptions = isServe ? ['--max-semi-space-size=4', ...(process.argv.includes('--kubernetes') ? ['--heap-growing-percent=15'] : [])] : [];
+const isBounded = isServe && process.argv.includes('--kubernetes');
+const nodeOptions = isServe ? ['--max-semi-space-size=4', ...(isBounded ? ['--heap-growing-percent=15'] : [])] : [];
+const environment = { ...(isBounded ? { MALLOC_ARENA_MAX: '1' } : {}), ...process.env };
 
 if (Number(process.versions.node.split('.')[0]) < 24) {
   const bundled = createRequire(import.meta.url).resolve(`node-${process.platform}-${process.arch}/bin/node`);
-  const child = spawn(bundled, [...nodeOptions, ...command], { stdio: 'inherit' });
+  const child = spawn(bundled, [...nodeOptions, ...command], { stdio: 'inherit', env: environment });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
   child.on('exit', (code, signal) => {
     if (signal !== null) process.kill(process.pid, signal);
@@ -27,7 +29,7 @@ if (Number(process.versions.node.split('.')[0]) < 24) {
   });
 } else if (isServe) {
   // The same process goes on, with its id, files and terminal. What Node was given comes after our own, and so wins.
-  process.execve(process.execPath, [process.execPath, ...nodeOptions, ...process.execArgv, ...command]);
+  process.execve(process.execPath, [process.execPath, ...nodeOptions, ...process.execArgv, ...command], environment);
 } else {
   process.argv[1] = entry;
   await import(entry);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -86,6 +86,15 @@ describe('sallyport as a process', () => {
     const served = serve();
     await served.logged('control plane started');
     assert.ok(readFileSync(`/proc/${served.child.pid!}/cmdline`, 'utf8').split('\0').includes('--max-semi-space-size=4'));
+  });
+
+  it('serve on Kubernetes grows by little before it collects, and has one arena, unless told otherwise', () => {
+    const tell = "if (!process.argv[1].endsWith('bin/sallyport.js')) { console.log(JSON.stringify([process.execArgv, process.env.MALLOC_ARENA_MAX])); process.exit(); }";
+    const told = (args: readonly string[], own: NodeJS.ProcessEnv = {}): unknown =>
+      JSON.parse(execFileSync(process.execPath, ['bin/sallyport.js', 'serve', ...args], { encoding: 'utf8', env: { ...process.env, ...own, NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(tell)}` } }));
+    assert.deepEqual(told(['--kubernetes']), [['--max-semi-space-size=4', '--heap-growing-percent=15'], '1']);
+    assert.deepEqual(told(['--kubernetes'], { MALLOC_ARENA_MAX: '2' }), [['--max-semi-space-size=4', '--heap-growing-percent=15'], '2']);
+    assert.deepEqual(told([]), [['--max-semi-space-size=4'], null]);
   });
 
   it('serve takes no collector in the clear elsewhere, no secret in its URL, and no file for it that is not there, with status 2', async () => {
