@@ -11,7 +11,8 @@ import { createProcesses, waitFor, type Processes } from '../../src/demo/process
 import type { KernelGatewayStatus } from '../../src/kernel/index.ts';
 import { makeNetwork, requireNetwork, type Network } from '../support/network-namespaces.ts';
 import { requirePeer } from '../support/peers.ts';
-import { startServerProcess, type ServerProcess } from '../support/server-process.ts';
+import type { ServerProcess } from '../support/server-process.ts';
+import { startEchoHost, tickingClients, type TickingClients } from '../support/ticking-clients.ts';
 
 type Host = 'pods' | 'router' | 'partner';
 /** Addresses as documents have them (RFC 5737). */
@@ -45,7 +46,7 @@ describe('a kernel gateway, run as a program', function () {
   let processes: Processes;
   let directory: string;
   let echo: ServerProcess;
-  const clients: ServerProcess[] = [];
+  let clients: TickingClients;
 
   before(async function () {
     requireNetwork(this);
@@ -61,7 +62,8 @@ describe('a kernel gateway, run as a program', function () {
     });
     directory = await mkdtemp(join(tmpdir(), 'sallyport-kernel-gateway-'));
     processes = createProcesses(directory, { ...process.env, SALLYPORT_STATE: directory }, { enter: () => network.hosts.router.enter });
-    echo = await startNode('partner', 'echo-host.ts', [String(echoPort)], /ready/);
+    echo = await startEchoHost(network.hosts.partner, echoPort);
+    clients = tickingClients(network.hosts.pods, { address: partner, port: echoPort });
     startControl();
     await waitFor('the control plane', 15_000, async () => ((await processes.run(['ca', 'show'])).status === 0 ? true : undefined));
     await succeed(['ca', 'init']);
@@ -71,9 +73,7 @@ describe('a kernel gateway, run as a program', function () {
     startGateway();
     await isReady();
   });
-  afterEach(async () => {
-    for (const client of clients.splice(0)) await client.stop();
-  });
+  afterEach(() => clients.stop());
   after(async () => {
     await processes.stop();
     await echo.stop();
@@ -96,26 +96,9 @@ describe('a kernel gateway, run as a program', function () {
   }
   /** Nobody answers while it starts. */
   const isReady = (isSo: (status: KernelGatewayStatus) => boolean = ({ ready }) => ready) => waitFor('the gateway', 20_000, () => statusOf().then((status) => (isSo(status) ? true : undefined), () => undefined));
-  async function startNode(host: Host, file: string, args: readonly string[], ready: RegExp): Promise<ServerProcess> {
-    return await startServerProcess(process.execPath, [join(import.meta.dirname, '..', 'support', file), ...args], { directory: await mkdtemp(join(tmpdir(), 'sallyport-node-')), ready, enter: network.hosts[host].enter });
-  }
-  async function startClient(pod: keyof typeof pods): Promise<ServerProcess> {
-    const client = await startNode('pods', 'ticking-client.ts', ['tcp', pods[pod], partner, String(echoPort)], /you|ended/);
-    clients.push(client);
-    return client;
-  }
-  const endOf = (client: ServerProcess): string | undefined => /^ended (.*)$/m.exec(client.output())?.[1];
-  /** The address from which it has been seen; or how it ended. */
-  const seenAs = async (pod: keyof typeof pods): Promise<string> => {
-    const client = await startClient(pod);
-    return /^you (\S+)/m.exec(client.output())?.[1] ?? endOf(client)!;
-  };
-  async function livesOn(client: ServerProcess): Promise<void> {
-    const ticks = (): number => Number([...client.output().matchAll(/^ticks (\d+)$/gm)].at(-1)?.[1] ?? 0);
-    const before = ticks();
-    await waitFor('more ticks', 3_000, () => (ticks() > before + 3 ? true : undefined));
-    assert.equal(endOf(client), undefined);
-  }
+  const startClient = (pod: keyof typeof pods) => clients.start(pods[pod]);
+  const seenAs = (pod: keyof typeof pods) => clients.seenAs(pods[pod]);
+  const livesOn = (client: ServerProcess) => clients.livesOn(client);
 
   it('lets workloads out by their entries, each from its own address, and nobody else', async () => {
     assert.deepEqual(await Promise.all((['productpage', 'batch', 'nobody'] as const).map(seenAs)), [snat.productpage, snat.batch, 'ECONNREFUSED']);
@@ -128,7 +111,7 @@ describe('a kernel gateway, run as a program', function () {
     const [revoked, kept] = await Promise.all([startClient('batch'), startClient('productpage')]);
     const { revision } = await statusOf();
     await succeed(['delete', 'workloadentry', 'batch', '-n', 'reports']); // answered once it is published
-    await waitFor('its end', 1_000, () => endOf(revoked));
+    await waitFor('its end', 1_000, () => clients.endOf(revoked));
     await livesOn(kept);
     assert.equal(await seenAs('batch'), 'ECONNREFUSED');
     assert.equal((await statusOf()).revision, revision);

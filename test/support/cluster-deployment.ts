@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { StatusResult } from '../../src/api/admin.ts';
 import { openPlain, type Dialogue } from '../../src/demo/clients.ts';
-import { createProcesses, findFreePorts, waitFor, type CommandResult } from '../../src/demo/processes.ts';
+import { createProcesses, findFreePorts, thisHost, waitFor, type CommandResult, type Hosts } from '../../src/demo/processes.ts';
 import type { Cluster, Manifest } from './cluster.ts';
 import type { KubernetesServer } from './kubernetes.ts';
 
@@ -25,7 +25,11 @@ export interface ClusterDeployment {
   ready(replica: string): Promise<void>;
   /** Makes a pod with a token of its own, and starts what runs in it, which asks this replica. */
   startGateway(name: string, replica: string): Promise<void>;
+  /** The same of class kernel: on a host of its own, whose 127.0.0.1 is led to the replica's. */
+  startKernelGateway(name: string, replica: string): Promise<void>;
   startAgent(name: string, workload: Workload, replica: string, listenAddress: string): Promise<void>;
+  /** Where gateways and agents ask a replica, on 127.0.0.1. */
+  meshPortOf(replica: string): number;
   open(listenAddress: string, port: number): Promise<Dialogue>;
   kill(name: string): Promise<void>;
   close(): Promise<void>;
@@ -34,9 +38,17 @@ export interface ClusterDeployment {
 export const rootNamespace = 'sallyport-system';
 const readyWithinMs = 30_000;
 
-export async function deployOn(server: KubernetesServer, cluster: Cluster, { token, serveOptions = [] }: { readonly token?: string; readonly serveOptions?: readonly string[] } = {}): Promise<ClusterDeployment> {
+export interface DeploymentOptions {
+  /** The control plane's. Default: the administrator's. */
+  readonly token?: string;
+  readonly serveOptions?: readonly string[];
+  /** Where what is started under each name runs. Default: here. */
+  readonly hosts?: Hosts;
+}
+
+export async function deployOn(server: KubernetesServer, cluster: Cluster, { token, serveOptions = [], hosts = thisHost }: DeploymentOptions = {}): Promise<ClusterDeployment> {
   const directory = await mkdtemp(join(tmpdir(), 'sallyport-cluster-'));
-  const processes = createProcesses(directory, { ...process.env, NODE_COMPILE_CACHE: join(directory, 'compile-cache') });
+  const processes = createProcesses(directory, { ...process.env, NODE_COMPILE_CACHE: join(directory, 'compile-cache') }, hosts);
   process.once('exit', processes.killAll);
   const kubeconfig = await server.kubeConfigFile(token === undefined ? {} : { token });
   const meshPorts = new Map<string, number>();
@@ -71,7 +83,7 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
     return file;
   }
 
-  async function start(command: 'agent' | 'gateway', name: string, workload: Workload, replica: string, options: readonly string[]): Promise<void> {
+  async function start(command: 'agent' | 'gateway' | 'kernel-gateway', name: string, workload: Workload, replica: string, options: readonly string[]): Promise<void> {
     const bundle = join(directory, `${name}.bundle.pem`);
     await writeFile(bundle, (await cli(replica, ['ca', 'export'])).stdout);
     const probe = await portOf(probePorts, name);
@@ -80,7 +92,7 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
       ...['--control', `127.0.0.1:${meshPorts.get(replica)!}`, '--trust-bundle', bundle, '--pod-token-file', await tokenFileOf(name, workload)],
       ...['--state', join(directory, name), '--probe-listen', `127.0.0.1:${probe}`, ...options],
     ]);
-    await waitFor(name, readyWithinMs, async () => ((await fetch(`http://127.0.0.1:${probe}/readyz`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined))?.ok === true ? true : undefined));
+    await waitFor(name, readyWithinMs, async () => ((await hosts.fetch(name, `http://127.0.0.1:${probe}/readyz`, 2_000).catch(() => undefined))?.ok === true ? true : undefined));
   }
 
   const status = async (replica: string): Promise<StatusResult> => JSON.parse((await processes.run(['status', '-o', 'json', '--server', socketOf(replica)])).stdout) as StatusResult;
@@ -98,7 +110,9 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
       await waitFor(`replica ${replica} to be ready`, readyWithinMs, async () => ((await status(replica).catch(() => undefined))?.ready === true ? true : undefined));
     },
     startGateway: (name, replica) => start('gateway', name, { namespace: rootNamespace, account: name }, replica, ['--name', name, '--workers', '1']),
+    startKernelGateway: (name, replica) => start('kernel-gateway', name, { namespace: rootNamespace, account: name }, replica, ['--name', name]),
     startAgent: (name, workload, replica, listenAddress) => start('agent', name, workload, replica, ['--listen-address', listenAddress]),
+    meshPortOf: (replica) => meshPorts.get(replica)!,
     open: (listenAddress, port) => openPlain(port, listenAddress),
     kill: (name) => processes.kill(name),
     async close() {
