@@ -7,8 +7,8 @@ import type { AttestedPod, CertificateIssued, LedgerRecord } from '../core/ledge
 import type { MeshCertificate, X509Svid } from '../core/x509/x509-svid.ts';
 import type { Ledger, StateStore } from '../store/index.ts';
 import { byText } from '../core/order.ts';
+import type { RevokedCertificate } from '../core/revoked-certificate.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
-import type { RevokedCertificate } from '../backends/envoy/index.ts';
 import type { ControlSections, IssuedCertificate as KeptCertificate } from './sections.ts';
 import { clockErrorMaxMs, type Revocation, type SharedPut } from './shared-sections.ts';
 import type { SharedState, SharedView } from './shared-state.ts';

@@ -5,12 +5,13 @@
  */
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle, encodeWorkloadAddress } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
-import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, svidSecret, type EnvoyResource, type RevokedCertificate } from '../backends/envoy/index.ts';
+import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, svidSecret, type EnvoyResource } from '../backends/envoy/index.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import { agentView } from '../core/plan/agent-view.ts';
 import type { Condition } from '../core/plan/condition.ts';
 import type { Plan, PlannedGateway, Revision, ServicePort } from '../core/plan/plan.ts';
 import type { WorkloadAddresses } from '../core/plan/workload-addresses.ts';
+import type { RevokedCertificate } from '../core/revoked-certificate.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import { forEachInSteps, type Steps } from '../core/steps.ts';
 import { consistencyFaultsOf, createResource, createSnapshot, describeFaults, readReferences, type Reference, type Resource, type Snapshot, type SnapshotCache, type SnapshotFault } from '../xds/index.ts';

@@ -2,9 +2,10 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findFreePorts } from '../../src/demo/processes.ts';
+import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { parseAddressRange } from '../../src/core/ip-address.ts';
 import { startTraffic } from '../support/bigip/data-plane.ts';
+import { readDeclared } from '../support/bigip/declared.ts';
 import { startBigIp } from '../support/bigip/management.ts';
 import type { DataPlane, DataPlaneOptions } from './data-plane.ts';
 import { startDataPlane } from './gateway-site.ts';
@@ -23,6 +24,7 @@ export async function startBigIpPlane(tclsh: string, options: DataPlaneOptions):
   for (const [file, content] of Object.entries({ username, password, 'ca.pem': box.caPem })) await writeFile(join(credentialsDirectory, 'box', file), content);
   let fault: Error | undefined;
   box.onChange((running) => void traffic.enforce(running).catch((error: unknown) => (fault = error as Error)));
+  const onBox = (group: string): readonly string[] => (readDeclared(box.running).dataGroups.get(`/sallyport_egress-1/shared/${group}`) ?? []).map(({ key }) => key);
   const loopback = parseAddressRange('127.0.0.1');
   if (!loopback.ok) throw new Error(loopback.reason);
 
@@ -38,7 +40,11 @@ export async function startBigIpPlane(tclsh: string, options: DataPlaneOptions):
           await traffic.settled();
           if (fault !== undefined) throw fault;
         },
-        settled: () => traffic.settled(),
+        async settled(revoked) {
+          // A revocation is no other plan, which the box could be seen to hold.
+          await waitFor('the box to know what is revoked', 5_000, () => revoked.every((serialNumber) => onBox('revoked').includes(serialNumber)) || undefined);
+          await traffic.settled();
+        },
         async stop() {
           await traffic.stop();
           await box.close();

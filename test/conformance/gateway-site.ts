@@ -12,6 +12,7 @@ import { findFreePorts, waitFor } from '../../src/demo/processes.ts';
 import { runGateway } from '../../src/gateway/index.ts';
 import { startTestControl, trustDomain, type TestControl, type TestControlOptions } from '../support/control.ts';
 import type { ConnectionRecord, DataPlane, DataPlaneOptions } from './data-plane.ts';
+import { meshVisits } from './visit.ts';
 import { createWardrobe } from './wardrobe.ts';
 import { connectAsWorkload } from './workload.ts';
 import type { Places, World } from './world.ts';
@@ -27,12 +28,12 @@ export interface StartedGateways {
   stop(): Promise<void>;
   /** When what was acknowledged is done, where that is later. */
   enforced?(): Promise<void>;
-  /** When a change has reached the connections that live, where that is later than its acknowledgement. */
-  settled?(): Promise<void>;
+  /** When a change, which revokes certificates of these serial numbers, has reached the connections that live, where that is later than its acknowledgement. */
+  settled?(revoked: readonly string[]): Promise<void>;
 }
 
 export interface GatewaySiteOptions extends DataPlaneOptions {
-  readonly class: PlayedClass;
+  readonly class: Exclude<PlayedClass, 'kernel'>;
   /** The gateway of class sallyport that serves what this class cannot; null for a class that can everything. */
   readonly beside: 'beside' | null;
   readonly start: (site: GatewaySite) => Promise<StartedGateways>;
@@ -111,6 +112,8 @@ export async function startDataPlane({ witness, pki, class: gatewayClass, beside
 
   return {
     places,
+    visits: meshVisits,
+    witness,
     records: ledger.records,
     async enforce(world, credentials) {
       await wardrobe.prepare(credentials);
@@ -129,9 +132,9 @@ export async function startDataPlane({ witness, pki, class: gatewayClass, beside
       await apply(to);
       const gone = before.filter((ref) => !applied.some((other) => isDeepStrictEqual(other, ref)));
       if (gone.length > 0) await control.admin.post(adminPaths.remove, { refs: gone });
-      if (revokes !== undefined) await control.admin.post(adminPaths.revocations, { spiffeId: revokes });
+      const { serialNumbers } = revokes === undefined ? { serialNumbers: [] } : await control.admin.post<{ readonly serialNumbers: readonly string[] }>(adminPaths.revocations, { spiffeId: revokes });
       await enforced();
-      await gateways?.settled?.();
+      await gateways?.settled?.(serialNumbers);
     },
     async connect(credential, { listener, serverName }) {
       connections += 1;

@@ -8,6 +8,7 @@
 import { invariant } from '../../core/errors.ts';
 import type { Condition } from '../../core/plan/condition.ts';
 import type { Plan, PlannedGateway } from '../../core/plan/plan.ts';
+import type { RevokedCertificate } from '../../core/revoked-certificate.ts';
 import type { As3Object, As3Objects, Json } from './as3-object.ts';
 import { dataGroupsOf, servedPorts, type DataGroupRecord } from './data-groups.ts';
 import { identityObjects, importedIdentity, type BoxIdentity } from './identity.ts';
@@ -31,17 +32,23 @@ export interface RenderedDeclaration {
 
 const schemaVersion = '3.49.0';
 
+/** What is in no plan. */
+export interface As3Options {
+  /** Default: files on the box, `importedIdentity`. */
+  readonly identity?: BoxIdentity;
+  /** Certificates that are not to be accepted though they are valid. Default: none is known. */
+  readonly revoked?: readonly RevokedCertificate[];
+}
+
 /**
  * Renders a gateway of class `bigip`. Pure, and the same for the same plan in whatever order; its revision is the declaration's remark and in the data group
  * `settings`.
- *
- * @param identity Default: files on the box, `importedIdentity`.
  */
-export function renderAs3(plan: Plan, gateway: PlannedGateway, identity: BoxIdentity = importedIdentity(gateway)): RenderedDeclaration {
+export function renderAs3(plan: Plan, gateway: PlannedGateway, { identity = importedIdentity(gateway), revoked: certificates = [] }: As3Options = {}): RenderedDeclaration {
   invariant(gateway.bigip !== null, 'a gateway of class bigip has its settings');
   const { partition, logTo } = gateway.bigip;
   const { served, conditions } = servedPorts(plan, gateway);
-  const { services, grants, settings } = dataGroupsOf(plan, gateway, partition, served);
+  const { services, grants, revoked, settings } = dataGroupsOf(plan, gateway, partition, served, certificates);
   const objects: As3Objects = {
     ...identityObjects(identity),
     ...profileObjects(gateway, served.some(({ servicePort }) => servicePort.ftp !== null)),
@@ -52,6 +59,7 @@ export function renderAs3(plan: Plan, gateway: PlannedGateway, identity: BoxIden
     ...snatPools(served, gateway.limits),
     [fixedNames.services]: dataGroup(services),
     [fixedNames.grants]: dataGroup(grants),
+    [fixedNames.revoked]: dataGroup(revoked),
     [fixedNames.settings]: dataGroup(settings),
   };
   return {

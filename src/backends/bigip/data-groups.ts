@@ -3,9 +3,11 @@
  *
  *     services   SNI | listener:ADDRESS:PORT           SERVICE-PORT-ID /PARTITION/shared/POOL
  *     grants     SERVICE-PORT-ID NAMESPACE[/ACCOUNT]   /PARTITION/shared/SNAT-POOL POLICY[,POLICY...]
+ *                                                      - POLICY[,POLICY...] REASON
+ *     revoked    serial number, lower-case hexadecimal - SPIFFE-ID
  *     settings   revision | trust-domain | gateway     text
  *
- * In the place of a pool or SNAT pool, `-` says that there is none: that is refused.
+ * `-` stands where somebody is refused: in the place of a pool or SNAT pool that there is not, and before whose certificate is revoked.
  *
  * A service account's grant holds what its namespace is granted (`Grant`), so whoever looks up the account first and its namespace
  * second decides as `decide` does. A grant that cannot be served stays in `grants`, refused: were it missing, its namespace's would count.
@@ -14,7 +16,8 @@
  */
 import { boundedList, byText } from '../../core/order.ts';
 import type { Condition } from '../../core/plan/condition.ts';
-import type { Grant, Plan, PlannedGateway, ServicePort, ServicePortId, Subject } from '../../core/plan/plan.ts';
+import type { DenyReason, Grant, Plan, PlannedGateway, ServicePort, ServicePortId, Subject } from '../../core/plan/plan.ts';
+import type { RevokedCertificate } from '../../core/revoked-certificate.ts';
 import { departuresOf, type Departures } from './departure.ts';
 import { listenerKey, namesakes, pathOf, poolName, snatPoolName } from './names.ts';
 
@@ -28,12 +31,12 @@ export interface DataGroupRecord {
 export interface DataGroups {
   readonly services: readonly DataGroupRecord[];
   readonly grants: readonly DataGroupRecord[];
+  readonly revoked: readonly DataGroupRecord[];
   readonly settings: readonly DataGroupRecord[];
 }
 
-/** In the place of a pool or SNAT pool, where there is none. */
 const refused = '-';
-/** Whether a value of `services` or `grants` lets nobody through. */
+/** Whether a record with this value refuses somebody. */
 export const isRefusal = (value: string): boolean => value.startsWith(`${refused} `) || value.endsWith(` ${refused}`);
 
 /** A service port, and how it is left. */
@@ -45,11 +48,12 @@ export interface ServedPort {
 }
 
 /** Of the service ports that a gateway serves (`servedPorts`), for the partition that it is told (`BigipSettings`). */
-export function dataGroupsOf({ revision, trustDomain }: Pick<Plan, 'revision' | 'trustDomain'>, { name }: Pick<PlannedGateway, 'name'>, partition: string, served: readonly ServedPort[]): DataGroups {
+export function dataGroupsOf({ revision, trustDomain }: Pick<Plan, 'revision' | 'trustDomain'>, { name }: Pick<PlannedGateway, 'name'>, partition: string, served: readonly ServedPort[], revoked: readonly RevokedCertificate[]): DataGroups {
   const records = served.map((each) => recordsOf(each, partition));
   return {
     services: sorted(records.flatMap(({ services }) => services)),
     grants: records.flatMap(({ grants }) => grants), // sorted as the service ports are: an id has nothing that comes before a space
+    revoked: sorted(revoked.map(({ serialNumber, spiffeId }) => ({ key: serialNumber, value: `${refused} ${spiffeId}` }))),
     settings: [
       { key: 'gateway', value: name },
       { key: 'revision', value: revision },
@@ -80,10 +84,11 @@ function serviceRecords({ servicePort: { id, serverNames, listen, protocol }, po
   return keys.map((key) => ({ key, value: `${id} ${pool === null ? refused : pathOf(partition, pool)}` }));
 }
 
-function grantRecord({ id }: ServicePort, grant: Grant, { sources }: Departures, partition: string): DataGroupRecord {
+function grantRecord({ id }: ServicePort, grant: Grant, { sources, mismatched }: Departures, partition: string): DataGroupRecord {
   const source = sources.get(grant);
-  const from = source === undefined ? refused : pathOf(partition, snatPoolName(source));
-  return { key: `${id} ${subjectKey(grant.subject)}`, value: `${from} ${grant.policies.join(',')}` };
+  const policies = grant.policies.join(',');
+  const reason: DenyReason = mismatched.has(grant) ? 'snat-family-mismatch' : 'no-snat-binding';
+  return { key: `${id} ${subjectKey(grant.subject)}`, value: source === undefined ? `${refused} ${policies} ${reason}` : `${pathOf(partition, snatPoolName(source))} ${policies}` };
 }
 
 const subjectKey = ({ namespace, serviceAccount }: Subject): string => (serviceAccount === undefined ? namespace : `${namespace}/${serviceAccount}`);

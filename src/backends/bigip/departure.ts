@@ -10,6 +10,8 @@ export interface Departures {
   readonly families: readonly IpFamily[];
   /** What a grant that can be served leaves from; any other is refused. */
   readonly sources: ReadonlyMap<Grant, SnatSource>;
+  /** Those that have an address to leave from, and none of a family of its servers. */
+  readonly mismatched: ReadonlySet<Grant>;
   readonly conditions: readonly Condition[];
 }
 
@@ -25,11 +27,12 @@ export function departuresOf({ id, targets, grants }: Pick<ServicePort, 'id' | '
   const common = offered.filter((family) => reaching.every(({ snat }) => snat[family] !== undefined));
   const families = common.length > 0 ? common : offered.slice(0, 1);
   const served = reaching.filter(({ snat }) => families.some((family) => snat[family] !== undefined));
+  const mismatched = undivided.filter((each) => !served.includes(each));
   const conditions = [
     ...given.filter((each) => !undivided.includes(each)).map(({ snat }) => blockCondition(id, snat)),
-    ...undivided.filter((each) => !served.includes(each)).map(({ snat }) => familyCondition(id, snat)),
+    ...mismatched.map(({ snat }) => familyCondition(id, snat)),
   ];
-  return { families, sources: new Map(served.map(({ grant, snat }) => [grant, snat])), conditions: [...new Map(conditions.map((each) => [each.message, each])).values()] };
+  return { families, sources: new Map(served.map(({ grant, snat }) => [grant, snat])), mismatched: new Set(mismatched.map(({ grant }) => grant)), conditions: [...new Map(conditions.map((each) => [each.message, each])).values()] };
 }
 
 function blockCondition(object: ServicePort['id'], snat: SnatSource): Condition {

@@ -1,7 +1,7 @@
 /** X509-SVIDs in the iRule's Tcl, over irule-der.ts: who shows a certificate, as src/core/x509 reads it here. */
 
 export const certificateProcs = String.raw`
-# The SPIFFE ID of an X509-SVID, from its DER; an error where it is none.
+# The SPIFFE ID of an X509-SVID and its serial number in hexadecimal, from its DER; an error where it is none.
 proc svid { der } {
     set length [string length $der]
     if { $length > 65536 } { error "certificate is too large" }
@@ -15,7 +15,7 @@ proc svid { der } {
     # Version 3: no other has extensions.
     foreach { from to } [call der_enter $der $at $tbs_end 0xa0] break
     if { [call der_hex $der $from $to] ne "020102" } { error "version is not 3" }
-    set at [call der_unsigned $der $to $tbs_end]
+    foreach { serial at } [call der_unsigned $der $to $tbs_end] break
     foreach { from to } [call der_enter $der $at $tbs_end 0x30] break
     if { [call der_hex $der $at $to] ne $algorithm } { error "signature algorithms inside and outside differ" }
     set issuer $to
@@ -32,10 +32,10 @@ proc svid { der } {
     if { $to != $tbs_end } { error "bytes left over" }
     foreach { at end } [call der_enter $der $from $to 0x30] break
     if { $end != $to } { error "bytes left over" }
-    return [call svid_of_extensions $der $at $end]
+    return [list [call svid_of_extensions $der $at $end] $serial]
 }
 
-# The content of an Extensions sequence; the ids are those of RFC 5280 4.2.1.
+# The SPIFFE ID in the content of an Extensions sequence; the ids of these are those of RFC 5280 4.2.1.
 proc svid_of_extensions { der at end } {
     set has_key_usage 0
     set uri ""
@@ -84,7 +84,7 @@ proc check_basic_constraints { der from to } {
         foreach { is_ca at } [call der_boolean $der $at $end] break
         if { $is_ca } { error "a CA certificate names no workload" }
     }
-    if { [call der_sees $der $at $end 0x02] } { set at [call der_unsigned $der $at $end] }
+    if { [call der_sees $der $at $end 0x02] } { set at [lindex [call der_unsigned $der $at $end] 1] }
     if { $at != $end } { error "bytes left over" }
 }
 

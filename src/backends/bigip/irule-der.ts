@@ -65,12 +65,14 @@ proc der_boolean { der at limit } {
     error "boolean is neither 00 nor FF"
 }
 
-# Where an integer that is not negative ends.
+# An integer that is not negative in hexadecimal, without a byte of zero before it, and where it ends.
 proc der_unsigned { der at limit } {
     foreach { from to } [call der_enter $der $at $limit 0x02] break
-    if { ![regexp {^(?:00|(?!00)[0-7].|00[89a-f].)} [call der_hex $der $from $to]] } { error "integer is negative or empty" }
-    if { [regexp {^00[0-7].} [call der_hex $der $from $to]] } { error "integer is padded" }
-    return $to
+    set hex [call der_hex $der $from $to]
+    if { ![regexp {^(?:00|(?!00)[0-7].|00[89a-f].)} $hex] } { error "integer is negative or empty" }
+    if { [regexp {^00[0-7].} $hex] } { error "integer is padded" }
+    regsub {^00(?=.)} $hex "" hex
+    return [list $hex $to]
 }
 
 # The bytes of a bit string in hexadecimal, and where it ends.

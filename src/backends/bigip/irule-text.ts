@@ -42,15 +42,20 @@ proc service_at { place } {
     return [class match -value -- $place equals ${path(fixedNames.services)}]
 }
 
-# "SNAT-POOL POLICIES", or nothing: that of the service account, else its namespace's.
+# "SNAT-POOL POLICIES", or "- POLICIES REASON", or nothing: that of the service account, else its namespace's.
 proc grant_of { service namespace account } {
     set grant [class match -value -- "$service $namespace/$account" equals ${path(fixedNames.grants)}]
     if { $grant ne "" } { return $grant }
     return [class match -value -- "$service $namespace" equals ${path(fixedNames.grants)}]
 }
 
+proc is_revoked { serial } {
+    return [expr { [class match -value -- $serial equals ${path(fixedNames.revoked)}] ne "" }]
+}
+
 # Why a connection that was let out is so no longer; nothing where it still is. The target is an address and a port, or nothing.
-proc withdrawal { place service pool namespace account snatpool target } {
+proc withdrawal { serial place service pool namespace account snatpool target } {
+    if { [call is_revoked $serial] } { return certificate-revoked }
     if { [call service_at $place] ne "$service $pool" } { return policy-revoked }
     if { [lindex [split [call grant_of $service $namespace $account] " "] 0] ne $snatpool } { return policy-revoked }
     if { $target ne "" && [lsearch -exact [members -list $pool] $target] == -1 } { return target-removed }
@@ -125,7 +130,7 @@ when CLIENTSSL_CLIENTCERT {
     set chain_code missing
     if { [SSL::cert count] > 0 } {
         set chain_code [SSL::verify_result]
-        if { [catch { call svid_of_pem [X509::whole [SSL::cert 0]] } claimed] } { set claimed "" }
+        if { [catch { lindex [call svid_of_pem [X509::whole [SSL::cert 0]]] 0 } claimed] } { set claimed "" }
     }
 }
 
@@ -143,12 +148,14 @@ when CLIENTSSL_HANDSHAKE {
     }
     foreach { service pool } [list "" ""] break
     foreach { service pool } [split $found " "] break
-    foreach { identity snatpool policies reason } [list "" "" "" ""] break
+    foreach { identity serial snatpool policies reason } [list "" "" "" "" ""] break
     if { [SSL::cert count] == 0 } {
         set reason certificate-missing
-    } elseif { [catch { call svid_of_pem [X509::whole [SSL::cert 0]] } identity] } {
-        set identity ""
+    } elseif { [catch { call svid_of_pem [X509::whole [SSL::cert 0]] } shown] } {
         set reason certificate-invalid
+    } else {
+        foreach { identity serial } $shown break
+        if { [call is_revoked $serial] } { set reason certificate-revoked }
     }
     if { $reason ne "certificate-missing" && [SSL::verify_result] != 0 } { set reason [call chain_fault [SSL::verify_result]] }
     if { $reason eq "" } {
@@ -161,12 +168,10 @@ when CLIENTSSL_HANDSHAKE {
         } elseif { $pool eq "-" } {
             set reason no-gateway
         } else {
-            foreach { snatpool policies } [split [call grant_of $service $namespace $account] " "] break
+            foreach { snatpool policies reason } [split [call grant_of $service $namespace $account] " "] break
             if { $snatpool eq "" } {
                 set reason no-policy
-            } elseif { $snatpool eq "-" } {
-                set reason no-snat-binding
-            } elseif { [catch { snatpool $snatpool; pool $pool }] } {
+            } elseif { $snatpool ne "-" && [catch { snatpool $snatpool; pool $pool }] } {
                 # The data groups are ahead of the objects that they name.
                 set reason no-gateway
             }
@@ -182,9 +187,9 @@ when CLIENTSSL_HANDSHAKE {
     set phase allowed
     set checked $revision
     set watch [after ${watchEveryMs} -periodic {
-        if { [call setting revision] ne $checked } {
+        if { [call setting revision] ne $checked || [call is_revoked $serial] } {
             set checked [call setting revision]
-            set reason [call withdrawal $place $service $pool $namespace $account $snatpool $target]
+            set reason [call withdrawal $serial $place $service $pool $namespace $account $snatpool $target]
             if { $reason ne "" } {
                 if { $phase eq "open" } {
                     call tell connection-closed "$common,$ends,\"reason\":[call json $reason],\"bytesSent\":[serverside { IP::stats bytes out }],\"bytesReceived\":[serverside { IP::stats bytes in }],\"durationMs\":[expr { [clock clicks -milliseconds] - $opened }]"

@@ -30,6 +30,7 @@ export const fixedNames = {
   logPool: 'log-receivers',
   services: 'services',
   grants: 'grants',
+  revoked: 'revoked',
   settings: 'settings',
 } as const;
 

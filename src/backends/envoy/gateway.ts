@@ -1,12 +1,12 @@
 /** A gateway of class `envoy`: everything that a stock Envoy needs to enforce its part of the plan. */
 import { invariant } from '../../core/errors.ts';
 import type { Plan, PlannedGateway, ServicePort } from '../../core/plan/plan.ts';
+import type { RevokedCertificate } from '../../core/revoked-certificate.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
 import { mapInSteps, runThrough, type Steps } from '../../core/steps.ts';
 import { handOverTo, nowhere, ownEntrance, sharedEntrance, type HandOver } from './entrances.ts';
 import { nobody, sniCluster } from './names.ts';
 import type { EnvoyResource } from './resource.ts';
-import type { RevokedCertificate } from './revocations.ts';
 import { renderServicePort, type GatewayContext, type Rendered } from './service-port.ts';
 
 export interface EnvoyGatewayOptions {

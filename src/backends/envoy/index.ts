@@ -16,7 +16,6 @@ export { renderEnvoyGateway, renderEnvoyGatewayInSteps, type EnvoyGatewayOptions
 export { ledgerRecordOf, type EntryContext, type EnvoyRecord } from './ledger-record.ts';
 export { accessLogName, svidSecret } from './names.ts';
 export { encodeResource, resourceToJson, type EnvoyResource } from './resource.ts';
-export type { RevokedCertificate } from './revocations.ts';
 export { renderSvidSecret, renderTrustBundleSecret } from './secrets.ts';
 export type { Rendered } from './service-port.ts';
 export { renderEnvoySidecar } from './sidecar.ts';

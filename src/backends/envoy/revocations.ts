@@ -5,13 +5,8 @@
  */
 import { hash } from 'node:crypto';
 import type { ServicePort, Subject } from '../../core/plan/plan.ts';
-import { workloadOf, type SpiffeId } from '../../core/spiffe-id.ts';
-
-export interface RevokedCertificate {
-  /** Lower-case hexadecimal. */
-  readonly serialNumber: string;
-  readonly spiffeId: SpiffeId;
-}
+import type { RevokedCertificate } from '../../core/revoked-certificate.ts';
+import { workloadOf } from '../../core/spiffe-id.ts';
 
 const covers = ({ namespace, serviceAccount }: Subject, { spiffeId }: RevokedCertificate): boolean => {
   const workload = workloadOf(spiffeId);

@@ -2,6 +2,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { Condition } from '../../core/plan/condition.ts';
 import type { PlannedGateway, ServicePort, Subject } from '../../core/plan/plan.ts';
+import type { RevokedCertificate } from '../../core/revoked-certificate.ts';
 import type { TrustDomain } from '../../core/spiffe-id.ts';
 import { Cluster_DiscoveryType as DiscoveryType } from '../../proto/envoy/config/cluster/v3/cluster_pb.ts';
 import type { FilterChainSchema } from '../../proto/envoy/config/listener/v3/listener_components_pb.ts';
@@ -11,7 +12,7 @@ import { grantLog, refusalLog } from './access-log.ts';
 import { departureOf, type Departure, type DepartureContext } from './departure.ts';
 import { originalDestination, setFilterState, tcpProxy } from './filters.ts';
 import { grantMatcher } from './grant-matcher.ts';
-import { revocationMark, revokedAt, type RevokedCertificate } from './revocations.ts';
+import { revocationMark, revokedAt } from './revocations.ts';
 import { chainName, serviceListenerName, sniCluster } from './names.ts';
 import { assignment, internalAddress, milliseconds, unlimited } from './places.ts';
 import { pack, resourceOf, type EnvoyResource } from './resource.ts';

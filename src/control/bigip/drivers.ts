@@ -3,6 +3,7 @@ import { issuedIdentity, renderAs3 } from '../../backends/bigip/index.ts';
 import { formatEndpoint } from '../../core/ip-address.ts';
 import type { Condition } from '../../core/plan/condition.ts';
 import type { Plan, PlannedGateway } from '../../core/plan/plan.ts';
+import type { RevokedCertificate } from '../../core/revoked-certificate.ts';
 import { createBox } from './box.ts';
 import { readCredentials } from './credentials.ts';
 import { defaultTimings, startBigIpDriver, type BigIpDriver, type BigIpDriverOptions, type BigIpStatus, type Timings, type Wanted } from './driver.ts';
@@ -19,6 +20,7 @@ export interface BigIpDriversOptions extends Pick<BigIpDriverOptions, 'mayWrite'
 export interface Published {
   readonly plan: Plan;
   readonly trustBundlePem: string;
+  readonly revoked: readonly RevokedCertificate[];
 }
 
 export interface BigIpDrivers {
@@ -61,10 +63,10 @@ export function startBigIpDrivers({ credentialsDirectory, serverCertificate, tim
 
     /** The same object as before where nothing has changed that it depends on. */
     function want(keyPair: KeyPair): Wanted {
-      const { gateway, plan, trustBundlePem } = entry.subject;
-      const by = [entry.isRetired, plan, trustBundlePem, keyPair.certificateChainPem, keyPair.privateKeyPem];
+      const { gateway, plan, trustBundlePem, revoked } = entry.subject;
+      const by = [entry.isRetired, plan, trustBundlePem, keyPair.certificateChainPem, keyPair.privateKeyPem, revoked.map(({ serialNumber }) => serialNumber).join()];
       if (rendered?.by.every((value, index) => value === by[index]) !== true) {
-        const { declaration, conditions } = entry.isRetired ? { declaration: removalOf(partition), conditions: [] } : renderAs3(plan, gateway, issuedIdentity({ ...keyPair, trustBundlePem }));
+        const { declaration, conditions } = entry.isRetired ? { declaration: removalOf(partition), conditions: [] } : renderAs3(plan, gateway, { identity: issuedIdentity({ ...keyPair, trustBundlePem }), revoked });
         rendered = { by, wanted: { declaration, revision: plan.revision }, conditions };
       }
       return rendered.wanted;

@@ -66,7 +66,7 @@ function holdAgainstSchema(): void {
     const plan = exampleWorld();
     const pem = (name: string): string => `-----BEGIN ${name}-----\nAAAA\n-----END ${name}-----\n`;
     const identity = issuedIdentity({ certificateChainPem: pem('CERTIFICATE') + pem('CERTIFICATE'), privateKeyPem: pem('PRIVATE KEY'), trustBundlePem: pem('CERTIFICATE') });
-    assert.deepEqual(faultsOf(renderAs3(plan, bigipOf(plan), identity).declaration), []);
+    assert.deepEqual(faultsOf(renderAs3(plan, bigipOf(plan), { identity }).declaration), []);
   });
 
   const slips: readonly (readonly [what: string, name: string, revise: (object: Record<string, unknown>) => unknown, fault: RegExp])[] = [

@@ -10,7 +10,7 @@ import { everyone, ground, someObjects } from '../../core/plan/random-world.ts';
 import * as world from '../../core/world.ts';
 import { bigipOf, exampleWorld } from './example-world.ts';
 
-const groupsOf = (plan: Plan): DataGroups => dataGroupsOf(plan, bigipOf(plan), 'T', servedPorts(plan, bigipOf(plan)).served);
+const groupsOf = (plan: Plan): DataGroups => dataGroupsOf(plan, bigipOf(plan), 'T', servedPorts(plan, bigipOf(plan)).served, []);
 const conditionsOf = (plan: Plan): readonly string[] => servedPorts(plan, bigipOf(plan)).conditions.map(({ code, object, message }) => `${code} ${object}: ${message}`);
 
 /** What the iRule does with them: the service by its name, then the account's grant, else its namespace's. */
@@ -21,8 +21,8 @@ function lookUp({ services, grants }: DataGroups, place: string, { namespace, se
   if (pool === '-') return 'no-gateway';
   const grant = value(grants, `${id} ${namespace}/${serviceAccount}`) ?? value(grants, `${id} ${namespace}`);
   if (grant === undefined) return 'no-policy';
-  const [snatPool, policies] = grant.split(' ');
-  return snatPool === '-' ? 'no-snat-binding' : `${id} ${pool} ${snatPool} ${policies}`;
+  const [snatPool, policies, reason] = grant.split(' ');
+  return snatPool === '-' ? reason! : `${id} ${pool} ${snatPool} ${policies}`;
 }
 
 const bigip = world.gateway('gw', { class: 'bigip', listen: [{ address: '10.0.0.1', port: 15443 }] });
@@ -65,6 +65,15 @@ describe('the data groups of a BIG-IP', () => {
     assert.deepEqual(services.filter(({ value }) => value.startsWith('data/files:ftp-21 ')).map(({ key }) => key), ['listener:10.4.0.10:21']);
   });
 
+  it('name the certificates that are revoked by serial number, and whose they were', () => {
+    const plan = exampleWorld();
+    const revoked = ['0b', '0a'].map((serialNumber) => ({ serialNumber, spiffeId: workloadSpiffeId(plan.trustDomain, { namespace: 'data', serviceAccount: serialNumber }) }));
+    const groups = dataGroupsOf(plan, bigipOf(plan), 'T', servedPorts(plan, bigipOf(plan)).served, revoked);
+    assert.deepEqual(groups.revoked, ['0a', '0b'].map((key) => ({ key, value: `- spiffe://cluster.local/ns/data/sa/${key}` })));
+    assert.ok(groups.revoked.every(({ value }) => isRefusal(value)), 'so that a box has them before it gives anybody more');
+    assert.deepEqual({ ...groups, revoked: [] }, groupsOf(plan), 'and nothing else is another');
+  });
+
   it('say the revision, so that each line of the log can', () => {
     const plan = exampleWorld();
     assert.deepEqual(groupsOf(plan).settings, [{ key: 'gateway', value: 'edge' }, { key: 'revision', value: plan.revision }, { key: 'trust-domain', value: 'cluster.local' }]);
@@ -73,7 +82,7 @@ describe('the data groups of a BIG-IP', () => {
   it('refuse both of two that would be one object, and say so', () => {
     const plan = exampleWorld();
     const { served, conditions } = servedPorts(plan, bigipOf(plan), ({ service, portName }) => (service.name === 'proxy' || service.name === 'files' ? 'pool_same' : `pool_${portName}`));
-    const groups = dataGroupsOf(plan, bigipOf(plan), 'T', served);
+    const groups = dataGroupsOf(plan, bigipOf(plan), 'T', served, []);
     assert.equal(lookUp(groups, 'proxy.data', { namespace: 'data', serviceAccount: 'any' }), 'no-gateway');
     assert.equal(lookUp(groups, 'listener:10.4.0.10:21', { namespace: 'data', serviceAccount: 'any' }), 'no-gateway');
     assert.ok(lookUp(groups, 'warehouse.data', { namespace: 'data', serviceAccount: 'any' }).startsWith('data/warehouse:sql '));
@@ -85,7 +94,7 @@ describe('the data groups of a BIG-IP', () => {
 
   it('are the same whatever they were made for before', () => {
     const plan = exampleWorld();
-    const made = (of: Plan, partition: string, nameOf?: () => string) => dataGroupsOf(of, bigipOf(of), partition, servedPorts(of, bigipOf(of), nameOf).served);
+    const made = (of: Plan, partition: string, nameOf?: () => string) => dataGroupsOf(of, bigipOf(of), partition, servedPorts(of, bigipOf(of), nameOf).served, []);
     const same = () => 'pool_same';
     const asked = [['A'], ['B'], ['A', same], ['A']] as const;
     assert.deepEqual(asked.map(([partition, nameOf]) => made(plan, partition, nameOf)), asked.map(([partition, nameOf]) => made(structuredClone(plan), partition, nameOf)));
@@ -94,7 +103,7 @@ describe('the data groups of a BIG-IP', () => {
   });
 
   it('tell refusals from what lets somebody through', () => {
-    assert.deepEqual(['- a/b', 'a/s:p -', '/T/shared/snat_1 a/b', 'a/s:p /T/shared/pool'].map(isRefusal), [true, true, false, false]);
+    assert.deepEqual(['- a/b no-snat-binding', '- spiffe://cluster.local/ns/a/sa/b', 'a/s:p -', '/T/shared/snat_1 a/b', 'a/s:p /T/shared/pool'].map(isRefusal), [true, true, true, false, false]);
   });
 });
 
@@ -123,7 +132,7 @@ describe('what a connection leaves a BIG-IP from', () => {
     const plan = worldOf(dual, 'four', 'six');
     assert.deepEqual(familiesOf(plan), ['ipv4']);
     assert.deepEqual(conditionsOf(plan), ['snat-family-mismatch out/s:tcp-443: 2001:db8:1::3 is of another family than the servers that its pool can have']);
-    assert.equal(lookUp(groupsOf(plan), 's.out', { namespace: 'six', serviceAccount: 'any' }), 'no-snat-binding');
+    assert.equal(lookUp(groupsOf(plan), 's.out', { namespace: 'six', serviceAccount: 'any' }), 'snat-family-mismatch', 'and it says why');
     assert.ok(lookUp(groupsOf(plan), 's.out', { namespace: 'four', serviceAccount: 'any' }).includes('/snat_203.0.113.2 '));
   });
 

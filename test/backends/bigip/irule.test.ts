@@ -11,6 +11,7 @@ import type { Plan, Revision } from '../../../src/core/plan/plan.ts';
 import { createSyslogDeframer } from '../../../src/core/syslog/framing.ts';
 import { parseSyslogMessage } from '../../../src/core/syslog/message.ts';
 import { decide } from '../../../src/core/plan/decide.ts';
+import type { RevokedCertificate } from '../../../src/core/revoked-certificate.ts';
 import { workloadSpiffeId } from '../../../src/core/spiffe-id.ts';
 import { clientAuth, extension, extensionIds, keyUsages, serverAuth } from '../../../src/core/x509/certificate.ts';
 import { bitString, boolean, constructed, integer, namedBits, objectIdentifier, octetString, primitive, sequence, time, utf8String } from '../../../src/core/x509/der.ts';
@@ -157,6 +158,15 @@ describe('the iRule', function () {
       for (const [code, reason] of Object.entries(reasons)) assert.equal(await reasonOf({ verifyResult: Number(code) }), reason);
     });
 
+    it('a certificate whose serial number is revoked, and no other of its identity', async () => {
+      const [stolen, other] = [certificateOf(bookinfo), certificateOf(bookinfo)];
+      await enforce(tcl, plan, [stolen]);
+      const { denied } = await came({ certificate: stolen });
+      assert.deepEqual([denied?.reason, denied?.spiffeId, denied?.service], ['certificate-revoked', bookinfo, 'egress/bank:tcp-443']);
+      assert.equal(await reasonOf({ certificate: other }), 'allowed');
+      assert.equal(await reasonOf({ certificate: stolen, resumes: true }), 'certificate-revoked', 'also on resumption');
+    });
+
     it('what its data groups name and the box does not have', async () => {
       await tcl.drop('/T/shared/snat_127.1.0.1');
       assert.equal(await reasonOf({}), 'no-gateway');
@@ -244,7 +254,8 @@ describe('the iRule', function () {
       }
     });
 
-    it('of the end of a connection whose grant has gone, and resets it', async () => {
+    it('of the end of a connection whose grant has gone, or whose certificate was revoked, and resets it', async () => {
+      const certificate = certificateOf(bookinfo);
       const withdrawals: readonly (readonly [change: () => Promise<void>, reason: string | undefined])[] = [
         [() => enforce(tcl, { ...plan, revision: other }), undefined],
         [() => enforce(tcl, planWith({ subjects: [{ namespace: 'bookinfo' }] })), undefined],
@@ -252,10 +263,12 @@ describe('the iRule', function () {
         [() => enforce(tcl, planWith({ address: '127.1.0.5' })), 'policy-revoked'],
         [() => enforce(tcl, planWith({ service: 'elsewhere' })), 'policy-revoked'],
         [() => enforce(tcl, planWith({ target: '198.51.100.8' })), 'target-removed'],
+        [() => enforce(tcl, planWith({}), [certificate]), 'certificate-revoked'], // of which the revision says nothing
+        [() => enforce(tcl, planWith({}), [certificateOf(bookinfo)]), undefined],
       ];
       for (const [change, reason] of withdrawals) {
         await enforce(tcl, planWith({}));
-        const begun = await lives({}, ...letIn, ['SERVER_CONNECTED', { ...connected, bytesIn: 7, bytesOut: 8 }]);
+        const begun = await lives({ certificate }, ...letIn, ['SERVER_CONNECTED', { ...connected, bytesIn: 7, bytesOut: 8 }]);
         const [watch] = begun.flatMap((effect) => (effect.kind === 'after' ? [effect] : []));
         assert.ok(watch !== undefined && watch.everyMs <= 500);
         assert.deepEqual(await tcl.timer(id, watch.timer), [], 'as long as nothing changes');
@@ -278,11 +291,11 @@ describe('the iRule', function () {
   });
 
   describe('reads certificates as the embedded gateway does', () => {
-    /** What each of the two makes of it: the SPIFFE ID, or nothing. */
+    /** What each of the two makes of it: SPIFFE ID and serial number, or nothing. */
     const byTcl = (der: Buffer): Promise<string | null> => tcl.call('svid', der).catch(() => null);
     const byCore = (der: Buffer): string | null => {
       const parsed = parseX509Svid(der);
-      return parsed.ok ? parsed.svid.spiffeId : null;
+      return parsed.ok ? `${parsed.svid.spiffeId} ${parsed.svid.serialNumber}` : null;
     };
     async function compare(der: Buffer): Promise<boolean> {
       const [tcls, cores] = [await byTcl(der), byCore(der)];
@@ -368,7 +381,7 @@ const svidUsage = extension(extensionIds.keyUsage, namedBits(keyUsages.digitalSi
 /** In form alone: nobody has signed it. */
 function certificateWith(extensions: readonly Buffer[]): Buffer {
   const algorithm = sequence(objectIdentifier('1.2.840.10045.4.3.2'));
-  const content = sequence(constructed(0, integer(2)), integer(4_711), algorithm, sequence(), sequence(time(0), time(Date.UTC(2060, 1, 29))), sequence(), sequence(algorithm, bitString(Buffer.of(4, 1, 2))), constructed(3, sequence(...extensions)));
+  const content = sequence(constructed(0, integer(2)), integer(0x91ab), algorithm, sequence(), sequence(time(0), time(Date.UTC(2060, 1, 29))), sequence(), sequence(algorithm, bitString(Buffer.of(4, 1, 2))), constructed(3, sequence(...extensions)));
   return sequence(content, algorithm, bitString(Buffer.of(1, 2, 3)));
 }
 
@@ -392,12 +405,18 @@ const someMutation: fc.Arbitrary<Mutation> = fc.oneof(
   fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.uint8Array({ maxLength: 3 })).map(([at, bytes]): Mutation => (der) => Buffer.concat([der.subarray(0, Math.floor(at * der.length)), bytes, der.subarray(Math.floor(at * der.length))])),
 );
 
-/** Puts everything onto the box that the plan names. */
-async function enforce(tcl: Tcl, enforced: Plan): Promise<void> {
+function certificateToRevoke(pem: string): RevokedCertificate {
+  const parsed = parseX509Svid(new X509Certificate(pem).raw);
+  assert.ok(parsed.ok);
+  return parsed.svid;
+}
+
+/** Puts everything onto the box that the plan names, and what is revoked. */
+async function enforce(tcl: Tcl, enforced: Plan, revoked: readonly string[] = []): Promise<void> {
   const [bigip] = enforced.gateways;
   const { served } = servedPorts(enforced, bigip!);
-  const groups = dataGroupsOf(enforced, bigip!, partition, served);
-  for (const name of ['services', 'grants', 'settings'] as const) await tcl.setGroup(pathOf(partition, fixedNames[name]), groups[name]);
+  const groups = dataGroupsOf(enforced, bigip!, partition, served, revoked.map(certificateToRevoke));
+  for (const name of ['services', 'grants', 'revoked', 'settings'] as const) await tcl.setGroup(pathOf(partition, fixedNames[name]), groups[name]);
   for (const { pool, departures, servicePort } of served) {
     if (pool !== null) await tcl.setPool(pathOf(partition, pool), servicePort.targets.map((target) => ({ address: target.kind === 'address' ? target.address : target.host, port: target.port })));
     for (const source of departures.sources.values()) await tcl.setObject(pathOf(partition, snatPoolName(source)));

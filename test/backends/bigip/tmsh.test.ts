@@ -110,7 +110,7 @@ describe('what tmsh is told', () => {
 
   it('has the records of each data group', () => {
     const groups = ofClass<{ records: { key: string; value: string }[] }>('Data_Group');
-    assert.equal(groups.length, 3);
+    assert.equal(groups.length, 4);
     for (const [name, { records }] of groups) {
       const group = inShared('ltm data-group internal', name);
       assert.equal(group['type']?.text, 'string');

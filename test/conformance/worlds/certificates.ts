@@ -7,8 +7,6 @@ const reasonOnly: Divergence = { because: "a line of a BIG-IP's log has the reas
 const byOthers = (envoy: Divergence, bigip: Divergence = reasonOnly): Pick<Attempt, 'but'> => ({ but: { envoy, bigip } });
 const libraryWords = byOthers({ because: 'OpenSSL and BoringSSL name a failed handshake in their own words', words: true });
 const namesOnly = byOthers({ because: 'Envoy tells the URIs of a certificate, not what else is in it', words: true });
-/** A BIG-IP is told of no revocation. */
-const unrevoked = (attempt: Attempt, instead: Attempt): Attempt => ({ ...attempt, but: { bigip: { because: 'a BIG-IP has no list of revoked certificates, and believes one until it expires; an identity is cut off by its policies ([0800](../decisions/0800-how-a-big-ip-enforces-a-plan.md))', expect: instead.expect } } });
 
 /** What Envoy does not look at. */
 const taken = (form: MalformedForm, because: string): Attempt => ({
@@ -62,12 +60,12 @@ spec: {subject: {namespace: guards}, addresses: [127.1.11.2]}
       taken('in-dns-name-too', 'Envoy reads the URI, which is signed and names one workload'),
       taken('ca', "Envoy does not ask whether a client's certificate is a CA's; whoever has the key of one could issue itself another"),
       taken('for-clients-only', 'Envoy does not ask whether it is for servers too; of ours only a proxy certificate is not, which has a second URI for that reason ([0600](../decisions/0600-what-envoy-proves-itself-with.md))'),
-      unrevoked(vault.refuses(revoked('tellers/carl'), 'certificate-revoked'), vault.lets(revoked('tellers/carl'), { from: '127.1.11.1', by: ['egress/tellers'] })),
+      vault.refuses(revoked('tellers/carl'), 'certificate-revoked', { but: { bigip: reasonOnly } }),
       vault.lets(svid('tellers/carl'), { from: '127.1.11.1', by: ['egress/tellers'] }),
-      unrevoked(vault.refuses(revoked('guards/night'), 'certificate-revoked'), vault.lets(revoked('guards/night'), { from: '127.1.11.2', by: ['egress/tellers'] })),
-      unrevoked(vault.refuses(revoked('strangers/dan'), 'certificate-revoked'), vault.refuses(revoked('strangers/dan'), 'no-policy')),
+      vault.refuses(revoked('guards/night'), 'certificate-revoked', { but: { bigip: reasonOnly } }),
+      vault.refuses(revoked('strangers/dan'), 'certificate-revoked', { but: { bigip: reasonOnly } }),
       way(sni('nowhere.egress'), null).refuses(expired('tellers/ann'), 'certificate-expired', libraryWords),
-      unrevoked(way(sni('nowhere.egress'), null).refuses(revoked('tellers/carl'), 'certificate-revoked'), way(sni('nowhere.egress'), null).refuses(revoked('tellers/carl'), 'no-such-service')),
+      way(sni('nowhere.egress'), null).refuses(revoked('tellers/carl'), 'certificate-revoked', { but: { bigip: reasonOnly } }),
       way(sni('vault.egress'), null).refuses(withoutTls, 'handshake-failed', libraryWords),
       {
         ...way(sni('vault.egress'), null).refuses(oldTls, 'handshake-failed'),

@@ -89,7 +89,7 @@ export const changes: readonly Change[] = [
     to: state({}),
     revokes: 'spiffe://cluster.local/ns/mail/sa/thief',
     lives: [
-      ends(enrolled('mail/thief'), post, 'certificate-revoked', { bigip: { because: 'a BIG-IP has no list of revoked certificates ([0800](../decisions/0800-how-a-big-ip-enforces-a-plan.md))', ends: 'finished' } }),
+      ends(enrolled('mail/thief'), post, 'certificate-revoked'),
       stays(mail, post, { envoy: { because: "all of a namespace's connections to that service begin anew ([0613](../decisions/0613-revoked-certificates-at-envoy.md))", ends: 'policy-revoked' } }),
       stays(till, bank),
     ],

@@ -85,7 +85,11 @@ spec: {class: bigip, listen: [{address: 10.4.0.1, port: 15443}], bigip: {managem
   const untilSaid = async (words: RegExp) => await waitFor(words.source, limitMs, async () => (await status()).conditions.find((text) => words.test(text)));
   interface Shared {
     readonly certificate: { readonly certificate: string; readonly chainCA?: string; readonly privateKey: string };
-    readonly grants: { readonly records: readonly { readonly key: string; readonly value: string }[] };
+    readonly grants: DataGroup;
+    readonly revoked: DataGroup;
+  }
+  interface DataGroup {
+    readonly records: readonly { readonly key: string; readonly value: string }[];
   }
   const shared = (): Shared => box.running['partner']!['shared'] as Shared;
   const shownCertificate = () => new X509Certificate(shared().certificate.certificate);
@@ -139,6 +143,23 @@ spec: {class: bigip, listen: [{address: 10.4.0.1, port: 15443}], bigip: {managem
     const serial = shownCertificate().serialNumber;
     await control.admin.post(adminPaths.revocations, { spiffeId: identity });
     await waitFor('another certificate', limitMs, () => (shownCertificate().serialNumber === serial ? undefined : true));
+  });
+
+  it('is told which certificate is revoked as a record of a data group, whether or not the plan changes', async () => {
+    await control.apply(gateway() + services(both));
+    await untilHeld();
+    const thieves = ['one', 'two'].map((name) => `spiffe://cluster.local/ns/billing/sa/${name}`);
+    for (const spiffeId of thieves) await control.svid(spiffeId);
+    const since = box.requests.length;
+    for (const [index, spiffeId] of thieves.entries()) {
+      const { serialNumbers } = await control.admin.post<{ readonly serialNumbers: readonly string[] }>(adminPaths.revocations, { spiffeId });
+      await waitFor('the box to know it', limitMs, () => shared().revoked.records.length > index || undefined);
+      assert.deepEqual(shared().revoked.records.filter(({ value }) => value === `- ${spiffeId}`).map(({ key }) => key), serialNumbers);
+    }
+    assert.deepEqual(new Set(written(since)), new Set(['PATCH /mgmt/tm/ltm/data-group/internal/~partner~shared~revoked']));
+    await control.apply(gateway() + services('{namespace: billing}'));
+    await untilHeld();
+    assert.equal(shared().revoked.records.length, 2, 'and they stay so');
   });
 
   it('gets another certificate, from the new CA, where the CA changes', async () => {
