@@ -251,9 +251,14 @@ export const checks: readonly Check[] = [
     code: 'gateways-connected',
     category: 'Gateways',
     title: 'every EgressGateway is connected',
-    hint: 'see the log of the gateway, and whether it reaches the port 15012 of the control plane',
-    why: 'A gateway that is not connected enforces what it held last, until its certificate ends.',
-    look: after((facts) => ofKind(facts, 'EgressGateway', (gateways) => unless(gateways.filter(({ status }) => (status?.connected ?? 0) === 0).map(nameOf), gateways.length, 'are not'))),
+    hint: 'see the log of the gateway, and whether it reaches the port 15012 of the control plane; of a BIG-IP, what sallyport status says',
+    why: 'A gateway that is not connected enforces what it held last, until its certificate ends. A BIG-IP without bigip.management is not asked for: somebody else tells it what to do.',
+    look: after((facts) =>
+      ofKind(facts, 'EgressGateway', (gateways) => {
+        const expected = gateways.filter((gateway) => !isOnlyRenderedFor(gateway));
+        return unless(expected.filter(({ status }) => (status?.connected ?? 0) === 0).map(nameOf), expected.length, 'are not');
+      }),
+    ),
   },
   {
     code: 'gateways-one-revision',
@@ -373,6 +378,9 @@ const nameOf = ({ kind, metadata: { namespace = '', name } }: CustomObject): str
 function ofKind({ objects }: FactsAfter, kind: string, look: (objects: readonly CustomObject[]) => Outcome): Outcome {
   return given(objects, (all) => look(all.filter((object) => object.kind === kind)));
 }
+
+/** A BIG-IP that the control plane does not drive. */
+const isOnlyRenderedFor = ({ spec }: CustomObject): boolean => spec?.class === 'bigip' && (spec.bigip?.management ?? []).length === 0;
 
 /** Not of every kind something is told. */
 const hasStatus = ({ kind, apiVersion }: CustomObject): boolean => customResourceDefinitions.some(({ spec }) => spec.names.kind === kind && apiVersion.startsWith(`${spec.group}/`) && spec.versions[0].subresources !== undefined);

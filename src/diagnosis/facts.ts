@@ -25,6 +25,8 @@ export interface CustomObject {
   readonly apiVersion: string;
   readonly kind: string;
   readonly metadata: Metadata;
+  /** Of an EgressGateway. */
+  readonly spec?: { readonly class?: string; readonly bigip?: { readonly management?: readonly unknown[] } };
   readonly status?: { readonly conditions?: readonly Condition[]; readonly revision?: string; readonly connected?: number };
 }
 

@@ -16,6 +16,9 @@ const replicasMark = 987_654;
 const collectorPortMark = 65_321;
 const collectorMark = `https://collector.invalid:${collectorPortMark}`;
 
+/** What stands for each value of a list, in the item that it makes. */
+const lists = { bigipCredentials: '$secret', syslogAllow: '$sender' } as const satisfies Partial<Record<keyof InstallOptions, string>>;
+
 const value = (name: keyof InstallOptions): string => `{{ $.Values.${name} }}`;
 
 const everything: InstallOptions = {
@@ -29,6 +32,9 @@ const everything: InstallOptions = {
   ledgerOtlp: collectorMark,
   ledgerOtlpCa: value('ledgerOtlpCa'),
   ledgerOtlpHeaders: value('ledgerOtlpHeaders'),
+  bigipCredentials: [`{{ ${lists.bigipCredentials} }}`],
+  syslogTls: true,
+  syslogAllow: [`{{ ${lists.syslogAllow} }}`],
   gateways: [],
   webhooks: true,
   olderForm: true,
@@ -41,21 +47,28 @@ const marks: readonly (readonly [mark: string, expression: string])[] = [
   [String(collectorPortMark), '{{ (urlParse $.Values.ledgerOtlp).host | splitList ":" | last }}'],
 ];
 
-/** Options that add lines to objects, by the expression that is true with them. */
+/** Options that add lines to objects, by the expression that is true with them. One of several options is for what any of them adds. */
 const additions: Readonly<Record<string, Partial<InstallOptions>>> = {
   '$.Values.storageClass': { storageClass: '' },
   '$.Values.webhooks': { webhooks: false },
   '$.Values.ledgerOtlp': { ledgerOtlp: '' },
   '$.Values.ledgerOtlpCa': { ledgerOtlpCa: '' },
   '$.Values.ledgerOtlpHeaders': { ledgerOtlpHeaders: '' },
-  '(or $.Values.ledgerOtlpCa $.Values.ledgerOtlpHeaders)': { ledgerOtlpCa: '', ledgerOtlpHeaders: '' },
+  '$.Values.bigipCredentials': { bigipCredentials: [] },
+  '(or $.Values.bigipCredentials (and $.Values.ledgerOtlp (or $.Values.ledgerOtlpCa $.Values.ledgerOtlpHeaders)))': { bigipCredentials: [], ledgerOtlpCa: '', ledgerOtlpHeaders: '' },
+  '$.Values.syslogTls': { syslogTls: false },
+  '$.Values.syslogAllow': { syslogAllow: [] },
+  '(or $.Values.syslogTls $.Values.syslogAllow)': { syslogTls: false, syslogAllow: [] },
 };
 
 /** The files of the chart, by their paths in it. */
 export function chartFiles(version: string): ReadonlyMap<string, string> {
   const template = (part: (parts: InstallParts) => readonly ExplainedObject[]): string => {
-    const text = (options: InstallOptions): string => marks.reduce((text, [mark, expression]) => text.replaceAll(mark, expression), formatExplained(part(installParts(options))));
-    return withConditions(text(everything), Object.entries(additions).map(([condition, without]) => ({ condition, text: text({ ...everything, ...without }) })));
+    const text = (options: InstallOptions): string => {
+      const marked = marks.reduce((text, [mark, expression]) => text.replaceAll(mark, expression), formatExplained(part(installParts(options))));
+      return Object.entries(lists).reduce((text, [name, variable]) => withRange(text, variable, `$.Values.${name}`), marked);
+    };
+    return withConditions(text(everything), Object.entries(additions).map(([condition, without]) => ({ condition, text: text({ ...everything, ...without }), impliedBy: conditionsWithin(without) })));
   };
   const only = (condition: string, text: string): string => `{{- if ${condition} }}\n${text}{{- end }}\n`;
   const schema = installOptions(version);
@@ -74,28 +87,53 @@ export function chartFiles(version: string): ReadonlyMap<string, string> {
   ]);
 }
 
+export interface Without {
+  readonly condition: string;
+  readonly text: string;
+  /** Conditions beside which this one need not stand. */
+  readonly impliedBy?: readonly string[];
+}
+
+/** Those of fewer of these options. */
+function conditionsWithin(options: Partial<InstallOptions>): readonly string[] {
+  const names = new Set(Object.keys(options));
+  return Object.entries(additions).flatMap(([condition, fewer]) => (new Set(Object.keys(fewer)).isSubsetOf(names) && Object.keys(fewer).length < names.size ? [condition] : []));
+}
+
 /**
  * A template that is `whole` where all conditions hold, and each of `without` where its condition does not. Each has to be `whole` less
  * some lines.
  */
-export function withConditions(whole: string, without: readonly { readonly condition: string; readonly text: string }[]): string {
+export function withConditions(whole: string, without: readonly Without[]): string {
   const lines = whole.split('\n');
   const conditions = lines.map((): string[] => []);
-  for (const { condition, text } of without) {
+  for (const { condition, text, impliedBy = [] } of without) {
     const left = text.split('\n');
     let next = 0;
     for (const [index, line] of lines.entries()) {
       if (line === left[next]) next += 1;
-      else conditions[index]!.push(condition);
+      else if (!conditions[index]!.some((other) => impliedBy.includes(other))) conditions[index]!.push(condition);
     }
     invariant(next === left.length, `${condition} adds more than lines`);
   }
   return lines
     .flatMap((line, index) => {
-      const [before, own, after] = [conditions[index - 1] ?? [], conditions[index]!, conditions[index + 1] ?? []].map((each) => each.join(' '));
-      return [...(own !== '' && own !== before ? [`{{- if ${own!.includes(' ') ? `and ${own}` : own} }}`] : []), line, ...(own !== '' && own !== after ? ['{{- end }}'] : [])];
+      const [before, own, after] = [conditions[index - 1] ?? [], conditions[index]!, conditions[index + 1] ?? []].map((each) => (each.length > 1 ? `and ${each.join(' ')}` : each.join('')));
+      return [...(own !== '' && own !== before ? [`{{- if ${own!} }}`] : []), line, ...(own !== '' && own !== after ? ['{{- end }}'] : [])];
     })
     .join('\n');
+}
+
+/** The item of a list in which `variable` stands first becomes one for each value of `list`. */
+export function withRange(text: string, variable: string, list: string): string {
+  const lines = text.split('\n');
+  const depth = (line: string): number => line.search(/\S|$/);
+  const named = lines.findIndex((line) => line.includes(`{{ ${variable} }}`));
+  if (named === -1) return text;
+  const isItem = (line: string): boolean => line.trimStart().startsWith('- ');
+  const first = lines.findLastIndex((line, index) => isItem(line) && (index === named || (index < named && depth(line) < depth(lines[named]!))));
+  const next = lines.findIndex((line, index) => index > first && depth(line) <= depth(lines[first]!));
+  return lines.toSpliced(next, 0, '{{- end }}').toSpliced(first, 0, `{{- range ${variable} := ${list} }}`).join('\n');
 }
 
 function valuesOf(schema: ReturnType<typeof installOptions>): string {

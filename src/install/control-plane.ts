@@ -1,7 +1,7 @@
 /** The control plane: its replicas, where it is found, and who may reach it. */
 import type { ExplainedObject } from '../generate/index.ts';
 import { labelsOf, metadataOf } from './metadata.ts';
-import { caSecretName, controlAccount, controlPlaneName, ports, stateSecretName } from './names.ts';
+import { caSecretName, controlAccount, controlPlaneName, ports, stateSecretName, syslogName } from './names.ts';
 import type { InstallOptions } from './options.ts';
 import { containerSecurity, podSecurity, probes, stateClaim, stateMount, stateVariable } from './pod.ts';
 
@@ -30,6 +30,7 @@ export function controlPlane(options: InstallOptions): readonly ExplainedObject[
         },
       },
     },
+    ...syslogService(options),
     {
       object: { apiVersion: 'policy/v1', kind: 'PodDisruptionBudget', metadata: metadata(controlPlaneName), spec: { maxUnavailable: 1, selector: { matchLabels: labelsOf(component) } } },
       why: 'As a greatest number of absent ones, so that a node can be drained where there is one replica only.',
@@ -38,7 +39,32 @@ export function controlPlane(options: InstallOptions): readonly ExplainedObject[
   ];
 }
 
+/** What is listened at for the log of BIG-IPs. */
+function syslogPorts({ syslogTls, syslogAllow }: InstallOptions): readonly { readonly name: string; readonly number: number; readonly argument: string }[] {
+  return [
+    ...(syslogTls ? [{ name: 'tls-syslog', number: ports.syslogTls, argument: '--syslog-tls' }] : []),
+    ...(syslogAllow.length > 0 ? [{ name: 'tcp-syslog', number: ports.syslog, argument: '--syslog' }] : []),
+  ];
+}
+
+function syslogService(options: InstallOptions): readonly ExplainedObject[] {
+  const listened = syslogPorts(options);
+  if (listened.length === 0) return [];
+  return [
+    {
+      why: 'BIG-IPs are outside of the cluster. They come with their own addresses, by which they are known over plain TCP; any replica takes what they send.',
+      object: {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: metadataOf(component, syslogName, options.namespace),
+        spec: { type: 'LoadBalancer', externalTrafficPolicy: 'Local', selector: labelsOf(component), ports: listened.map(({ name, number }) => ({ name, port: number, targetPort: number })) },
+      },
+    },
+  ];
+}
+
 function replicas(options: InstallOptions): ExplainedObject {
+  const files = mountedFiles(options);
   const spread = (topologyKey: string): object => ({ topologyKey, maxSkew: 1, whenUnsatisfiable: 'ScheduleAnyway', labelSelector: { matchLabels: labelsOf(component) } });
   const listen = (port: number): string => `[::]:${port}`;
   return {
@@ -70,7 +96,10 @@ function replicas(options: InstallOptions): ExplainedObject {
                   `--cluster-domain=${options.clusterDomain}`,
                   `--listen=${listen(ports.mesh)}`,
                   `--probe-listen=${listen(ports.probe)}`,
-                  ...ledgerOtlpArguments(options),
+                  ...(options.ledgerOtlp === '' ? [] : [`--ledger-otlp=${options.ledgerOtlp}`]),
+                  ...files.map(({ argument }) => argument),
+                  ...syslogPorts(options).map(({ argument, number }) => `${argument}=${listen(number)}`),
+                  ...(options.syslogAllow.length === 0 ? [] : ['--syslog-allow', ...options.syslogAllow]),
                   ...(options.webhooks ? [`--webhook-listen=${listen(ports.webhook)}`, `--agent-image=${options.image}`, `--agent-control=${controlPlaneName}.${options.namespace}.svc:${ports.mesh}`] : []),
                 ],
                 env: [
@@ -82,14 +111,15 @@ function replicas(options: InstallOptions): ExplainedObject {
                   { name: 'grpc-mesh', containerPort: ports.mesh },
                   { name: 'http-probe', containerPort: ports.probe },
                   ...(options.webhooks ? [{ name: 'https-webhook', containerPort: ports.webhook }] : []),
+                  ...syslogPorts(options).map(({ name, number }) => ({ name, containerPort: number })),
                 ],
                 ...probes(ports.probe),
                 resources: { requests: { cpu: '100m', memory: '256Mi' }, limits: { memory: '512Mi' } },
                 securityContext: containerSecurity,
-                volumeMounts: [stateMount, ...collectorFiles(options).map(({ mount }) => mount)],
+                volumeMounts: [stateMount, ...files.map(({ mount }) => mount)],
               },
             ],
-            ...(collectorFiles(options).length === 0 ? {} : { volumes: collectorFiles(options).map(({ volume }) => volume) }),
+            ...(files.length === 0 ? {} : { volumes: files.map(({ volume }) => volume) }),
           },
         },
         volumeClaimTemplates: [stateClaim(options.ledgerStorage, options.storageClass)],
@@ -99,22 +129,29 @@ function replicas(options: InstallOptions): ExplainedObject {
       { path: ['spec', 'podManagementPolicy'], why: 'Each serves from its own watch: none waits for another.' },
       { path: ['spec', 'template', 'spec', 'topologySpreadConstraints', 0], why: 'Apart where that can be; on one node where there is one.' },
       { path: ['spec', 'template', 'spec', 'containers', 0, 'resources', 'limits'], why: 'None of the processor: one that is held back issues no certificates.' },
+      ...files.flatMap(({ why }, index) => (why === undefined ? [] : [{ path: ['spec', 'template', 'spec', 'volumes', index, 'projected', 'sources'], why }])),
     ],
   };
 }
 
-/** A file that is mounted for requests to the collector: as a folder, so that a changed one is seen. */
-interface CollectorFile {
+/** What is mounted from objects that somebody else makes: as a folder, so that a changed one is seen. */
+interface MountedFiles {
   readonly argument: string;
   readonly volume: object;
   readonly mount: object;
+  readonly why?: string;
 }
 
-function collectorFiles({ ledgerOtlp, ledgerOtlpCa, ledgerOtlpHeaders }: InstallOptions): readonly CollectorFile[] {
-  const fileOf = (option: string, key: string, source: object): CollectorFile => {
+const mountedAt = (name: string) => ({ path: `/var/run/sallyport/${name}`, mount: { name, mountPath: `/var/run/sallyport/${name}`, readOnly: true } });
+
+const mountedFiles = (options: InstallOptions): readonly MountedFiles[] => [...collectorFiles(options), ...boxCredentials(options)];
+
+/** For requests to the collector. */
+function collectorFiles({ ledgerOtlp, ledgerOtlpCa, ledgerOtlpHeaders }: InstallOptions): readonly MountedFiles[] {
+  const fileOf = (option: string, key: string, source: object): MountedFiles => {
     const name = `ledger-otlp-${option}`;
-    const mountPath = `/var/run/sallyport/${name}`;
-    return { argument: `--${name}=${mountPath}/${key}`, volume: { name, ...source }, mount: { name, mountPath, readOnly: true } };
+    const { path, mount } = mountedAt(name);
+    return { argument: `--${name}=${path}/${key}`, volume: { name, ...source }, mount };
   };
   const items = (key: string): object => ({ items: [{ key, path: key }] });
   return [
@@ -123,6 +160,11 @@ function collectorFiles({ ledgerOtlp, ledgerOtlpCa, ledgerOtlpHeaders }: Install
   ];
 }
 
-function ledgerOtlpArguments(options: InstallOptions): readonly string[] {
-  return options.ledgerOtlp === '' ? [] : [`--ledger-otlp=${options.ledgerOtlp}`, ...collectorFiles(options).map(({ argument }) => argument)];
+/** A folder for each Secret. */
+function boxCredentials({ bigipCredentials }: InstallOptions): readonly MountedFiles[] {
+  if (bigipCredentials.length === 0) return [];
+  const name = 'bigip-credentials';
+  const { path, mount } = mountedAt(name);
+  const sources = bigipCredentials.map((secret) => ({ secret: { name: secret, optional: true, items: ['username', 'password', 'ca.pem'].map((key) => ({ key, path: `${secret}/${key}` })) } }));
+  return [{ argument: `--credentials=${path}`, volume: { name, projected: { defaultMode: 0o440, sources } }, mount, why: 'Optional, so that a box without credentials keeps no control plane from starting: its status says what is missing.' }];
 }

@@ -16,4 +16,8 @@ export const caSecretName = 'sallyport-ca';
 export const stateSecretName = 'sallyport-state';
 export const webhookConfigurations = { inject: 'sallyport-inject', validate: 'sallyport-validate' } as const;
 
-export const ports = { mesh: 15_012, webhook: 15_017, probe: 15_020 } as const;
+/** Where BIG-IPs send their logs, from outside of the cluster. */
+export const syslogName = 'sallyport-syslog';
+
+/** That of syslog over TLS is IANA's (RFC 5425), that of plain syslog what is usual where 514 and 601 need a right of their own. */
+export const ports = { mesh: 15_012, webhook: 15_017, probe: 15_020, syslogTls: 6_514, syslog: 1_514 } as const;

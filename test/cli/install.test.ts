@@ -11,7 +11,7 @@ describe('sallyport install', () => {
     const program = createProgram({ env: {}, stdin: process.stdin, out: () => undefined, say: () => undefined, setExitStatus: () => undefined, interruption: () => new AbortController().signal });
     const options = program.commands.find((command) => command.name() === 'install')!.options;
     const schema = installOptions(version);
-    const ownWords = ['gateways', 'ledgerOtlp', 'ledgerOtlpCa', 'ledgerOtlpHeaders', 'olderForm', 'storageClass', 'webhooks']; // a command has no "false", and nothing that is empty
+    const ownWords = ['bigipCredentials', 'gateways', 'ledgerOtlp', 'ledgerOtlpCa', 'ledgerOtlpHeaders', 'olderForm', 'storageClass', 'syslogAllow', 'syslogTls', 'webhooks']; // a command has no "false", and nothing that is empty
     for (const [name, { description }] of Object.entries(schema.shape)) {
       const option = options.find((each) => each.attributeName() === name.replace(/^gateways$/, 'gateway'));
       assert.ok(option !== undefined, name);
@@ -35,6 +35,8 @@ describe('sallyport install', () => {
     [['--storage-class', 'Fast!'], /must be the name of a StorageClass \(at --storage-class\)/],
     [['--ledger-storage', '0'], /\(at --ledger-storage\)/],
     [['--ledger-otlp', 'http://collector:4318'], /must be an https:\/\/ URL with a port, .* \(at --ledger-otlp\)/],
+    [['--bigip-credentials', 'F5'], /\(at --bigip-credentials\)/],
+    [['--syslog-allow', 'f5'], /must be a gateway and its addresses, such as f5=10\.0\.0\.4\/31 \(at --syslog-allow\)/],
     [['--timeout', 'long'], /"long" is not a time span \(at --timeout\)/],
   ];
   for (const [args, words] of refused) {

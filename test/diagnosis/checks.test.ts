@@ -19,6 +19,7 @@ function object(kind: string, name: string, status?: CustomObject['status']): Cu
 }
 const accepted = [condition('Accepted', 'True'), condition('ResolvedRefs', 'True'), condition('Warned', 'False')];
 const gateway = (name: string, connected: number, revision = 'r1') => object('EgressGateway', name, { conditions: accepted, connected, revision });
+const bigIp = (name: string, bigip: NonNullable<CustomObject['spec']>['bigip'] & object): CustomObject => ({ ...gateway(name, 0), spec: { class: 'bigip', bigip } });
 const policy = (...conditions: readonly ReturnType<typeof condition>[]) => object('EgressPolicy', 'p', { conditions });
 
 const after: FactsAfter = {
@@ -83,6 +84,8 @@ describe('checks', () => {
     ['no webhooks that are not installed', withAfter({ webhooks: known([]) }), ['webhook-ca skipped: no webhooks are installed']],
     ['a gateway that does not run', withAfter({ gatewayPods: known([{ ...ready, metadata: { name: 'egress-1', generation: 3 }, status: {} }]) }), ['gateway-pods-ready failed: 1 of 1 are not; egress-1: 0/2']],
     ['a gateway that is away', withAfter({ objects: known([gateway('egress-1', 0), object('SnatPool', 'eu', { conditions: accepted })]) }), ['gateways-connected failed: 1 of 1 are not; EgressGateway egress-1']],
+    ['a BIG-IP that is away', withAfter({ objects: known([bigIp('f5', { management: [{ host: 'f5.example' }] }), object('SnatPool', 'eu', { conditions: accepted })]) }), ['gateways-connected failed: 1 of 1 are not; EgressGateway f5']],
+    ['no BIG-IP that somebody else tells what to do', withAfter({ objects: known([bigIp('f5', {}), object('SnatPool', 'eu', { conditions: accepted })]) }), []],
     ['gateways that hold different plans', withAfter({ objects: known([gateway('egress-1', 1, 'r1'), gateway('egress-2', 1, 'r2'), gateway('egress-3', 1, 'r1'), object('SnatPool', 'eu', { conditions: accepted })]) }), ['gateways-one-revision failed: 2 revisions among 3 gateways; EgressGateway egress-1: r1; EgressGateway egress-2: r2; EgressGateway egress-3: r1']],
     ['an object that is not in force', withAfter({ objects: known([object('SnatPool', 'eu', { conditions: accepted }), policy(condition('Accepted', 'False', 'PolicyServiceUnknown', 'there is no ExternalService "a/s"'))]) }), ['objects-accepted failed: 1 of 2 are not; EgressPolicy a/p: there is no ExternalService "a/s" (PolicyServiceUnknown)']],
     ['an object that was changed since it was looked at', withAfter({ objects: known([object('SnatPool', 'eu', { conditions: [{ ...condition('Accepted', 'True'), observedGeneration: 0 }] })]) }), ['objects-accepted failed: 1 of 1 are not; SnatPool eu: the control plane has not looked at it yet']],

@@ -10,7 +10,7 @@ import { version } from '../../src/cli/commands/version.ts';
 import { parseManifests } from '../../src/core/manifest/manifest.ts';
 import { workloadSpiffeId, type TrustDomain } from '../../src/core/spiffe-id.ts';
 import { formatExplained } from '../../src/generate/index.ts';
-import { withConditions } from '../../src/install/chart.ts';
+import { withConditions, withRange } from '../../src/install/chart.ts';
 import { chartFiles, installObjects, installOptions, type InstallOptions } from '../../src/install/index.ts';
 import { requirePeer } from '../support/peers.ts';
 
@@ -76,17 +76,18 @@ describe('what is installed', () => {
         readonly template: { readonly metadata: { readonly labels: object }; readonly spec: { readonly containers: readonly { readonly args: readonly string[]; readonly ports: readonly { readonly containerPort: number }[] }[] } };
       };
     }
-    for (const webhooks of [true, false]) {
-      const objects = installObjects(schema.parse({ webhooks })).map(({ object }) => object as unknown as Named & Found);
+    for (const options of [{}, { webhooks: false }, { syslogTls: true, syslogAllow: ['f5=10.0.0.4'] }]) {
+      const objects = installObjects(schema.parse(options)).map(({ object }) => object as unknown as Named & Found);
       const find = (kind: string): Found => objects.find((object) => object.kind === kind && object.metadata.name === 'sallyport')!;
-      const [workload, service, policy, budget] = ['StatefulSet', 'Service', 'NetworkPolicy', 'PodDisruptionBudget'].map(find) as [Found, Found, Found, Found];
+      const services = objects.filter(({ kind }) => kind === 'Service');
+      const [workload, policy, budget] = ['StatefulSet', 'NetworkPolicy', 'PodDisruptionBudget'].map(find) as [Found, Found, Found];
       const { metadata, spec } = workload.spec.template;
       const listened = spec.containers[0]!.args.flatMap((argument) => /\[::\]:(\d+)$/.exec(argument)?.slice(1).map(Number) ?? []);
       const sorted = (numbers: readonly number[]): readonly number[] => numbers.toSorted((a, b) => a - b);
       assert.deepEqual(sorted(spec.containers[0]!.ports.map(({ containerPort }) => containerPort)), sorted(listened));
       assert.deepEqual(sorted(policy.spec.ingress.flatMap(({ ports }) => ports.map(({ port }) => port))), sorted(listened));
-      assert.ok(service.spec.ports.every(({ targetPort }) => listened.includes(targetPort)));
-      for (const selector of [service.spec.selector, workload.spec.selector['matchLabels'], budget.spec.selector['matchLabels'], (policy.spec.podSelector as { readonly matchLabels: object }).matchLabels]) assert.deepEqual(selector, metadata.labels);
+      assert.ok(services.flatMap(({ spec: { ports } }) => ports).every(({ targetPort }) => listened.includes(targetPort)));
+      for (const selector of [...services.map(({ spec: { selector } }) => selector), workload.spec.selector['matchLabels'], budget.spec.selector['matchLabels'], (policy.spec.podSelector as { readonly matchLabels: object }).matchLabels]) assert.deepEqual(selector, metadata.labels);
     }
   });
 
@@ -114,12 +115,15 @@ describe('the chart, rendered by Helm,', function () {
 
   const sets: readonly [what: string, values: Partial<InstallOptions>][] = [
     ['without a word', {}],
-    ['with everything', { namespace: 'egress', image: 'images.example:5000/mesh/sallyport:1', replicas: 3, trustDomain: 'example.org', clusterDomain: 'example.internal', ledgerStorage: '100Gi', storageClass: 'fast', ledgerOtlp: 'https://collector.observability:4318/otlp', ledgerOtlpCa: 'collector-ca', ledgerOtlpHeaders: 'collector-headers', gateways: ['egress-1', '2'], olderForm: true }],
+    ['with everything', { namespace: 'egress', image: 'images.example:5000/mesh/sallyport:1', replicas: 3, trustDomain: 'example.org', clusterDomain: 'example.internal', ledgerStorage: '100Gi', storageClass: 'fast', ledgerOtlp: 'https://collector.observability:4318/otlp', ledgerOtlpCa: 'collector-ca', ledgerOtlpHeaders: 'collector-headers', bigipCredentials: ['f5', '5', 'f5.example'], syslogTls: true, syslogAllow: ['f5=10.0.0.4/31', 'f5=fd00::', 'f5.example=10.0.0.8-10.0.0.10'], gateways: ['egress-1', '2'], olderForm: true }],
     ['without webhooks', { webhooks: false }],
     ['with a collector', { ledgerOtlp: 'https://[2001:db8::1]:14318' }],
     ['with a collector of its own CA', { ledgerOtlp: 'https://collector:443', ledgerOtlpCa: 'collector-ca' }],
     ['with a collector that wants headers', { ledgerOtlp: 'https://collector:443', ledgerOtlpHeaders: 'collector-headers', webhooks: false }],
     ['with files for no collector', { ledgerOtlpCa: 'collector-ca', ledgerOtlpHeaders: 'collector-headers' }],
+    ['with the credentials of a BIG-IP', { bigipCredentials: ['f5'] }],
+    ['with the log of BIG-IPs over TLS', { syslogTls: true }],
+    ['with the log of BIG-IPs over plain TCP', { syslogAllow: ['f5=10.0.0.4'], webhooks: false }],
     ['with the least', { replicas: 1, webhooks: false, storageClass: '', gateways: ['null'] }],
   ];
   for (const [what, values] of sets) {
@@ -146,6 +150,9 @@ describe('the chart, rendered by Helm,', function () {
     ['a collector in the clear', { ledgerOtlp: 'http://collector:4318' }],
     ['a collector without a port', { ledgerOtlp: 'https://collector' }],
     ['a secret within an URL', { ledgerOtlp: 'https://user:secret@collector:4318' }],
+    ['a secret of no name', { bigipCredentials: [''] }],
+    ['a sender without a gateway', { syslogAllow: ['10.0.0.4'] }],
+    ['a sender whose address is none', { syslogAllow: ['f5=10.0.0.300'] }],
     ['a gateway that no node could be labelled with', { gateways: ['Egress 1'] }],
   ];
   for (const [what, values] of refused) {
@@ -164,7 +171,23 @@ describe('a template with conditions', () => {
     assert.equal(withConditions('a\nb\nc', [{ condition: 'x', text: 'b\nc' }, { condition: 'y', text: 'a\nb' }]), '{{- if x }}\na\n{{- end }}\nb\n{{- if y }}\nc\n{{- end }}');
     assert.equal(withConditions('a\nb', [{ condition: 'x', text: 'a' }, { condition: 'y', text: 'a' }]), 'a\n{{- if and x y }}\nb\n{{- end }}');
   });
+  it('leaves away a condition that follows from one beside it', () => {
+    assert.equal(withConditions('a\nb\nc', [{ condition: 'x', text: 'a\nc' }, { condition: '(or x y)', text: 'a', impliedBy: ['x', 'y'] }]), 'a\n{{- if x }}\nb\n{{- end }}\n{{- if (or x y) }}\nc\n{{- end }}');
+  });
   it('is not made of what changes', () => {
     assert.throws(() => withConditions('a\nb', [{ condition: 'x', text: 'a\nc' }]), /adds more than lines/);
+  });
+});
+
+describe('a template with a list', () => {
+  const list = (text: string): string => withRange(text, '$x', 'y');
+  it('repeats the item in which a value stands first, with all that is in it', () => {
+    assert.equal(list('a:\n  - b:\n      c: "{{ $x }}"\n      d:\n        - "{{ $x }}/1"\n  - e\nf'), 'a:\n{{- range $x := y }}\n  - b:\n      c: "{{ $x }}"\n      d:\n        - "{{ $x }}/1"\n{{- end }}\n  - e\nf');
+  });
+  it('repeats a value that is an item itself', () => {
+    assert.equal(list('- a\n- "{{ $x }}"\n- b'), '- a\n{{- range $x := y }}\n- "{{ $x }}"\n{{- end }}\n- b');
+  });
+  it('is as it was where the value does not stand', () => {
+    assert.equal(list('- a\n- b'), '- a\n- b');
   });
 });

@@ -51,7 +51,8 @@ describe('an installation in a cluster', function () {
   });
 
   const collector = ['--ledger-otlp', 'https://collector.observability:4318', '--ledger-otlp-ca', 'collector-ca', '--ledger-otlp-headers', 'collector-headers'];
-  const install = async (...args: readonly string[]): Promise<CommandResult> => await run(['install', '--kubeconfig', kubeconfig, '--gateway', 'egress-1', '--older-form', ...collector, ...args]);
+  const boxes = ['--bigip-credentials', 'f5', '--syslog-tls', '--syslog-allow', 'f5=10.0.0.4/31', 'edge=fd00::4'];
+  const install = async (...args: readonly string[]): Promise<CommandResult> => await run(['install', '--kubeconfig', kubeconfig, '--gateway', 'egress-1', '--older-form', ...collector, ...boxes, ...args]);
   const uninstall = async (stdin: string, ...args: readonly string[]): Promise<CommandResult> => await run(['uninstall', '--kubeconfig', kubeconfig, ...args], { stdin });
   const get = async <Answer = Item>(path: string): Promise<Answer> => await client.request<Answer>({ method: 'GET', path });
   const post = async (path: string, body: object, as = client): Promise<Item> => await as.request<Item>({ method: 'POST', path, body });
@@ -269,7 +270,7 @@ describe('an installation in a cluster', function () {
       for (const answer of ['', 'no\n', 'y\n']) {
         const { status, out, err } = await uninstall(answer);
         assert.deepEqual([status, out], [2, '']);
-        assert.match(err, /^goes: .*2 StatefulSet.*2 Service, .*1 EndpointSlice, 1 ConfigMap\nstays: .*CustomResourceDefinition.*2 Namespace\ngo on\? \(yes\/no\)\nerror: nothing was removed/);
+        assert.match(err, /^goes: .*2 StatefulSet.*3 Service, .*1 EndpointSlice, 1 ConfigMap\nstays: .*CustomResourceDefinition.*2 Namespace\ngo on\? \(yes\/no\)\nerror: nothing was removed/);
       }
       assert.ok(await isThere(paths.control));
     });

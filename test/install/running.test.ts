@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { enrolPod } from '../../src/api/enrolment-client.ts';
@@ -62,16 +63,17 @@ describe('the control plane, started as it is installed,', function () {
   }
 
   it('comes up with the arguments of its manifest', async () => {
-    assert.ok(await succeeds('install', '--kubeconfig', await server().kubeConfigFile(), '--older-form'));
-    const [mesh, probe, webhook] = (await findFreePorts(3)) as [number, number, number];
+    assert.ok(await succeeds('install', '--kubeconfig', await server().kubeConfigFile(), '--older-form', '--bigip-credentials', 'f5', '--syslog-tls', '--syslog-allow', 'f5=127.0.0.1', 'edge=fd00::4/127'));
+    const [mesh, probe, webhook, syslogTls, syslog] = (await findFreePorts(5)) as [number, number, number, number, number];
     meshPort = mesh;
     await leadWebhooksTo(webhook);
-    const here = new Map([['15012', mesh], ['15020', probe], ['15017', webhook]]);
+    const here = new Map([['15012', mesh], ['15020', probe], ['15017', webhook], ['6514', syslogTls], ['1514', syslog]]);
     const { spec } = await get<StatefulSet>(`/apis/apps/v1/namespaces/${system}/statefulsets/sallyport`);
     const args = spec.template.spec.containers[0].args.map((argument) => argument.replace(/\[::\]:(\d+)$/, (_, port: string) => `127.0.0.1:${here.get(port)!}`));
     processes.start('control', [...args, '--kubeconfig', await server().kubeConfigFile({ token: await tokenOfControl() })]);
     await waitFor('its CA', 20_000, async () => await succeeds('ca', 'init'));
     await waitFor('its readiness', 20_000, async () => ((await fetch(`http://127.0.0.1:${probe}/readyz`).catch(() => undefined))?.ok === true ? true : undefined));
+    for (const port of [syslogTls, syslog]) connect({ host: '127.0.0.1', port }).on('error', assert.fail).end();
   });
 
   it('does what it is for, and asks for nothing that it may not', async () => {

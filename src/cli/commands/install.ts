@@ -19,6 +19,9 @@ interface InstallCommandOptions extends ClusterOptions {
   readonly ledgerOtlp?: string;
   readonly ledgerOtlpCa?: string;
   readonly ledgerOtlpHeaders?: string;
+  readonly bigipCredentials?: readonly string[];
+  readonly syslogTls?: true;
+  readonly syslogAllow?: readonly string[];
   readonly gateway?: readonly string[];
   readonly webhooks: boolean;
   readonly olderForm?: true;
@@ -47,6 +50,9 @@ export function addInstall(program: Command, context: CliContext): void {
     .option('--ledger-otlp <url>', 'where each replica sends its ledger on to, by OTLP/HTTP, such as https://collector.observability:4318')
     .option('--ledger-otlp-ca <name>', "ConfigMap in the control plane's namespace whose ca.crt has the CAs that the collector's certificate may come from (default: those that Node.js trusts)")
     .option('--ledger-otlp-headers <name>', 'Secret there whose "headers" go to the collector, one a line, such as "Authorization: Bearer TOKEN"')
+    .option('--bigip-credentials <name...>', 'Secrets there by which BIG-IPs are driven, each by the name that stands in bigip.credentials: username, password, and ca.pem to trust nobody else')
+    .option('--syslog-tls', 'the log of BIG-IPs is taken over TLS, at port 6514 of a Service of type LoadBalancer')
+    .option('--syslog-allow <gateway=addresses...>', 'the same over plain TCP, at port 1514, of these gateways and addresses, such as f5=10.0.0.4/31')
     .option('--no-webhooks', 'no agents are added to pods, and faults are told in the status of objects only')
     .option('--older-form', 'the definition of externalservice.example.com/v1alpha1 too, and the namespace of its Services')
     .option('--dry-run', 'print the objects, and ask no cluster')
@@ -87,10 +93,10 @@ export function addInstall(program: Command, context: CliContext): void {
     });
 }
 
-async function readOptions({ gateway = [], storageClass = '', ledgerOtlp = '', ledgerOtlpCa = '', ledgerOtlpHeaders = '', replicas, ...options }: InstallCommandOptions): Promise<InstallOptions> {
+async function readOptions({ gateway = [], bigipCredentials = [], syslogAllow = [], storageClass = '', ledgerOtlp = '', ledgerOtlpCa = '', ledgerOtlpHeaders = '', replicas, ...options }: InstallCommandOptions): Promise<InstallOptions> {
   const { installOptions } = await import('../../install/index.ts');
   const { namespace, image, trustDomain, clusterDomain, ledgerStorage, webhooks } = options;
-  const parsed = installOptions(version).safeParse({ namespace, image, replicas: Number(replicas), trustDomain, clusterDomain, ledgerStorage, storageClass, ledgerOtlp, ledgerOtlpCa, ledgerOtlpHeaders, gateways: gateway, webhooks, olderForm: options.olderForm === true });
+  const parsed = installOptions(version).safeParse({ namespace, image, replicas: Number(replicas), trustDomain, clusterDomain, ledgerStorage, storageClass, ledgerOtlp, ledgerOtlpCa, ledgerOtlpHeaders, bigipCredentials, syslogTls: options.syslogTls === true, syslogAllow, gateways: gateway, webhooks, olderForm: options.olderForm === true });
   if (parsed.success) return parsed.data;
   const [{ path, message }] = parsed.error.issues as [(typeof parsed.error.issues)[number]];
   throw new SallyportError('usage', message, { place: `--${String(path[0]).replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace('gateways', 'gateway')}` });
