@@ -11,12 +11,13 @@ import { renderKernelGateway, type KernelRendering } from '../../src/backends/ke
 import { SallyportError } from '../../src/core/errors.ts';
 import type { DesiredObject } from '../../src/core/objects/index.ts';
 import { waitFor } from '../../src/demo/processes.ts';
-import { createKernelDriver, type KernelDriver } from '../../src/kernel/index.ts';
+import { createKernelDriver, type KernelDriver, type RunProgram } from '../../src/kernel/index.ts';
 import { addressesOf, gatewayOf } from '../backends/kernel/example-world.ts';
 import * as world from '../core/world.ts';
 import { makeNetwork, requireNetwork, type Network } from '../support/network-namespaces.ts';
 import { nftablesOf, type Nftables } from '../support/nftables.ts';
 import { requireAbility, requirePeer } from '../support/peers.ts';
+import { rejection } from '../support/rejection.ts';
 import { startServerProcess, type ServerProcess } from '../support/server-process.ts';
 import { startVsftpd, type Vsftpd } from '../support/vsftpd.ts';
 
@@ -140,8 +141,8 @@ describe('a Linux router as gateway', function () {
     driver = newDriver();
     await driver.check();
   });
-  const newDriver = (): KernelDriver =>
-    createKernelDriver({ run: (program, args, input = '') => (program === 'sh' && !forgetting ? Promise.resolve({ status: 0, stdout: '', stderr: '' }) : network.hosts.gateway.run(program, args, { input })), holdsAddresses: true, isHealthy: () => Promise.resolve(healthy) });
+  const atGateway: RunProgram = (program, args, input = '') => (program === 'sh' && !forgetting ? Promise.resolve({ status: 0, stdout: '', stderr: '' }) : network.hosts.gateway.run(program, args, { input }));
+  const newDriver = (run = atGateway): KernelDriver => createKernelDriver({ run, holdsAddresses: true, isHealthy: () => Promise.resolve(healthy) });
   beforeEach(async () => {
     await firewall.load(firewallRules);
     await driver.apply(renderingOf());
@@ -314,6 +315,38 @@ describe('a Linux router as gateway', function () {
     assert.deepEqual(await driver.drift(), ['there is no table inet sallyport']);
     await driver.apply(renderingOf({ policies: [allowing('reports', 'partner')] })); // a change to what is not there
     assert.equal(await seenAs(pods.batch), snat.batch);
+  });
+
+  it('puts right with the next change what somebody has changed in between, also where that is in its way', async () => {
+    const withoutReports = renderingOf({ policies: [allowing('bookinfo', 'partner', 'datagrams')] });
+    await succeed('gateway', 'nft', 'insert', 'rule', 'inet', 'sallyport', 'leaving', 'accept');
+    await driver.apply(withoutReports);
+    assert.deepEqual([await driver.drift(), await seenAs(pods.batch), await seenAs(pods.productpage)], [[], 'ECONNREFUSED', snat.productpage]);
+    await succeed('gateway', 'nft', 'flush', 'set', 'inet', 'sallyport', 'grants');
+    await driver.apply(renderingOf({ policies: [allowing('reports', 'partner', 'datagrams')] })); // it takes out what is not there any more
+    assert.deepEqual([await driver.drift(), await seenAs(pods.batch), await seenAs(pods.productpage)], [[], snat.batch, 'ECONNREFUSED']);
+  });
+
+  it('takes nothing for done that it does not read back, names what is otherwise, and goes back', async () => {
+    let interferences = 0;
+    driver = newDriver(async (program, args, input) => {
+      const result = await atGateway(program, args, input);
+      if (program === 'nft' && args.includes('--file') && interferences-- > 0) await succeed('gateway', 'nft', 'add', 'element', 'inet', 'sallyport', 'addresses4', '{ 198.51.100.77 }');
+      return result;
+    });
+    await driver.apply(renderingOf());
+    interferences = 2; // with the change, and with the whole table
+    const refusal = await rejection(driver.apply(renderingOf({ policies: [allowing('bookinfo', 'partner', 'datagrams')] })));
+    assert.deepEqual([refusal.code, refusal.message, refusal.hint], ['ruleset-refused', 'the table is not what it was told to be: set addresses4 has beside its own 198.51.100.77', 'somebody else may be changing it at the same time']);
+    assert.deepEqual([await driver.drift(), await seenAs(pods.batch)], [[], snat.batch]);
+  });
+
+  it('stays closed by the very first table where that is not healthy', async () => {
+    await driver.remove();
+    driver = newDriver();
+    healthy = false;
+    await assert.rejects(driver.apply(renderingOf({ policies: [allowing('bookinfo', 'partner', 'datagrams')] })), /is not healthy/);
+    assert.equal(await seenAs(pods.batch), 'ECONNREFUSED');
   });
 
   it('goes back to what was before where a change is not healthy, or is not taken', async () => {
