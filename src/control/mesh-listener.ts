@@ -33,14 +33,15 @@ export interface MeshListenerOptions {
   readonly port: number;
   readonly identity: ControlIdentity;
   readonly services: readonly MeshService[];
+  /** Default: 10 s. */
+  readonly handshakeTimeoutMs?: number;
   readonly log: Logger;
 }
 
 const connectionsMax = 20_000;
-const handshakeTimeoutMs = 10_000;
 const closeTimeoutMs = 2_000;
 
-export async function listenForMesh({ host, port, identity, services, log }: MeshListenerOptions): Promise<MeshListener> {
+export async function listenForMesh({ host, port, identity, services, handshakeTimeoutMs = 10_000, log }: MeshListenerOptions): Promise<MeshListener> {
   const grpc = createGrpcServer({ onError: (error) => log.error({ err: error }, 'a gRPC handler failed') });
   for (const { definition, handlers } of services) grpc.addService(definition, handlers);
 
@@ -52,7 +53,10 @@ export async function listenForMesh({ host, port, identity, services, log }: Mes
     const certificate = connection?.authContext().sslPeerCertificate;
     if (connection !== undefined && certificate !== undefined) connections.set(certificate, connection);
   });
-  server.on('tlsClientError', (error, socket) => log.debug({ err: error, client: socket.remoteAddress }, 'mesh handshake failed'));
+  server.on('tlsClientError', (error, socket) => {
+    log.debug({ err: error, client: socket.remoteAddress }, 'mesh handshake failed');
+    socket.destroy(); // one that is only late Node tells of, and leaves open
+  });
   await listening(server, `${host}:${port}`, () => server.listen({ host, port }));
 
   return {

@@ -30,8 +30,21 @@ export interface SyslogCounts extends LineCounts {
   readonly onConnectionRefused: () => void;
 }
 
+export interface SyslogLimits {
+  /** At each port. Each thread of a box has connections of its own, and boxes have dozens. */
+  readonly connectionsMax: number;
+  readonly handshakeTimeoutMs: number;
+  /** Boxes themselves close sooner what they do not use. */
+  readonly idleTimeoutMs: number;
+  /** From the first byte of a frame to its last, however many come in between. */
+  readonly frameTimeoutMs: number;
+}
+
+const defaultLimits: SyslogLimits = { connectionsMax: 1_024, handshakeTimeoutMs: 10_000, idleTimeoutMs: 3_600_000, frameTimeoutMs: 30_000 };
+
 export interface SyslogReceiverOptions extends SyslogOptions, SyslogCounts, Omit<LineIntakeOptions, 'remarks'> {
   readonly isRevoked: (svid: X509Svid) => boolean;
+  readonly limits?: Partial<SyslogLimits>;
 }
 
 /** Where is listened, as the operating system has it. */
@@ -53,17 +66,12 @@ export interface SyslogReceiver {
   close(): Promise<void>;
 }
 
-/** Each thread of a box has connections of its own, and boxes have dozens. */
-const connectionsMax = 1_024;
-const handshakeTimeoutMs = 10_000;
-/** Boxes themselves close sooner what they do not use. */
-const idleTimeoutMs = 3_600_000;
-const frameTimeoutMs = 30_000;
 /** Finds out those that are gone without a word. */
 const keepAliveMs = 60_000;
 
 export function createSyslogReceiver(options: SyslogReceiverOptions): SyslogReceiver {
   const { tcp, tls, allowed, plan, isRevoked, onConnectionRefused, now, log } = options;
+  const { connectionsMax, handshakeTimeoutMs, idleTimeoutMs, frameTimeoutMs } = { ...defaultLimits, ...options.limits };
   const remarks = createRemarks(now);
   const intake = createLineIntake({ ...options, remarks });
   const closing = new AbortController();
@@ -104,24 +112,35 @@ export function createSyslogReceiver(options: SyslogReceiverOptions): SyslogRece
   async function carry(socket: Socket, admitted: () => string | undefined): Promise<void> {
     const deframer = createSyslogDeframer(messageBytesMax);
     let isWriting = false;
+    let frameEndsByMs = Infinity;
+    let isLate = false;
     let gateway = admitted();
     if (gateway === undefined) return;
     socket.setKeepAlive(true, keepAliveMs);
-    socket.setTimeout(idleTimeoutMs).on('timeout', () => isWriting || socket.destroy());
+    socket.setTimeout(idleTimeoutMs).on('timeout', () => {
+      if (isWriting) return;
+      isLate = true;
+      socket.destroy();
+    });
     try {
       for await (const chunk of socket as AsyncIterable<Buffer>) {
         const sender = admitted();
         if (sender === undefined) return;
         gateway = sender;
+        const isContinued = deframer.isWithinFrame();
         const frames = deframer.push(chunk);
         isWriting = true;
         if (!(await isDurable(intake.take(gateway, frames, closing.signal)))) return;
         isWriting = false;
         if (frames.at(-1)?.kind === 'out-of-step') return;
-        socket.setTimeout(deframer.isWithinFrame() ? frameTimeoutMs : idleTimeoutMs);
+        if (!isContinued || frames.length > 0) frameEndsByMs = performance.now() + frameTimeoutMs;
+        const leftMs = deframer.isWithinFrame() ? frameEndsByMs - performance.now() : idleTimeoutMs;
+        isLate = leftMs <= 0;
+        if (isLate) return;
+        socket.setTimeout(Math.ceil(leftMs));
       }
     } finally {
-      if (deframer.isWithinFrame()) intake.refuse(gateway, 'ended before it was whole');
+      if (deframer.isWithinFrame()) intake.refuse(gateway, isLate ? `was not whole after ${frameTimeoutMs / 1_000} s` : 'ended before it was whole');
     }
   }
 
@@ -173,7 +192,9 @@ export function createSyslogReceiver(options: SyslogReceiverOptions): SyslogRece
       // Node does not survive a connection that ends within the call that ends its handshake.
       setImmediate(() => accept(socket, () => (certificate === undefined ? { ok: false, reason: 'has shown no certificate that the trust bundle verifies' } : admitCertificate(certificate, { plan: plan(), isRevoked, nowMs: now() }))));
     });
-    server.on('tlsClientError', (error: NodeJS.ErrnoException, { remoteAddress }) => {
+    server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+      const { remoteAddress } = socket;
+      socket.destroy(); // a handshake that is only late Node tells of, and leaves open
       // Whoever has gone already may be a monitor that looks whether somebody listens.
       if (remoteAddress !== undefined) noteRefused(remoteAddress, `has failed in its TLS handshake (${error.code ?? 'error'})`);
     });
