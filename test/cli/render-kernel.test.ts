@@ -37,6 +37,7 @@ describe('sallyport render kernel', () => {
     assert.deepEqual([keepalived.status, keepalived.err], [0, '']);
     assert.match(keepalived.out, /virtual_ipaddress_excluded \{\n +198\.51\.100\.8\/32 dev eth1\n/);
     assert.match((await render('-o', 'conntrackd', ...link)).out, /IPv4_Destination_Address 10\.9\.0\.3\n/);
+    assert.match((await render('-o', 'systemd-pair', '--next-hop', '10.1.0.1/24')).out, /show to 10\.1\.0\.1 \| grep -q \. && conntrackd -R && conntrackd -B;/);
     const unit = await render('-o', 'systemd');
     assert.match(unit.out, /ExecStart=\/usr\/sbin\/nft --file \/etc\/sallyport\/edge\.nft\n/);
     assert.match(unit.err, /\/etc\/sallyport\/edge\.nft/);
@@ -52,6 +53,7 @@ describe('sallyport render kernel', () => {
 
   const wrong: readonly (readonly [why: string, args: readonly string[], said: RegExp])[] = [
     ['an option is missing', ['-o', 'keepalived', ...link, '--role', 'first', '--inside', 'eth0'], /keepalived needs it \(at --next-hop\)/],
+    ['the next hop is missing by which the one in charge is told', ['-o', 'systemd-pair'], /systemd-pair needs it \(at --next-hop\)/],
     ['the peer is itself', ['-o', 'conntrackd', '--link', 'pair', '--own', '10.9.0.2', '--peer', '10.9.0.2'], /at --peer/],
     ['the peer is of another family', ['-o', 'conntrackd', '--link', 'pair', '--own', '10.9.0.2', '--peer', 'fd00::2'], /at --peer/],
     ['the first next hop is of another family than the link', ['-o', 'keepalived', ...link, '--role', 'first', '--inside', 'eth0', '--next-hop', 'fd00::1/64', '10.1.0.1/24'], /at --next-hop/],

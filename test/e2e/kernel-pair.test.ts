@@ -1,20 +1,17 @@
-/** What makes a pair of two Linux routers, with the real programs: hosts joined by cables, and by switches where several meet. */
+/** What makes a pair of two Linux routers, with the real programs, on hosts that are network namespaces. */
 import assert from 'node:assert/strict';
-import { mkdtemp, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { renderConntrackd, renderFtpFarm, renderKeepalived, renderKernelGateway, type FtpFarm, type PairMember } from '../../src/backends/kernel/index.ts';
+import { renderFtpFarm, type FtpFarm } from '../../src/backends/kernel/index.ts';
 import { parseAddress, type IpAddress } from '../../src/core/ip-address.ts';
 import { waitFor } from '../../src/demo/processes.ts';
-import { addressesOf, gatewayOf } from '../backends/kernel/example-world.ts';
-import * as world from '../core/world.ts';
+import { startPairTraffic, type Flow, type PairTraffic } from '../support/kernel-pair-traffic.ts';
+import { startKernelPair, type KernelPair, type Router } from '../support/kernel-pair.ts';
 import { makeNetwork, requireNetwork, type Network } from '../support/network-namespaces.ts';
-import { librariesOf, requirePeer } from '../support/peers.ts';
-import { startServerProcess, type ServerProcess } from '../support/server-process.ts';
+import { requirePeer } from '../support/peers.ts';
 import { startVsftpd } from '../support/vsftpd.ts';
 
 const address = (text: string): IpAddress => parseAddress(text)!;
-const support = join(import.meta.dirname, '..', 'support');
 
 async function succeed<Host extends string>(network: Network<Host>, host: Host, command: string, input = ''): Promise<string> {
   const [program, ...args] = command.split(' ') as [string, ...string[]];
@@ -69,91 +66,52 @@ describe('FTP servers at one address', function () {
 });
 
 describe('a pair of Linux routers', function () {
-  this.timeout(40_000);
-  type Host = 'pods' | 'inner' | 'first' | 'second' | 'outer' | 'partner';
-  const closing: (() => unknown)[] = [];
-  const [pod, snat, partner, nextHop] = ['192.0.2.10', '198.51.100.11', '198.51.100.20', '192.0.2.1'];
-  let network: Network<Host>;
+  this.timeout(60_000);
+  const closing: (() => Promise<void>)[] = [];
+  let pair: KernelPair;
+  let traffic: PairTraffic;
 
   before(async function () {
     requireNetwork(this);
-    const [keepalived, conntrackd] = [requirePeer(this, 'keepalived'), requirePeer(this, 'conntrackd'), requirePeer(this, 'nft')];
-    const cable = (host: Host, addresses: readonly string[], other: Host, others: readonly string[] = []) => [{ host, addresses }, { host: other, addresses: others }] as const;
-    network = makeNetwork<Host>({
-      hosts: ['pods', 'inner', 'first', 'second', 'outer', 'partner'],
-      links: [
-        cable('pods', [`${pod}/24`], 'inner'),
-        cable('first', ['192.0.2.2/24'], 'inner'),
-        cable('second', ['192.0.2.3/24'], 'inner'),
-        cable('partner', [`${partner}/24`], 'outer'),
-        cable('first', ['198.51.100.2/24'], 'outer'),
-        cable('second', ['198.51.100.3/24'], 'outer'),
-        cable('first', ['10.9.0.2/24'], 'second', ['10.9.0.3/24']),
-      ],
-      routes: { pods: [`default via ${nextHop}`] },
-      routers: ['first', 'second'],
-    });
-    closing.push(network.close);
-    for (const [host, ends] of [['inner', ['pods', 'first', 'second']], ['outer', ['partner', 'first', 'second']]] as const) {
-      await succeed(network, host, 'ip link add switch type bridge');
-      await succeed(network, host, 'ip link set switch up');
-      for (const end of ends) await succeed(network, host, `ip link set ${end} master switch`);
-    }
-    const plan = world.planOf(
-      world.gateway('router', { class: 'kernel', listen: [], kernel: { interface: 'outer' } }),
-      world.pool('own', [snat]),
-      world.binding('shop/all', { subject: { namespace: 'shop' }, addresses: [snat] }),
-      world.externalService('shop/partner', { gateway: 'router', addresses: [partner], ports: [{ name: 'echo', port: 7000 }] }),
-      world.policy('shop/all', { subjects: [{ namespace: 'shop' }], to: [{ service: 'partner' }] }),
-    );
-    const { ruleset, addresses } = renderKernelGateway(plan, gatewayOf(plan), addressesOf({ [pod]: 'shop/till' }));
-    for (const [role, other, own, peer] of [['first', 'second', '10.9.0.2', '10.9.0.3'], ['second', 'first', '10.9.0.3', '10.9.0.2']] as const) {
-      const member: PairMember = { role, link: { interface: other, own: address(own), peer: address(peer) }, inside: 'inner', nextHops: [{ address: address(nextHop), prefixLength: 24 }], virtualRouterId: 51 };
-      await succeed(network, role, 'nft --file -', ruleset);
-      await startDaemon(role, conntrackd, (directory) => renderConntrackd(member.link).replace('Syslog yes', 'Syslog no').replace('/run/lock/', `${directory}/`).replace('/run/', `${directory}/`), (file) => ['-C', file], /resync requested/);
-      await startDaemon(role, keepalived, () => renderKeepalived({ interface: 'outer', addresses }, member), (file) => ['--dont-fork', '--log-console', '--use-file', file, ...['pid', 'vrrp_pid', 'checkers_pid'].flatMap((kind) => [`--${kind}`, `${file}.${kind}`])], /Entering BACKUP STATE/);
-      await waitFor('the first router', 5_000, () => holders().then((own) => (own.length > 0 ? true : undefined)));
-    }
-    closing.push((await startNode('partner', 'echo-host.ts', ['7000'], /ready/)).stop);
+    const [keepalived, conntrackd, vsftpd] = (['keepalived', 'conntrackd', 'vsftpd', 'conntrack', 'nft'] as const).map((peer) => requirePeer(this, peer)) as [string, string, string];
+    pair = await startKernelPair({ keepalived, conntrackd });
+    closing.push(pair.close);
+    traffic = await startPairTraffic(pair, vsftpd, 6);
+    closing.push(traffic.close);
   });
   after(async () => {
     for (const close of closing.reverse()) await close();
   });
 
-  async function startDaemon(host: Host, program: string, text: (directory: string) => string, args: (file: string) => readonly string[], ready: RegExp): Promise<void> {
-    const directory = await mkdtemp(join(tmpdir(), 'sallyport-pair-'));
-    const file = join(directory, 'daemon.conf');
-    await writeFile(file, text(directory), { mode: 0o600 });
-    closing.push((await startServerProcess(program, args(file), { directory, ready, enter: network.hosts[host].enter, env: librariesOf(program) })).stop);
-  }
-  const startNode = async (host: Host, file: string, args: readonly string[], ready: RegExp): Promise<ServerProcess> =>
-    startServerProcess(process.execPath, [join(support, file), ...args], { directory: await mkdtemp(join(tmpdir(), 'sallyport-node-')), ready, enter: network.hosts[host].enter });
-
-  /** Routers that have both the next hop and the SNAT address. */
-  async function holders(): Promise<readonly Host[]> {
-    const own = await Promise.all((['first', 'second'] as const).map(async (host) => ({ host, listed: await succeed(network, host, 'ip address show') })));
-    return own.filter(({ listed }) => [`${nextHop}/`, `${snat}/`].every((each) => listed.includes(`inet ${each}`))).map(({ host }) => host);
+  const progressOf = (flows: readonly Flow[]): Promise<readonly number[]> => Promise.all(flows.map(({ progress }) => progress()));
+  /** Resolves once something has come through on each. */
+  async function goOn(flows: readonly Flow[], more = 10): Promise<void> {
+    const before = await progressOf(flows);
+    await waitFor('more on each', 10_000, async () => ((await progressOf(flows)).every((now, index) => now > before[index]! + more) ? true : undefined));
   }
 
-  it('carries established connections on where one of them is gone, and gives nothing back to it', async () => {
-    assert.deepEqual(await holders(), ['first']);
-    const client = await startNode('pods', 'ticking-client.ts', ['tcp', pod, partner, '7000'], /ticks/);
-    closing.push(client.stop);
-    const ticks = (): number => Number([...client.output().matchAll(/^ticks (\d+)$/gm)].at(-1)?.[1] ?? 0);
-    const moreThan = (before: number) => waitFor('more ticks', 10_000, () => (ticks() > before + 10 ? true : undefined));
-    await moreThan(0);
-    const since = performance.now();
-    for (const end of ['second', 'inner', 'outer']) await succeed(network, 'first', `ip link set ${end} down`); // the link first: it is not to say farewell
-    const before = ticks();
-    await moreThan(before);
-    const awayMs = performance.now() - since;
-    assert.match(client.output(), new RegExp(`^you ${snat} `, 'm'));
-    assert.doesNotMatch(client.output(), /ended/);
-    assert.deepEqual(await holders(), ['second']);
-    assert.ok(awayMs < 5_000, `away for ${awayMs} ms`);
+  /** Every connection and datagram, and every transfer, the other one on its control connection too, goes on where `router` is no more. */
+  async function carriesOnWithout(router: Router, other: Router): Promise<void> {
+    assert.deepEqual(await pair.inCharge(), [router]);
+    const before = await traffic.controlConnections();
+    const transfers = await traffic.startTransfers();
+    await pair.routers[router].retell();
+    assert.deepEqual(await Promise.all(transfers.map(({ isUnderWay }) => isUnderWay())), transfers.map(() => true), 'all are under way');
+    await pair.routers[router].lose();
+    await goOn(traffic.echoes);
+    assert.deepEqual(await pair.inCharge(), [other]);
+    assert.deepEqual(await Promise.all(transfers.map(async ({ name, done }) => `${name}: ${await done}`)), transfers.map(({ name }) => `${name}: complete`));
+    assert.deepEqual([...(await traffic.controlConnections())].sort(), [...before, ...transfers.map(({ source }) => source)].sort(), 'each had one control connection, from its SNAT address');
+    for (const { name, seen, source } of traffic.echoes) assert.deepEqual(seen().map((each) => each.replace(/ [0-9]+$/, '')), [source], `${name}: one connection, from its SNAT address`);
+  }
 
-    for (const end of ['second', 'inner', 'outer']) await succeed(network, 'first', `ip link set ${end} up`);
-    await moreThan(ticks() + 200); // four seconds, in which it would take them back
-    assert.deepEqual(await holders(), ['second']);
+  it('carries on without the one in charge: connections, datagrams, long transfers, and data connections that are opened only then', () => carriesOnWithout('first', 'second'));
+
+  it('gives nothing back to a router that returns', async () => {
+    await pair.routers.first.start();
+    await goOn(traffic.echoes, 200); // four seconds, in which it would take them back
+    assert.deepEqual(await pair.inCharge(), ['second']);
   });
+
+  it('carries on by the one that has returned, with what has been opened before it went and since', () => carriesOnWithout('second', 'first'));
 });

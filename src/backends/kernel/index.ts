@@ -13,6 +13,6 @@ export type { MarkedGrant } from './elements.ts';
 export { renderFtpFarm, type FtpFarm } from './ftp-farm.ts';
 export { renderKernelGateway, type KernelRendering } from './gateway.ts';
 export { readListing, type Counter, type Listing } from './listing.ts';
-export { renderConntrackd, renderKeepalived, renderUnit, rulesetFile, type InterfaceAddress, type PairLink, type PairMember } from './pair.ts';
+export { renderConntrackd, renderKeepalived, renderRetelling, renderUnit, rulesetFile, type InterfaceAddress, type PairLink, type PairMember } from './pair.ts';
 export { differenceOf, renderChange, setNames, tableName, type Elements, type Table } from './table.ts';
 export type { AddressOwners } from './workloads.ts';

@@ -7,9 +7,11 @@
  *   workloads only, since a router refuses advertisements with other addresses than its own, and SNAT addresses come and go with bindings.
  * - Advertisements and states go over a link between the routers that is nobody else's: whoever could send there could be the router in
  *   charge, or have connections let through that no grant allows.
- * - States are put into the other's kernel as they come, so that nothing has to be run when it takes over.
+ * - States are put into the other's kernel as they come, so that nothing has to be run when it takes over. What comes with no event is told
+ *   every few seconds by the router in charge (`renderRetelling`): that a connection still lives, and by how much a rewritten PORT has shifted it.
  *
- * Source: keepalived.conf(5), "VRRP instance(s)"; RFC 9568 section 5.2.9; conntrackd.conf(5), "Mode FTFW"; systemd.special(7), network-pre.target.
+ * Source: docs/decisions/0832; keepalived.conf(5), "VRRP instance(s)"; RFC 9568 section 5.2.9; conntrackd.conf(5), "Mode FTFW"; conntrackd(8), "-R"
+ * and "-B"; systemd.special(7), network-pre.target.
  */
 import { familyOf, type IpAddress } from '../../core/ip-address.ts';
 import { block, type Block } from './blocks.ts';
@@ -45,6 +47,8 @@ const priorities = { first: 150, second: 100 } as const;
 /** A router that is silent for three of them has gone. */
 const advertisementSeconds = 0.2;
 const conntrackdPort = 3780;
+/** Less than any idle timeout that is of use: in the other's kernel a connection lives only so long without being told of. */
+const retellingSeconds = 10;
 
 /**
  * keepalived.conf of a router.
@@ -122,6 +126,21 @@ ExecReload=${load}
 
 [Install]
 WantedBy=sysinit.target
+`;
+}
+
+/** A unit of systemd that has whichever router is in charge, which has the next hop, tell the other of all connections anew. */
+export function renderRetelling(nextHop: IpAddress): string {
+  return `[Unit]
+Description=All connections of Sallyport's pair are told to the other router
+After=conntrackd.service
+
+# Never by the other router: what it knows is older, and would be put in the place of what is.
+[Service]
+ExecStart=/bin/sh -c 'while sleep ${retellingSeconds}; do ip -oneline address show to ${nextHop} | grep -q . && conntrackd -R && conntrackd -B; done'
+
+[Install]
+WantedBy=multi-user.target
 `;
 }
 

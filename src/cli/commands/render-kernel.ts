@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander';
-import { renderConntrackd, renderFtpFarm, renderKeepalived, renderKernelGateway, renderUnit, rulesetFile, type FtpFarm, type InterfaceAddress, type PairLink, type PairMember } from '../../backends/kernel/index.ts';
+import { renderConntrackd, renderFtpFarm, renderKeepalived, renderKernelGateway, renderRetelling, renderUnit, rulesetFile, type FtpFarm, type InterfaceAddress, type PairLink, type PairMember } from '../../backends/kernel/index.ts';
 import { applyChange, emptyDesiredState } from '../../core/desired-state.ts';
 import { SallyportError } from '../../core/errors.ts';
 import { familyOf, parseAddress, type IpAddress } from '../../core/ip-address.ts';
@@ -43,6 +43,7 @@ const formats = {
     context.say(`note: it loads ${rulesetFile(gateway.name)}, which is to be what "-o nftables" gives`);
     return renderUnit(gateway.name);
   },
+  'systemd-pair': (_: OfflineGateway, options: RenderKernelOptions): string => renderRetelling(nextHopsOf(options)[0]!.address),
 } as const;
 
 export function addRenderKernel(render: Command, context: CliContext): void {
@@ -53,18 +54,18 @@ export function addRenderKernel(render: Command, context: CliContext): void {
     .requiredOption('-f, --filename <path...>', 'file, folder or "-"')
     .option('--gateway <name>', 'which EgressGateway, where there are several')
     .option('--trust-domain <name>', 'the trust domain of the identities', 'cluster.local')
-    .addOption(new Option('-o, --output <format>', 'nftables: the table; keepalived, conntrackd: configuration of a router of a pair; systemd: a unit that loads the table when the router starts').choices(Object.keys(formats)).default('nftables'))
+    .addOption(new Option('-o, --output <format>', 'nftables: the table; keepalived, conntrackd: configuration of a router of a pair; systemd: a unit that loads the table when the router starts; systemd-pair: one by which conntrackd tells the other router of all connections anew, every 10 s').choices(Object.keys(formats)).default('nftables'))
     .option('--link <interface>', 'of a pair: to the other router, and to nobody else')
     .option('--own <address>', 'of a pair: of this router, on the link')
     .option('--peer <address>', 'of a pair: of the other router, on the link')
     .addOption(new Option('--role <role>', 'keepalived: who begins where both start at once').choices(['first', 'second']))
     .option('--inside <interface>', 'keepalived: towards the workloads')
-    .option('--next-hop <address/prefix...>', 'keepalived: where workloads send to, on the interface inside')
+    .option('--next-hop <address/prefix...>', 'keepalived, systemd-pair: where workloads send to, on the interface inside')
     .option('--virtual-router-id <number>', 'keepalived: of the pair alone on its link, 1 to 255', '51')
     .option('--ftp-farm <address=server,...>', 'nftables, keepalived: an address for several FTP servers behind the router, beside the gateway')
     .option('--ftp-passive-ports <first-last>', 'of these servers', '10000-20000')
     .option('--ipvs', 'have IPVS balance them, where the kernel has it: keepalived then ends where it has not')
-    .addHelpText('after', '\nEXAMPLES\n  sallyport render kernel -f manifests | nft --check --file -\n  sallyport render kernel -f manifests -o keepalived --role first --link pair --own 10.9.0.2 --peer 10.9.0.3 --inside pods --next-hop 10.1.0.1/24\n  sallyport render kernel -f manifests -o conntrackd --link pair --own 10.9.0.2 --peer 10.9.0.3\n\nEXIT CODES\n  0 rendered   2 faults, several gateways, or options missing   3 no such gateway')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport render kernel -f manifests | nft --check --file -\n  sallyport render kernel -f manifests -o keepalived --role first --link pair --own 10.9.0.2 --peer 10.9.0.3 --inside pods --next-hop 10.1.0.1/24\n  sallyport render kernel -f manifests -o conntrackd --link pair --own 10.9.0.2 --peer 10.9.0.3\n  sallyport render kernel -f manifests -o systemd-pair --next-hop 10.1.0.1/24\n\nEXIT CODES\n  0 rendered   2 faults, several gateways, or options missing   3 no such gateway')
     .action(async (options: RenderKernelOptions) => {
       const offline = await offlineGateway(context, options, 'kernel');
       context.out(formats[options.output](offline, options, context).trimEnd());
@@ -73,12 +74,14 @@ export function addRenderKernel(render: Command, context: CliContext): void {
 
 function memberOf(options: RenderKernelOptions): PairMember {
   const link = linkOf(options);
-  const nextHops = needed(options.nextHop, '--next-hop', 'keepalived').map(interfaceAddressIn);
+  const nextHops = nextHopsOf(options);
   if (familyOf(nextHops[0]!.address) !== familyOf(link.own)) throw new SallyportError('usage', 'the first is advertised over the link, and has to be of the same family as its addresses', { place: '--next-hop', value: nextHops[0]!.address });
   const virtualRouterId = Number(options.virtualRouterId);
   if (!isWithin(virtualRouterId, 1, 255)) throw new SallyportError('usage', 'must be from 1 to 255', { place: '--virtual-router-id', value: options.virtualRouterId });
   return { role: needed(options.role, '--role', 'keepalived'), link, inside: needed(options.inside, '--inside', 'keepalived'), nextHops, virtualRouterId };
 }
+
+const nextHopsOf = ({ nextHop, output }: RenderKernelOptions): readonly InterfaceAddress[] => needed(nextHop, '--next-hop', output).map(interfaceAddressIn);
 
 function linkOf({ link, own, peer, output }: RenderKernelOptions): PairLink {
   const ends = { interface: needed(link, '--link', output), own: addressIn(needed(own, '--own', output), '--own'), peer: addressIn(needed(peer, '--peer', output), '--peer') };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { renderConntrackd, renderFtpFarm, renderKeepalived, renderUnit } from '../../../src/backends/kernel/index.ts';
+import { renderConntrackd, renderFtpFarm, renderKeepalived, renderRetelling, renderUnit } from '../../../src/backends/kernel/index.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { makeNetwork, requireNetwork, type Network } from '../../support/network-namespaces.ts';
 import { librariesOf, requirePeer } from '../../support/peers.ts';
@@ -18,6 +18,7 @@ const files = {
   'conntrackd.conf': renderConntrackd(exampleMember.link),
   'conntrackd6.conf': renderConntrackd(exampleMember6.link),
   'sallyport-table.service': renderUnit('router'),
+  'sallyport-pair.service': renderRetelling(exampleMember.nextHops[0]!.address),
   'ftp-farm.nft': renderFtpFarm(exampleFarm),
   'ftp-farm6.nft': renderFtpFarm(exampleFarm6),
   'ftp-farm-ipvs.nft': renderFtpFarm(ipvsFarm),
@@ -88,10 +89,12 @@ describe('the files of a pair of routers', function () {
     });
   }
 
-  it('have a unit that systemd finds nothing wrong with', async function () {
-    const analyze = requirePeer(this, 'systemdAnalyze');
-    requirePeer(this, 'nft');
-    const { status, stdout, stderr } = await runProgram(analyze, ['verify', await written('sallyport-table.service')], { env: { ...librariesOf(analyze), SYSTEMD_UNIT_PATH: `${directory}:` } });
-    assert.deepEqual([status, stdout, stderr], [0, '', '']);
-  });
+  for (const name of ['sallyport-table.service', 'sallyport-pair.service'] as const) {
+    it(`have a unit that systemd finds nothing wrong with: ${name}`, async function () {
+      const analyze = requirePeer(this, 'systemdAnalyze');
+      requirePeer(this, 'nft');
+      const { status, stdout, stderr } = await runProgram(analyze, ['verify', await written(name)], { env: { ...librariesOf(analyze), SYSTEMD_UNIT_PATH: `${directory}:` } });
+      assert.deepEqual([status, stdout, stderr], [0, '', '']);
+    });
+  }
 });
