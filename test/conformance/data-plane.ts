@@ -2,16 +2,19 @@
  * A data plane under test: a gateway of some class, told what to do by a control plane of its own and by nothing else, and used as
  * workloads use it. A class joins the table by an entry of `dataPlanes`.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { LedgerRecord } from '../../src/core/ledger-record.ts';
 import type { PlayedClass } from './classes.ts';
 import type { Revision } from '../../src/core/plan/plan.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import { startEnvoyAs, type Envoy } from '../support/envoy.ts';
+import { requireNetwork } from '../support/network-namespaces.ts';
 import { requirePeer } from '../support/peers.ts';
 import type { Pki } from '../support/pki.ts';
 import { startBigIpPlane } from './bigip-plane.ts';
 import { identityOf, startDataPlane, startEmbedded } from './gateway-site.ts';
+import { startKernelPlane } from './kernel-plane.ts';
+import type { Visits } from './visit.ts';
 import type { ConformanceWitness } from './witness.ts';
 import type { Change, Credential, Door, Places, World } from './world.ts';
 
@@ -23,7 +26,11 @@ export interface DataPlane {
   /** Connects as a workload does that has this credential. */
   connect(credential: Credential, door: Door): Promise<WorkloadConnection>;
   readonly places: Places;
-  /** What the ledger has of connections, as it grows. */
+  /** As workloads use it. */
+  readonly visits: Visits;
+  /** Whom they come to. */
+  readonly witness: ConformanceWitness;
+  /** What the ledger has of connections, as it grows; none of a class that is not of `recordedClasses`. */
   readonly records: readonly ConnectionRecord[];
   stop(): Promise<void>;
 }
@@ -36,7 +43,7 @@ export interface Enforced {
 
 export interface WorkloadConnection {
   /** Watch `close`: an error listener is there. */
-  readonly socket: Socket;
+  readonly socket: Duplex;
   /** Its own end, `address:port`. */
   readonly client: string;
 }
@@ -71,6 +78,11 @@ export const dataPlanes: Readonly<Record<PlayedClass, (test: Mocha.Context, opti
     });
   },
   bigip: (test, options) => startBigIpPlane(requirePeer(test, 'tclsh'), options),
+  kernel(test) {
+    requireNetwork(test);
+    for (const peer of ['nft', 'conntrack'] as const) requirePeer(test, peer);
+    return startKernelPlane();
+  },
 };
 
 /** Connections of a listener or filter chain that has gone live until its time of draining is over. */

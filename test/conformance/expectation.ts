@@ -1,15 +1,16 @@
 /** What the ledger must have of an attempt, to the letter. Only what chance decides is left out. */
 import { formatEndpoint } from '../../src/core/ip-address.ts';
 import type { ConnectionOpened } from '../../src/core/ledger-record.ts';
-import type { PlayedClass } from './classes.ts';
+import { recordedClasses, type PlayedClass } from './classes.ts';
 import { describeDenial } from '../../src/core/plan/denial.ts';
 import { denyReasons, type DenyReason, type Revision } from '../../src/core/plan/plan.ts';
 import { parseSpiffeId } from '../../src/core/spiffe-id.ts';
 import type { ConnectionRecord } from './data-plane.ts';
+import { divergenceOf, outcomeFor } from './divergence.ts';
 import type { Played } from './play.ts';
 import type { Visited } from './visit.ts';
 import type { Greeting } from './witness.ts';
-import { outcomeFor, type Attempt, type Credential, type Departure, type Outcome } from './world.ts';
+import type { Attempt, Credential, Departure, Outcome } from './world.ts';
 
 /** A record, or what is compared of it. */
 type Comparable = Readonly<Record<string, unknown>>;
@@ -28,7 +29,7 @@ export function foretold({ attempt, records }: Played, gatewayClass: PlayedClass
   });
 }
 
-const areWordsForetold = (reason: string, { but }: Attempt, gatewayClass: PlayedClass): reason is DenyReason => (denyReasons as readonly string[]).includes(reason) && but?.[gatewayClass]?.words === undefined;
+const areWordsForetold = (reason: string, attempt: Attempt, gatewayClass: PlayedClass): reason is DenyReason => (denyReasons as readonly string[]).includes(reason) && divergenceOf(attempt, gatewayClass)?.words === undefined;
 
 /** What runs and classes have in common: without whatever the run has chosen. */
 export function shared(record: ConnectionRecord): Comparable {
@@ -46,11 +47,12 @@ export function expectedOutcome({ attempt, greeting }: Pick<Played, 'attempt' | 
 }
 
 export function expectedRecords(played: Played, gatewayClass: PlayedClass, revision: Revision): readonly Comparable[] {
+  if (!recordedClasses.includes(gatewayClass)) return [];
   const { attempt, client, data } = played;
   const outcome = expectedOutcome(played, gatewayClass);
   const { service, policies } = outcome;
   const identity = recordedIdentity(attempt.as, outcome);
-  const common = { origin: attempt.but?.[gatewayClass]?.servedBy ?? 'egress-1', revision, client, spiffeId: identity, service, policies };
+  const common = { origin: divergenceOf(attempt, gatewayClass)?.servedBy ?? 'egress-1', revision, client, spiffeId: identity, service, policies };
   if (outcome.kind === 'refused') {
     const { authority, serverName = '' } = attempt.to;
     const { reason } = outcome;

@@ -6,7 +6,7 @@ import { TLSSocket, type SecureContext } from 'node:tls';
 export interface FtpServerOptions {
   readonly secureContext: SecureContext;
   /** Connections for data come to it, as those to the server do. */
-  readonly listen: (onConnection: (socket: Socket) => void) => Server;
+  readonly listen: (address: string, onConnection: (socket: Socket) => void) => Promise<Server>;
   /** What the file says when it is sent over this connection. */
   readonly file: (data: Socket) => string;
 }
@@ -37,12 +37,11 @@ export function serveFtp(connection: Socket, { secureContext, listen, file }: Ft
 
   async function openPassively(): Promise<void> {
     const { promise: arrived, resolve } = Promise.withResolvers<Socket>();
-    const listener = listen((socket) => {
+    const listener = await listen(connection.localAddress!, (socket) => {
       listener.close();
       resolve(socket);
     });
     passive = { listener, arrived };
-    await once(listener.listen(0, connection.localAddress), 'listening');
     reply(`229 Entering Extended Passive Mode (|||${(listener.address() as AddressInfo).port}|)`); // worded as a gateway words it, so that bytes can be compared
   }
 

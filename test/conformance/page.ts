@@ -1,8 +1,9 @@
 /** The table as a page for people: docs/reference/conformance.md. */
 import { stringify } from 'yaml';
 import { playedClasses, type PlayedClass } from './classes.ts';
+import { divergenceOf, endFor, isPlayed, otherEndOf, outcomeFor } from './divergence.ts';
 import { describeCredential, describeDoor, describeEnd, describeOutcome } from './words.ts';
-import { endFor, outcomeFor, placedIn, type Attempt, type Life, type Places, type World } from './world.ts';
+import { placedIn, type Attempt, type Life, type Places, type World } from './world.ts';
 import { changes } from './worlds/changes.ts';
 import { worlds } from './worlds/index.ts';
 
@@ -39,7 +40,7 @@ export function conformancePage(): string {
 }
 
 function endOf(life: Life, gatewayClass: PlayedClass): string {
-  const because = life.but?.[gatewayClass]?.because;
+  const because = otherEndOf(life, gatewayClass)?.because;
   return `${describeEnd(endFor(life, gatewayClass))}${because === undefined ? '' : `: ${because}`}`;
 }
 
@@ -48,7 +49,7 @@ function section({ attempts, ...world }: World): readonly string[] {
   const notes = [...new Set(rows.flatMap((attempt) => playedClasses.flatMap((gatewayClass) => noteOf(attempt, gatewayClass) ?? [])))];
   const mark = (attempt: Attempt, gatewayClass: PlayedClass): string => {
     const note = noteOf(attempt, gatewayClass);
-    const verdict = describeOutcome(outcomeFor(attempt, gatewayClass)) === describeOutcome(attempt.expect) ? 'yes' : 'no';
+    const verdict = !isPlayed(attempt, gatewayClass) ? '-' : describeOutcome(outcomeFor(attempt, gatewayClass)) === describeOutcome(attempt.expect) ? 'yes' : 'no';
     return note === undefined ? verdict : `${verdict} (${notes.indexOf(note) + 1})`;
   };
   const row = (attempt: Attempt): readonly string[] => {
@@ -74,12 +75,14 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): r
 const code = (text: string): string => `\`${text}\``;
 
 /** In what a class does otherwise, and why. */
-function noteOf({ expect, but }: Attempt, gatewayClass: PlayedClass): string | undefined {
-  const divergence = but?.[gatewayClass];
+function noteOf(attempt: Attempt, gatewayClass: PlayedClass): string | undefined {
+  const divergence = divergenceOf(attempt, gatewayClass);
   if (divergence === undefined) return undefined;
-  const { because, servedBy, words } = divergence;
+  const { expect } = attempt;
+  const { because, servedBy, words, absent } = divergence;
   const outcome = divergence.expect ?? expect;
   const what = [
+    ...(absent === undefined ? [] : ['there is no such thing']),
     ...(describeOutcome(outcome) === describeOutcome(expect) ? [] : [describeOutcome(outcome)]),
     ...(outcome.service === expect.service ? [] : [`recorded with ${outcome.service === null ? 'no service' : `service ${outcome.service}`}`]),
     ...(servedBy === undefined ? [] : ['recorded by the gateway beside it, for which the client is the gateway before']),

@@ -3,10 +3,10 @@ import { formatEndpoint } from '../../src/core/ip-address.ts';
 import type { PlayedClass } from './classes.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import type { ConnectionRecord, DataPlane, Enforced } from './data-plane.ts';
+import { divergenceOf, isPlayed, outcomeFor } from './divergence.ts';
 import { expectedRecords } from './expectation.ts';
-import { visits, type Visit, type Visited } from './visit.ts';
-import type { ConformanceWitness } from './witness.ts';
-import { outcomeFor, placedIn, type Attempt, type World } from './world.ts';
+import type { Visit, Visited } from './visit.ts';
+import { placedIn, type Attempt, type World } from './world.ts';
 
 export interface PlayedWorld extends Enforced {
   /** Connections and datagrams that the witness saw. */
@@ -32,40 +32,41 @@ type Begun = Pick<Played, 'row' | 'attempt' | 'client'> & { readonly visit: Visi
 export const rounds = 3;
 const recordedWithinMs = 10_000;
 
-export async function playWorld(world: World, gatewayClass: PlayedClass, plane: DataPlane, witness: ConformanceWitness): Promise<PlayedWorld> {
-  const enforced = await plane.enforce(world, world.attempts.map(({ as }) => as));
-  const [acceptedBefore, recordsBefore] = [witness.accepted, plane.records.length];
-  const begun = await beginAll(world, (row) => begin(row, gatewayClass, plane, witness));
+export async function playWorld(world: World, gatewayClass: PlayedClass, plane: DataPlane): Promise<PlayedWorld> {
+  const rows = world.attempts.filter((row) => isPlayed(row, gatewayClass));
+  const enforced = await plane.enforce(world, rows.map(({ as }) => as));
+  const [acceptedBefore, recordsBefore] = [plane.witness.accepted, plane.records.length];
+  const begun = await beginAll(rows, world.inTurn === true, (row) => begin(row, gatewayClass, plane));
   for (const { visit } of begun) visit.takeLeave();
   const spoken = await Promise.all(begun.map(async ({ visit, ...rest }): Promise<Spoken> => ({ ...rest, ...(await visit.over) })));
   const recordsAwaited = spoken.reduce((sum, each) => sum + expectedRecords({ ...each, records: [] }, gatewayClass, enforced.revision).length, recordsBefore);
   await waitFor('the records', recordedWithinMs, () => plane.records.length >= recordsAwaited || undefined).catch(() => undefined); // whose are missing, its row tells
-  return { ...enforced, accepted: witness.accepted - acceptedBefore, played: assignRecords(spoken, plane.records.slice(recordsBefore), gatewayClass) };
+  return { ...enforced, accepted: plane.witness.accepted - acceptedBefore, played: assignRecords(spoken, plane.records.slice(recordsBefore), gatewayClass) };
 }
 
 /** When all of them are there. */
-async function beginAll({ attempts, inTurn }: World, one: (row: Attempt) => Promise<Begun>): Promise<readonly Begun[]> {
+async function beginAll(rows: readonly Attempt[], inTurn: boolean, one: (row: Attempt) => Promise<Begun>): Promise<readonly Begun[]> {
   const begun: Promise<Begun>[] = [];
-  for (const row of Array.from({ length: rounds }, () => attempts).flat()) {
+  for (const row of Array.from({ length: rounds }, () => rows).flat()) {
     const next = one(row).then(async (each) => {
       await each.visit.greeted;
       return each;
     });
-    if (inTurn === true) await next;
+    if (inTurn) await next;
     begun.push(next);
   }
   return await Promise.all(begun);
 }
 
-async function begin(row: Attempt, gatewayClass: PlayedClass, plane: DataPlane, witness: ConformanceWitness): Promise<Begun> {
-  const { places } = plane;
+async function begin(row: Attempt, gatewayClass: PlayedClass, plane: DataPlane): Promise<Begun> {
+  const { places, visits, witness } = plane;
   const attempt = placedIn(row, places);
   const { as, to } = attempt;
   const outcome = outcomeFor(attempt, gatewayClass);
   const connection = await plane.connect(as, to);
   const visit = visits[to.manner ?? 'stream'](connection, {
     opening: openingOf(attempt),
-    connectData: (port) => plane.connect(as, { listener: port }),
+    connectData: (port) => plane.connect(as, { listener: port, session: to }),
     witness,
     meeting: outcome.kind === 'leaves' ? { address: outcome.from, port: places.reversePort, from: outcome.to } : undefined,
   });
@@ -78,7 +79,7 @@ const sessionOf = ({ connectionId, parentId }: ConnectionRecord): string => pare
 function assignRecords(spoken: readonly Spoken[], records: readonly ConnectionRecord[], gatewayClass: PlayedClass): readonly Played[] {
   const sessions = [...Map.groupBy(records, sessionOf).values()];
   return spoken.map((each): Played => {
-    const handedOver = each.attempt.but?.[gatewayClass]?.servedBy !== undefined;
+    const handedOver = divergenceOf(each.attempt, gatewayClass)?.servedBy !== undefined;
     const index = sessions.findIndex(([first]) => (handedOver ? tellsOf(first!, each) : first!.client === each.client));
     const [mine = []] = index === -1 ? [] : sessions.splice(index, 1);
     const [own, within] = [mine.filter((record) => record.client === mine[0]!.client), mine.filter((record) => record.client !== mine[0]!.client)];

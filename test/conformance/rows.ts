@@ -42,6 +42,9 @@ export interface Way {
 /** A class that cannot serve what is there refuses it to everybody. */
 export const unserved = (there: Way, as: Credential, because: string): Divergence => ({ because, expect: there.refuses(as, 'no-gateway').expect });
 
+/** A kernel is not told of what it does not serve, so that there is no such service. */
+export const unknownToKernel = (because: string): Divergence => ({ because: `${because}, and is not told of what it does not serve`, expect: { kind: 'refused', service: null, policies: [], reason: 'no-such-service' } });
+
 const diverging = (but: Attempt['but']): Pick<Attempt, 'but'> => (but === undefined ? {} : { but });
 
 export const way = (to: Door, service: string | null): Way => ({

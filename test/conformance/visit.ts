@@ -41,9 +41,14 @@ export interface VisitOptions {
   readonly meeting?: { readonly address: string; readonly port: number; readonly from: string } | undefined;
 }
 
-type Begin = (connection: WorkloadConnection, options: VisitOptions) => Visit;
+/** In each manner. */
+export type Visits = Readonly<Record<Manner, (connection: WorkloadConnection, options: VisitOptions) => Visit>>;
 
-export const visits: Readonly<Record<Manner, Begin>> = { stream: visitByStream, datagram: visitByDatagram, ftp: visitByFtp, ftps: visitByFtps, reverse: beVisited };
+/** Of workloads that come to a gateway through the mesh. */
+export const meshVisits: Visits = { stream: visitByStream, datagram: visitByCapsule, ftp: visitByFtp, ftps: visitByFtps, reverse: beVisitedAsAnnounced };
+
+/** Of workloads that are routed through a gateway, and speak with the service as if there were none. */
+export const routedVisits: Visits = { ...meshVisits, datagram: visitByDatagram, reverse: beVisited };
 
 /** Says `opening`, and listens. */
 export function visitByStream({ socket }: WorkloadConnection, { opening = '' }: Pick<VisitOptions, 'opening'> = {}): Visit {
@@ -59,9 +64,15 @@ export function visitByStream({ socket }: WorkloadConnection, { opening = '' }: 
 const visited = (conversation: Conversation): Visited => ({ ...conversation, greeting: greetingIn(conversation.heard) });
 const ignore = (): void => undefined;
 
-/** One datagram, and its answer, as capsules on the connection. What was said are the datagrams alone. */
-function visitByDatagram({ socket }: WorkloadConnection): Visit {
-  const question = Buffer.from('who am I?');
+const question = 'who am I?';
+
+/** One datagram, and its answer. */
+function visitByDatagram(connection: WorkloadConnection): Visit {
+  return { ...visitByStream(connection, { opening: question }), takeLeave: () => connection.socket.end() };
+}
+
+/** The same as capsules on the connection. What was said are the datagrams alone. */
+function visitByCapsule({ socket }: WorkloadConnection): Visit {
   const decoder = createCapsuleDecoder();
   const greeted = Promise.withResolvers<undefined>();
   const over = Promise.withResolvers<Visited>();
@@ -72,9 +83,9 @@ function visitByDatagram({ socket }: WorkloadConnection): Visit {
   });
   socket.once('close', () => {
     greeted.resolve(undefined);
-    over.resolve(visited({ said: question.toString(), heard }));
+    over.resolve(visited({ said: question, heard }));
   });
-  socket.write(encodeDatagram({ contextId: 0, payload: question }));
+  socket.write(encodeDatagram({ contextId: 0, payload: Buffer.from(question) }));
   return { greeted: greeted.promise, takeLeave: () => socket.end(), over: over.promise };
 }
 
@@ -137,15 +148,21 @@ function visitByFtps({ socket }: WorkloadConnection, { witness }: VisitOptions):
   };
 }
 
-/** Waits for the witness to come, which the gateway announces truly. */
+/** Waits for the witness to come. */
 function beVisited({ socket }: WorkloadConnection, { meeting, witness }: VisitOptions): Visit {
   const talk = talkOver(socket);
   if (meeting !== undefined) void witness.goTo(meeting).catch(() => socket.destroy());
   return {
     greeted: talk.hears(greetingPattern).then(ignore),
     takeLeave: () => talk.say('QUIT\r\n'),
-    over: talk.over.then((conversation) => withoutAnnouncement(visited(conversation))),
+    over: talk.over.then(visited),
   };
+}
+
+/** The same, where the gateway announces it, and truly. */
+function beVisitedAsAnnounced(connection: WorkloadConnection, options: VisitOptions): Visit {
+  const visit = beVisited(connection, options);
+  return { ...visit, over: visit.over.then(withoutAnnouncement) };
 }
 
 function withoutAnnouncement(visit: Visited): Visited {

@@ -1,10 +1,9 @@
 /** The external service of the conformance table. It speaks first, as FTP servers do, so that whoever is connected to it too early hears it. */
-import { once } from 'node:events';
-import { createSocket, type Socket as UdpSocket } from 'node:dgram';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import { waitFor } from '../../src/demo/processes.ts';
 import { makePki } from '../support/pki.ts';
+import { ownSockets, type Sockets } from '../support/sockets.ts';
 import { serveFtp } from './ftp-server.ts';
 
 export interface ConformanceWitness {
@@ -44,11 +43,34 @@ export function greetingIn(heard: string): Greeting | undefined {
 const portsTriedMax = 20;
 const heardOutWithinMs = 5_000;
 
+export interface WitnessOptions {
+  /** Of the network that it is in. Default: this process's. */
+  readonly sockets?: Sockets;
+  /** From which port on it listens, and at how many. Default: at one that is free. */
+  readonly ports?: { readonly witness: PortCount; readonly proxy: PortCount };
+  /** Where its addresses are not those of the table. */
+  readonly names?: AddressNames;
+}
+
+/** Between the addresses of the table and those of the network that it is played in. */
+export interface AddressNames {
+  readonly inTable: (address: string) => string;
+  readonly inNetwork: (address: string) => string;
+}
+
+interface PortCount {
+  readonly first: number;
+  readonly count: number;
+}
+
+const anyPort: PortCount = { first: 0, count: 1 };
+const sameNames: AddressNames = { inTable: (address) => address, inNetwork: (address) => address };
+
 /**
- * Listens on one port at each of the addresses, by TCP and by UDP, and on another as a forward proxy that agrees to every CONNECT and
- * leads to itself.
+ * Listens on one port at each of the addresses (of the table), by TCP and by UDP, and on another as a forward proxy that agrees to every CONNECT and
+ * leads to itself; where it is told ports, on as many of each.
  */
-export async function startWitness(addresses: readonly string[]): Promise<ConformanceWitness> {
+export async function startWitness(addresses: readonly string[], { sockets = ownSockets, ports = { witness: anyPort, proxy: anyPort }, names: { inTable, inNetwork } = sameNames }: WitnessOptions = {}): Promise<ConformanceWitness> {
   const servers: Closable[] = [];
   const open = new Set<Socket>();
   let accepted = 0;
@@ -62,17 +84,21 @@ export async function startWitness(addresses: readonly string[]): Promise<Confor
     socket.once('close', () => open.delete(socket));
   }
 
-  function listenTo(serve: (socket: Socket) => void): Server {
-    return createServer({ noDelay: true }, (socket) => {
+  async function listen(serve: (socket: Socket) => void, address: string, port: number): Promise<Server & Bound> {
+    const server = await sockets.listen({ address, port });
+    server.on('connection', (socket) => {
       accepted += 1;
       keep(socket);
-      serve(socket);
+      serve(socket.setNoDelay(true));
     });
+    return server as Server & Bound;
   }
 
+  const greetingOf = (ends: Greeting): string => greet({ ...ends, from: inTable(ends.from), reached: inTable(ends.reached) });
+
   function bearWitness(socket: Socket): void {
-    socket.write(greet(endsOf(socket)));
-    serveFtp(socket, { secureContext, listen: listenTo, file: (data) => greet(endsOf(data)) });
+    socket.write(greetingOf(endsOf(socket)));
+    serveFtp(socket, { secureContext, listen: (address, onConnection) => listen(onConnection, address, 0), file: (data) => greetingOf(endsOf(data)) });
   }
 
   function agreeFirst(socket: Socket): void {
@@ -86,29 +112,23 @@ export async function startWitness(addresses: readonly string[]): Promise<Confor
     });
   }
 
-  async function listen(serve: (socket: Socket) => void, address: string, port: number): Promise<Closable & Bound> {
-    const server = listenTo(serve);
-    await once(server.listen(port, address), 'listening');
-    return server as Closable & Bound;
-  }
-
   /** Answers every datagram with a greeting. */
   async function listenByUdp(address: string, port: number): Promise<Closable & Bound> {
-    const socket: UdpSocket = createSocket(address.includes(':') ? 'udp6' : 'udp4', (_payload, { address: from, port: fromPort }) => {
+    const socket = await sockets.bind({ address, port });
+    return socket.on('message', (_payload, { address: from, port: fromPort }) => {
       accepted += 1;
-      socket.send(greet({ from, fromPort, reached: address, reachedPort: port }), fromPort, from);
+      socket.send(greetingOf({ from, fromPort, reached: address, reachedPort: port }), fromPort, from);
     });
-    socket.bind(port, address);
-    await once(socket, 'listening');
-    return socket;
   }
 
-  /** Listens in each of these ways at every address, on a port that is free at the first; where another has it in use, on another one. */
-  async function listenEverywhere(ways: readonly ((address: string, port: number) => Promise<Closable & Bound>)[], triesLeft = portsTriedMax): Promise<number> {
+  type Way = (address: string, port: number) => Promise<Closable & Bound>;
+
+  /** Listens in each of these ways at every address, on this port, or on one that is free at the first; where another has it in use, on another one. */
+  async function listenEverywhere(ways: readonly Way[], wanted: number, triesLeft = portsTriedMax): Promise<number> {
     const listening: Closable[] = [];
-    let port = 0;
+    let port = wanted;
     try {
-      for (const address of addresses) {
+      for (const address of addresses.map(inNetwork)) {
         for (const way of ways) {
           const server = await way(address, port);
           listening.push(server);
@@ -117,31 +137,32 @@ export async function startWitness(addresses: readonly string[]): Promise<Confor
       }
     } catch (error) {
       for (const server of listening) server.close();
-      if (triesLeft > 1) return await listenEverywhere(ways, triesLeft - 1);
+      if (wanted === 0 && triesLeft > 1) return await listenEverywhere(ways, wanted, triesLeft - 1);
       throw error;
     }
     servers.push(...listening);
     return port;
   }
 
+  async function listenAt({ first, count }: PortCount, ways: readonly Way[]): Promise<number> {
+    const found = await Promise.all(Array.from({ length: count }, (_, index) => listenEverywhere(ways, first === 0 ? 0 : first + index)));
+    return found[0]!;
+  }
+
   return {
-    witnessPort: await listenEverywhere([(address, port) => listen(bearWitness, address, port), listenByUdp]),
-    proxyPort: await listenEverywhere([(address, port) => listen(agreeFirst, address, port)]),
+    witnessPort: await listenAt(ports.witness, [(address, port) => listen(bearWitness, address, port), listenByUdp]),
+    proxyPort: await listenAt(ports.proxy, [(address, port) => listen(agreeFirst, address, port)]),
     caCertificates: pki.rootPem,
     get accepted() {
       return accepted;
     },
     async goTo({ address, port, from }) {
       await waitFor(`somebody who listens at ${address} port ${port}`, heardOutWithinMs, async () => {
-        const socket = connect({ host: address, port, localAddress: from, noDelay: true });
+        const socket = await sockets.connect({ address: inNetwork(address), port }, { address: inNetwork(from), port: 0 }).catch(() => undefined);
+        if (socket === undefined) return undefined;
         keep(socket);
-        return await once(socket, 'connect').then(
-          () => {
-            bearWitness(socket);
-            return true;
-          },
-          () => undefined,
-        );
+        bearWitness(socket);
+        return true;
       });
     },
     close() {

@@ -1,7 +1,8 @@
 /** Rows of the table in words for people. */
 import type { ConnectionReason } from '../../src/core/ledger-record.ts';
 import type { PlayedClass } from './classes.ts';
-import { endFor, malformedForms, manners, outcomeFor, type Attempt, type Credential, type Door, type Life, type Outcome } from './world.ts';
+import { endFor, outcomeFor } from './divergence.ts';
+import { malformedForms, manners, type Attempt, type Credential, type Door, type Life, type Outcome } from './world.ts';
 
 export function describeCredential(credential: Credential): string {
   const short = (id: string) => id.replace(/^spiffe:\/\/cluster\.local\/ns\/([^/]+)\/sa\/([^/]+)$/, '$1/$2');

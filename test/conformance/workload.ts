@@ -1,6 +1,7 @@
 /** A workload's side of a connection, as a sidecar would make it. */
 import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import { formatEndpoint } from '../../src/core/ip-address.ts';
 import { waitFor } from '../../src/demo/processes.ts';
@@ -57,7 +58,7 @@ export interface Talk {
 const overWithinMs = 15_000;
 
 /** Takes down what is said on a socket, each byte a character. */
-export function talkOver(socket: Socket): Talk {
+export function talkOver(socket: Duplex): Talk {
   let said = '';
   let heard = '';
   const over = Promise.withResolvers<Conversation>();

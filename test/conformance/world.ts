@@ -1,6 +1,6 @@
 /**
  * What the conformance table is made of. A world is a value: manifests, who tries what under them, and what must come of it,
- * whatever class the gateway is of. Where a class honestly does otherwise, the row says so, and why.
+ * whatever class the gateway is of. Where a class honestly does otherwise, the row says so, and why, or a rule of the class (divergence.ts).
  */
 import type { ConnectionOpened, ConnectionReason } from '../../src/core/ledger-record.ts';
 import type { PlayedClass } from './classes.ts';
@@ -44,10 +44,14 @@ export interface Life {
   readonly to: Door;
   /** Why it ends; `finished` where it goes on until the workload takes leave. */
   readonly ends: ConnectionReason;
-  readonly but?: Partial<Record<PlayedClass, { readonly because: string; readonly ends: ConnectionReason }>>;
+  readonly but?: Partial<Record<PlayedClass, End>>;
 }
 
-export const endFor = ({ ends, but }: Life, gatewayClass: PlayedClass): ConnectionReason => but?.[gatewayClass]?.ends ?? ends;
+/** How a class ends it otherwise, and why that is right. */
+export interface End {
+  readonly because: string;
+  readonly ends: ConnectionReason;
+}
 
 /** What of a run manifests must know. */
 export interface Places {
@@ -106,8 +110,10 @@ export type Manner = keyof typeof manners;
 
 /** What a workload asks for, and where. */
 export interface Door {
-  /** A number: the port that the gateway has named for a data connection. */
+  /** A number: the port that has been named for a data connection. */
   readonly listener: 'shared' | 'own' | number;
+  /** By what the session was begun that has named it. */
+  readonly session?: Door;
   /** Default: a stream of bytes. */
   readonly manner?: Manner;
   /** Undefined: no SNI. */
@@ -164,6 +170,6 @@ export interface Divergence {
   readonly servedBy?: 'beside';
   /** The detail of its refusal has other words. */
   readonly words?: true;
+  /** There is no such thing for the class. */
+  readonly absent?: true;
 }
-
-export const outcomeFor = ({ expect, but }: Attempt, gatewayClass: PlayedClass): Outcome => but?.[gatewayClass]?.expect ?? expect;

@@ -1,12 +1,13 @@
 /** How workloads ask for a service, and what a service may be. */
-import { ownListener, sni, svid, way, withoutSni } from '../rows.ts';
-import { deadAddress, type Divergence, type World } from '../world.ts';
+import { ownListener, sni, svid, unknownToKernel, way, withoutSni } from '../rows.ts';
+import { deadAddress, type Attempt, type Divergence, type World } from '../world.ts';
 
 const asked = (serverName: string) => way(sni(serverName), 'egress/billing:main');
 const nothing = (serverName: string) => way(sni(serverName), null);
 const lab = (door: Parameters<typeof way>[0]) => way(door, 'egress/lab:main');
 const place = (name: string) => way(sni(`${name}.egress`), `egress/${name}:main`);
 
+const byAddressOnly: Pick<Attempt, 'but'> = { but: { kernel: unknownToKernel('a kernel knows services by their addresses only') } };
 const kernelWords: Divergence = { because: 'each names the failed connection in its own words', words: true };
 
 export const serviceWorlds: readonly World[] = [
@@ -107,6 +108,7 @@ spec: {subject: {namespace: chemistry}, pool: pool}
   {
     name: 'several addresses, and host names',
     shows: 'Addresses are tried in turn, host names are looked up by the gateway. What cannot be reached is refused with that reason.',
+    conditions: { kernel: ['gateway "egress-1" of class kernel knows services by their addresses only, so nobody can use egress/named:main'] },
     manifests: ({ witnessPort }) => `
 apiVersion: sallyport.dev/v1alpha1
 kind: ExternalService
@@ -154,11 +156,11 @@ spec: {subject: {namespace: south}, pool: pool}
         ['south', '127.1.10.2'],
       ] as const).flatMap(([namespace, from]) => [
         place('first-is-down').lets(svid(`${namespace}/any`), { from, to: '127.0.9.2', by: ['egress/all'] }),
-        place('named').lets(svid(`${namespace}/any`), { from, to: '127.0.0.1', by: ['egress/all'] }),
+        place('named').lets(svid(`${namespace}/any`), { from, to: '127.0.0.1', by: ['egress/all'], ...byAddressOnly }),
         place('down').refuses(svid(`${namespace}/any`), 'connect-failed', { by: ['egress/all'], but: { envoy: kernelWords, bigip: kernelWords } }),
       ]),
       place('all-down').refuses(svid('north/any'), 'connect-failed', { by: ['egress/all'], but: { envoy: kernelWords, bigip: kernelWords } }),
-      place('named').refuses(svid('west/any'), 'no-policy'),
+      place('named').refuses(svid('west/any'), 'no-policy', byAddressOnly),
     ],
   },
 ];
