@@ -25,7 +25,7 @@ export interface ClusterDeployment {
   ready(replica: string): Promise<void>;
   /** Makes a pod with a token of its own, and starts what runs in it, which asks this replica. */
   startGateway(name: string, replica: string): Promise<void>;
-  /** The same of class kernel: on a host of its own, whose 127.0.0.1 is led to the replica's. */
+  /** One of class kernel, which is no pod: on a host of its own, whose 127.0.0.1 is led to the replica's. It enrols by a join token. */
   startKernelGateway(name: string, replica: string): Promise<void>;
   startAgent(name: string, workload: Workload, replica: string, listenAddress: string): Promise<void>;
   /** Where gateways and agents ask a replica, on 127.0.0.1. */
@@ -69,7 +69,7 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
   }
 
   /** The pod is there for its token; what runs in it runs here. */
-  async function tokenFileOf(pod: string, { namespace, account }: Workload): Promise<string> {
+  async function podTokenFileOf(pod: string, { namespace, account }: Workload): Promise<string> {
     const of = (kind: string, name: string, more: object = {}): Manifest => ({ apiVersion: 'v1', kind, metadata: { name, namespace }, ...more });
     await cluster.apply(of('ServiceAccount', account));
     const [live] = await cluster.apply(of('Pod', pod, { spec: { serviceAccountName: account, nodeName: 'node-a', containers: [{ name: 'app', image: 'app' }] } }));
@@ -83,13 +83,19 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
     return file;
   }
 
-  async function start(command: 'agent' | 'gateway' | 'kernel-gateway', name: string, workload: Workload, replica: string, options: readonly string[]): Promise<void> {
+  async function joinTokenFileOf(name: string, replica: string): Promise<string> {
+    const file = join(directory, `${name}.token`);
+    await writeFile(file, (await cli(replica, ['token', 'create', `spiffe://cluster.local/ns/${rootNamespace}/sa/${name}`])).stdout, { mode: 0o600 });
+    return file;
+  }
+
+  async function start(command: 'agent' | 'gateway' | 'kernel-gateway', name: string, replica: string, options: readonly string[]): Promise<void> {
     const bundle = join(directory, `${name}.bundle.pem`);
     await writeFile(bundle, (await cli(replica, ['ca', 'export'])).stdout);
     const probe = await portOf(probePorts, name);
     processes.start(name, [
       command,
-      ...['--control', `127.0.0.1:${meshPorts.get(replica)!}`, '--trust-bundle', bundle, '--pod-token-file', await tokenFileOf(name, workload)],
+      ...['--control', `127.0.0.1:${meshPorts.get(replica)!}`, '--trust-bundle', bundle],
       ...['--state', join(directory, name), '--probe-listen', `127.0.0.1:${probe}`, ...options],
     ]);
     await waitFor(name, readyWithinMs, async () => ((await hosts.fetch(name, `http://127.0.0.1:${probe}/readyz`, 2_000).catch(() => undefined))?.ok === true ? true : undefined));
@@ -109,9 +115,9 @@ export async function deployOn(server: KubernetesServer, cluster: Cluster, { tok
     async ready(replica) {
       await waitFor(`replica ${replica} to be ready`, readyWithinMs, async () => ((await status(replica).catch(() => undefined))?.ready === true ? true : undefined));
     },
-    startGateway: (name, replica) => start('gateway', name, { namespace: rootNamespace, account: name }, replica, ['--name', name, '--workers', '1']),
-    startKernelGateway: (name, replica) => start('kernel-gateway', name, { namespace: rootNamespace, account: name }, replica, ['--name', name]),
-    startAgent: (name, workload, replica, listenAddress) => start('agent', name, workload, replica, ['--listen-address', listenAddress]),
+    startGateway: async (name, replica) => start('gateway', name, replica, ['--pod-token-file', await podTokenFileOf(name, { namespace: rootNamespace, account: name }), '--name', name, '--workers', '1']),
+    startKernelGateway: async (name, replica) => start('kernel-gateway', name, replica, ['--join-token-file', await joinTokenFileOf(name, replica), '--name', name]),
+    startAgent: async (name, workload, replica, listenAddress) => start('agent', name, replica, ['--pod-token-file', await podTokenFileOf(name, workload), '--listen-address', listenAddress]),
     meshPortOf: (replica) => meshPorts.get(replica)!,
     open: (listenAddress, port) => openPlain(port, listenAddress),
     kill: (name) => processes.kill(name),
