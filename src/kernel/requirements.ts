@@ -30,7 +30,7 @@ export async function checkRequirements(run: RunProgram): Promise<void> {
   const lacking = await missing(features, async ({ probe }) => (await run('nft', ['--check', '--file', '-'], `table inet sallyport_probe {\n${probe}\n}\n`)).status === 0);
   if (lacking.length === 0) return;
   const { stdout: version } = await run('nft', ['--version']);
-  throw new SallyportError('kernel-unable', `this host lacks ${lacking.map(({ what, needs }) => `${what} (needs ${needs})`).join(', ')}`, { value: version.trim(), hint: 'run it as root with Debian 12 or later, and load the modules' });
+  throw new SallyportError('kernel-unable', `this host, with ${version.trim()}, lacks ${lacking.map(({ what, needs }) => `${what} (needs ${needs})`).join(', ')}`, { hint: 'run it as root with Debian 12 or later, and load the modules' });
 }
 
 async function missing<Thing>(things: readonly Thing[], isThere: (thing: Thing) => Promise<boolean>): Promise<readonly Thing[]> {
