@@ -88,6 +88,11 @@ export function isLoopback(address: IpAddress): boolean {
   return address.startsWith('127.') || address === '::1';
 }
 
+/** Whether it stands for every address of a host: 0.0.0.0 (RFC 1122, section 3.2.1.3) or :: (RFC 4291, section 2.5.2). */
+export function isUnspecified(address: IpAddress): boolean {
+  return address === '0.0.0.0' || address === '::';
+}
+
 /** An address as it stands before a port: IPv6 in brackets. */
 export function formatAddress(address: string): string {
   return address.includes(':') ? `[${address}]` : address;

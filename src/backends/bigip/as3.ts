@@ -15,7 +15,7 @@ import { identityObjects, importedIdentity, type BoxIdentity } from './identity.
 import { iruleText } from './irule-text.ts';
 import { application, fixedNames } from './names.ts';
 import { logObjects, serverPools, snatPools } from './pools.ts';
-import { profileObjects } from './profiles.ts';
+import { hasFtpProfile, profileObjects } from './profiles.ts';
 import { virtualServers } from './virtual-servers.ts';
 
 /** Class ADC: what AS3 is sent. */
@@ -51,7 +51,7 @@ export function renderAs3(plan: Plan, gateway: PlannedGateway, { identity = impo
   const { services, grants, revoked, settings } = dataGroupsOf(plan, gateway, partition, served, certificates);
   const objects: As3Objects = {
     ...identityObjects(identity),
-    ...profileObjects(gateway, served.some(({ servicePort }) => servicePort.ftp !== null)),
+    ...profileObjects(gateway, served.some(({ servicePort }) => hasFtpProfile(servicePort))),
     [fixedNames.iRule]: { class: 'iRule', expand: false, iRule: iruleText({ partition, logs: logTo.length > 0 }) },
     ...logObjects(logTo),
     ...virtualServers(gateway, served),

@@ -20,6 +20,7 @@ import type { DenyReason, Grant, Plan, PlannedGateway, ServicePort, ServicePortI
 import type { RevokedCertificate } from '../../core/revoked-certificate.ts';
 import { departuresOf, type Departures } from './departure.ts';
 import { listenerKey, namesakes, pathOf, poolName, snatPoolName } from './names.ts';
+import { hasFtpProfile } from './profiles.ts';
 
 /** As AS3 and the REST API have it. */
 export interface DataGroupRecord {
@@ -78,9 +79,10 @@ function recordsOf(served: ServedPort, partition: string): PortRecords {
   return records;
 }
 
-/** At the gateway's listeners it is found by SNI; at its own it needs none. FTP is at its own only, which has the FTP profile: elsewhere its data connections would go past the gateway. */
-function serviceRecords({ servicePort: { id, serverNames, listen, protocol }, pool }: ServedPort, partition: string): readonly DataGroupRecord[] {
-  const keys = [...(protocol === 'FTP' ? [] : serverNames), ...(listen === null ? [] : [listenerKey(listen)])];
+/** At the gateway's listeners it is found by SNI; at its own it needs none. What has the FTP profile is at its own only: elsewhere its data connections would go past the gateway. */
+function serviceRecords({ servicePort, pool }: ServedPort, partition: string): readonly DataGroupRecord[] {
+  const { id, serverNames, listen } = servicePort;
+  const keys = [...(hasFtpProfile(servicePort) ? [] : serverNames), ...(listen === null ? [] : [listenerKey(listen)])];
   return keys.map((key) => ({ key, value: `${id} ${pool === null ? refused : pathOf(partition, pool)}` }));
 }
 

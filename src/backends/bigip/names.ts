@@ -21,7 +21,6 @@ export const fixedNames = {
   cipherRule: 'cipher-rule',
   tcpProfile: 'tcp',
   ftpProfile: 'ftp',
-  ftpsProfile: 'ftps',
   monitor: 'connects',
   iRule: 'sallyport',
   ftpRule: 'sallyport-ftp',

@@ -1,5 +1,6 @@
 /** How virtual servers speak TLS, TCP and FTP: the same for all of a gateway. */
-import type { GatewayLimits, PlannedGateway } from '../../core/plan/plan.ts';
+import { isReadAsFtp } from '../../core/plan/gateway-class.ts';
+import type { GatewayLimits, PlannedGateway, ServicePort } from '../../core/plan/plan.ts';
 import type { As3Object, As3Objects } from './as3-object.ts';
 import { fixedNames } from './names.ts';
 
@@ -59,11 +60,11 @@ function synRetransmission(connectTimeoutMs: number): { readonly synMaxRetrans: 
   return { synMaxRetrans, synRtoBase: Math.min(Math.floor(connectTimeoutMs / (2 ** (synMaxRetrans + 1) - 1)), synBaseMsMax) };
 }
 
-/**
- * The gateway opens the data connections (Passive), whatever the workload asks for, and translates their addresses. Where the workload's own TLS is passed
- * through (`AUTH TLS`), nothing can be read from then on.
- */
-const ftpProfile = (ftpsMode: 'allow' | 'disallow'): As3Object => ({ class: 'FTP_Profile', port: 20, ftpsMode, activeModeEnabled: false, inheritParentProfileEnabled: true });
+/** Whether the listener of a service port has the FTP profile. FTP that nobody can read is a stream. */
+export const hasFtpProfile = ({ ftp }: Pick<ServicePort, 'ftp'>): boolean => ftp !== null && isReadAsFtp(ftp);
+
+/** The gateway opens the data connections (Passive), whatever the workload asks for, and translates their addresses. */
+const ftpProfile: As3Object = { class: 'FTP_Profile', port: 20, ftpsMode: 'disallow', activeModeEnabled: false, inheritParentProfileEnabled: true };
 
 /** Which ports a BIG-IP awaits the data connections of workloads at; `FTP::port` of the iRules reference. */
 const ftpRule = (first: number, last: number): As3Object => ({ class: 'iRule', expand: false, iRule: `when SERVER_CONNECTED {\n    FTP::port ${first} ${last}\n}\n` });
@@ -74,7 +75,7 @@ export function profileObjects({ limits, ftpPassivePorts }: PlannedGateway, rela
     [fixedNames.cipherGroup]: { class: 'Cipher_Group', allowCipherRules: [{ use: fixedNames.cipherRule }] },
     [fixedNames.clientSsl]: clientSsl(limits),
     [fixedNames.tcpProfile]: tcpProfile(limits),
-    ...(relaysFtp ? { [fixedNames.ftpProfile]: ftpProfile('disallow'), [fixedNames.ftpsProfile]: ftpProfile('allow') } : {}),
+    ...(relaysFtp ? { [fixedNames.ftpProfile]: ftpProfile } : {}),
     ...(relaysFtp && ftpPassivePorts !== null ? { [fixedNames.ftpRule]: ftpRule(ftpPassivePorts.first, ftpPassivePorts.last) } : {}),
   };
 }

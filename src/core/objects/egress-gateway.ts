@@ -16,6 +16,9 @@ export type GatewayClass = (typeof gatewayClasses)[number];
 export const driftPolicies = ['Report', 'Repair'] as const;
 export type DriftPolicy = (typeof driftPolicies)[number];
 
+/** Risks that a gateway has only where whoever runs it names them. */
+export const acceptedRisks = ['UnprovenFtpData'] as const;
+
 const bigip = z.strictObject({
   management: z
     .array(z.strictObject({ host: z.union([ipAddress, hostName]), port: portNumber.default(443) }))
@@ -32,6 +35,12 @@ const bigip = z.strictObject({
     .meta({ description: 'AS3 tenant, ours alone; default: sallyport_NAME', ...clusterRules(["self != 'Common'", 'must not be Common, which is not ours']) }),
   drift: z.enum(driftPolicies).default('Report').meta({ description: 'Where somebody has changed our partition by hand' }),
   logTo: z.array(endpoint).min(1).max(8).optional().meta({ description: 'Where it sends a line for each decision (syslog over TCP, RFC 5424), as at `sallyport serve --syslog`; default: nowhere' }),
+  acceptRisks: z
+    .array(z.enum(acceptedRisks))
+    .min(1)
+    .max(8)
+    .optional()
+    .meta({ description: '`UnprovenFtpData`: FTP is relayed although its data connections, in the clear, prove nothing: whoever reaches one of their ports first has the transfer. Default: it is refused' }),
 });
 
 /** IFNAMSIZ of Linux less the zero at the end. */

@@ -1,5 +1,6 @@
 /** What an agent is told: the service ports that its identity may use, and how to reach them. Nothing of anybody else. */
 import { decide } from './decide.ts';
+import { carriedAs } from './gateway-class.ts';
 import type { Endpoint, Plan, PlannedGateway, ServedProtocol, ServicePort, ServicePortId } from './plan.ts';
 import { workloadOf, type SpiffeId } from '../spiffe-id.ts';
 
@@ -36,7 +37,9 @@ export function agentView(plan: Plan, identity: SpiffeId): readonly AgentUpstrea
   const candidates = byNamespace.get(workloadOf(identity)?.namespace ?? '') ?? [];
   return candidates.flatMap((servicePort) => {
     const gateway = gateways.get(servicePort.entrance);
-    return gateway !== undefined && gateway.advertise.length > 0 && decide(servicePort, identity, plan.trustDomain).allowed ? [upstreamOf(servicePort, gateway)] : [];
+    const protocol = gateway === undefined ? null : carriedAs(gateway, servicePort);
+    if (gateway === undefined || protocol === null || gateway.advertise.length === 0) return [];
+    return decide(servicePort, identity, plan.trustDomain).allowed ? [upstreamOf(servicePort, gateway, protocol)] : [];
   });
 }
 
@@ -56,10 +59,10 @@ function indexOf(plan: Plan): PlanIndex {
   return index;
 }
 
-function upstreamOf(servicePort: ServicePort, gateway: PlannedGateway): AgentUpstream {
+function upstreamOf(servicePort: ServicePort, gateway: PlannedGateway, protocol: ServedProtocol): AgentUpstream {
   const known = upstreams.get(servicePort);
   if (known?.gateway === gateway) return known.upstream;
-  const { id, service, portName, protocol, agentListen, serverNames, serverIdentities } = servicePort;
+  const { id, service, portName, agentListen, serverNames, serverIdentities } = servicePort;
   const upstream = { id, service, portName, protocol, listen: agentListen, gateways: gateway.advertise, serverName: serverNames[0]!, serverIdentities };
   upstreams.set(servicePort, { gateway, upstream });
   return upstream;

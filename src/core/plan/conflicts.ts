@@ -1,6 +1,7 @@
 /** What only shows when service ports stand side by side: names, listeners and identities that two of them claim. */
 import { keyOf, type DesiredState } from '../desired-state.ts';
 import type { ObjectRef } from '../errors.ts';
+import { isUnspecified } from '../ip-address.ts';
 import { transportOf, type Kind } from '../objects/index.ts';
 import type { Ground, PlanFault } from '../plan-fault.ts';
 import { groundsOfGrant } from './grants.ts';
@@ -119,8 +120,7 @@ export function listenerConflicts(servicePorts: readonly ServicePort[], gateways
 }
 
 function sameListener(a: Endpoint, b: Endpoint): boolean {
-  const wild = ({ address }: Endpoint) => address === '0.0.0.0' || address === '::';
-  return a.address === b.address || wild(a) || wild(b);
+  return a.address === b.address || isUnspecified(a.address) || isUnspecified(b.address);
 }
 
 /** Two service ports for which connections from outside would be awaited at one address and port: nobody could tell whose they are. */

@@ -67,6 +67,7 @@ function bigipSettings({ metadata: { name }, spec: { bigip } }: EgressGateway): 
     partition: bigip?.partition ?? `sallyport_${name}`.slice(0, partitionLengthMax),
     drift: bigip?.drift ?? 'Report',
     logTo: bigip?.logTo ?? [],
+    relaysFtp: bigip?.acceptRisks?.includes('UnprovenFtpData') ?? false,
   };
 }
 

@@ -154,6 +154,8 @@ export interface BigipSettings {
   readonly drift: DriftPolicy;
   /** Syslog receivers, by TCP. */
   readonly logTo: readonly Endpoint[];
+  /** Whether it may relay FTP, whose data connections prove nothing there. */
+  readonly relaysFtp: boolean;
 }
 
 export interface KernelSettings {

@@ -2,7 +2,7 @@
 import { bindingOfSubject, type NamespaceBindings, type ResolvedBinding } from './bindings.ts';
 import { describeRef, keyOf, refOf } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
-import { inabilityOf, servingGateway, type Served } from './gateway-class.ts';
+import { inabilityOf, isReadAsFtp, ownListenerAt, servingGateway, type Served } from './gateway-class.ts';
 import type { GatewayChoice } from './gateways.ts';
 import { grantsOf, groundsOfGrant } from './grants.ts';
 import { familyOf, isLoopback, parseAddress } from '../ip-address.ts';
@@ -56,12 +56,12 @@ export function compileService(service: ExternalService, context: ServiceContext
     const naming = audience?.policies.filter((policy) => policy.targets.get(serviceKey)?.has(port.name) ?? true) ?? [];
     const ftp = protocol === 'FTP' ? ftpOptionsOf(port) : null;
     const targets = targetsOf(service, port.targetPort ?? port.port);
-    const served = servedPortOf(service, { portName: port.name, protocol, targets, ftp, hasOwnListener: port.listen !== undefined, policies: naming }, context);
+    const served = servedPortOf(service, { portName: port.name, protocol, targets, ftp, listen: port.listen ?? null, policies: naming }, context);
     return {
       ...served.common,
       port: port.port,
       serverNames: serverNamesOf(hosts, port, streamPorts.length === 1),
-      listen: served.by === null ? null : ownListener(port, served.by),
+      listen: served.by === null ? null : ownListenerAt(served.by, port.listen ?? null),
       agentListen: agentListenOf(service, port.port),
     };
   });
@@ -117,7 +117,7 @@ function ftpOptionsOf({ protocol, ftp, tls }: ExternalServicePort): FtpOptions {
 
 /** The way back, for whoever may use any port of the service. */
 function reversePortOf(service: ExternalService, { name, port, workloadPort = port }: ReversePort, context: ServiceContext): ServicePort {
-  const { common } = servedPortOf(service, { portName: name, protocol: 'Reverse', targets: targetsOf(service, port), ftp: null, hasOwnListener: false, policies: context.audience?.policies ?? [] }, context);
+  const { common } = servedPortOf(service, { portName: name, protocol: 'Reverse', targets: targetsOf(service, port), ftp: null, listen: null, policies: context.audience?.policies ?? [] }, context);
   return {
     ...common,
     port,
@@ -182,12 +182,6 @@ function serverNamesOf(hosts: readonly string[], { port, protocol }: Pick<Extern
   return [...hosts.map((host) => `outbound_.${port}_._.${host}`), ...(onlyStream ? hosts : [])];
 }
 
-/** A gateway without listeners has no address for one of a service either. */
-function ownListener({ listen }: ExternalServicePort, gateway: PlannedGateway): Endpoint | null {
-  const address = listen?.address ?? gateway.listen[0]?.address;
-  return listen === undefined || address === undefined ? null : { address, port: listen.port };
-}
-
 function targetsOf({ spec }: ExternalService, port: number): Target[] {
   return [...(spec.addresses ?? []).map((address) => ({ kind: 'address' as const, address, port })), ...(spec.hosts ?? []).map((host) => ({ kind: 'host' as const, host, port }))];
 }
@@ -208,19 +202,23 @@ function servedWarnings(service: ExternalService, { gateway, handOver }: Service
   const object = refOf(service);
   if (gateway === 'none') return [{ code: 'gateway-missing', message: `no gateway serves ${describeRef(object)}, so nobody can use it`, hint: 'apply an EgressGateway', object, path: ['spec'] }];
   if (typeof gateway === 'string') return [];
-  const placed = [...servicePorts.map((servicePort, index) => ({ servicePort, hasOwnListener: service.spec.ports[index]!.listen !== undefined, path: ['spec', 'ports', index, 'protocol'] })), ...reversePorts.map((servicePort, index) => ({ servicePort, hasOwnListener: false, path: ['spec', 'reverse', index] }))];
-  const unserved = placed.flatMap(({ servicePort, hasOwnListener, path }): Fault[] => {
+  const placed = [...servicePorts.map((servicePort, index) => ({ servicePort, listen: service.spec.ports[index]!.listen ?? null, path: ['spec', 'ports', index] })), ...reversePorts.map((servicePort, index) => ({ servicePort, listen: null, path: ['spec', 'reverse', index] }))];
+  const unserved = placed.flatMap(({ servicePort, listen, path }): Fault[] => {
     if (servicePort.gateway !== '') return [];
-    const inability = inabilityOf(gateway.class, { ...servicePort, hasOwnListener })!;
-    const remedy = gateway.class === 'envoy' ? `in its "handOver", or in the service's "gateway"` : `in the service's "gateway"`;
-    return [{ code: 'gateway-class-unable', message: `gateway "${gateway.name}" of class ${gateway.class} ${inability}, so nobody can use ${servicePort.id}`, hint: `name a gateway of class sallyport ${remedy}`, object, path }];
+    const { why, remedy, field = 'protocol' } = inabilityOf(gateway, { ...servicePort, listen })!;
+    const another = `name a gateway of class sallyport ${gateway.class === 'envoy' ? `in its "handOver", or in` : 'in'} the service's "gateway"`;
+    return [{ code: 'gateway-class-unable', message: `gateway "${gateway.name}" of class ${gateway.class} ${why}, so nobody can use ${servicePort.id}`, hint: remedy === undefined ? another : `${remedy}, or ${another}`, object, path: servicePort.protocol === 'Reverse' ? path : [...path, field] }];
+  });
+  const unproven = placed.flatMap(({ servicePort: { id, gateway: by, ftp }, path }): Fault[] => {
+    if (by !== gateway.name || gateway.class !== 'bigip' || ftp === null || !isReadAsFtp(ftp)) return [];
+    return [{ code: 'ftp-data-unproven', message: `at gateway "${by}" of class bigip whoever first reaches a port that a data connection of ${id} is awaited at has the transfer, in the clear; agents and sidecars do not offer it`, hint: `name a gateway of class sallyport in the service's "gateway"`, object, path: [...path, 'protocol'] }];
   });
   const accepted = service.spec.subjectAltNames;
   const serving = [gateway, handOver].filter((each) => each !== null && servicePorts.some((servicePort) => servicePort.gateway === each.name)) as PlannedGateway[];
   const unaccepted = serving
     .filter(({ identity }) => accepted?.includes(identity) === false)
     .map(({ name, identity }): Fault => ({ code: 'gateway-identity-unaccepted', message: `workloads will refuse gateway "${name}": its identity "${identity}" is not among the "subjectAltNames"`, hint: 'add it, or leave "subjectAltNames" out', object, path: ['spec', 'subjectAltNames'] }));
-  return [...unserved, ...unaccepted];
+  return [...unserved, ...unproven, ...unaccepted];
 }
 
 /** What it could be placed at is not for its namespace: the gateway that it names, or every one. */

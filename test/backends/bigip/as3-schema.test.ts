@@ -89,7 +89,7 @@ function holdAgainstSchema(): void {
   const someGateway = fc
     .record({ partition: fc.constantFrom(undefined, 'P', 'a-b.c_d'), hasLog: fc.boolean(), passivePorts: fc.constantFrom(undefined, { first: 30_000, last: 30_009 }), limits: someLimits })
     .map(({ partition, hasLog, passivePorts, limits }) =>
-      world.gateway('gw', { class: 'bigip', listen: [{ address: '10.0.0.1', port: 15443 }, { address: '2001:db8::', port: 15443 }], bigip: { ...(partition && { partition }), ...(hasLog && { logTo: [{ address: '10.0.0.5', port: 514 }] }) }, ...(passivePorts && { ftp: { passivePorts } }), limits }),
+      world.gateway('gw', { class: 'bigip', listen: [{ address: '10.0.0.1', port: 15443 }, { address: '2001:db8::', port: 15443 }], bigip: { acceptRisks: ['UnprovenFtpData'], ...(partition && { partition }), ...(hasLog && { logTo: [{ address: '10.0.0.5', port: 514 }] }) }, ...(passivePorts && { ftp: { passivePorts } }), limits }),
     );
   const files = world.externalService('a/files', { agentAddress: '127.0.9.9', ports: [{ port: 21, protocol: 'FTP', listen: { port: 21 } }] });
   const toFiles = world.policy('a/to-files', { subjects: [{ namespace: 'a' }], to: [{ service: 'files' }] });

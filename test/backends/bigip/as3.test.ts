@@ -57,10 +57,11 @@ describe('an AS3 declaration of a gateway', () => {
   });
 
   it('has FTP profiles where FTP is relayed only, and tells the data ports where they are told', () => {
-    const files = (spec = {}) => objectsOf(granted(gateway(spec), world.externalService('out/s', { ports: [{ port: 21, protocol: 'FTP', listen: { port: 21 } }] })));
-    const { 'vs_10.0.0.1_21': own, 'vs_10.0.0.1_15443': shared, 'sallyport-ftp': rule } = files({ ftp: { passivePorts: { first: 30_000, last: 30_009 } } });
+    const files = (spec = {}) => objectsOf(granted(gateway({ bigip: { acceptRisks: ['UnprovenFtpData'] }, ...spec }), world.externalService('out/s', { ports: [{ port: 21, protocol: 'FTP', listen: { port: 21 } }, { port: 990, protocol: 'FTPS', listen: { port: 990 }, tls: { mode: 'PassThrough', dataPorts: { first: 40_000, last: 40_000 } } }] })));
+    const { 'vs_10.0.0.1_21': own, 'vs_10.0.0.1_990': sealed, 'vs_10.0.0.1_15443': shared, 'sallyport-ftp': rule } = files({ ftp: { passivePorts: { first: 30_000, last: 30_009 } } });
     assert.deepEqual([own?.['profileFTP'], own?.['iRules'], shared?.['profileFTP'], shared?.['iRules']], [{ use: 'ftp' }, ['sallyport', 'sallyport-ftp'], undefined, ['sallyport']]);
     assert.equal(rule?.['iRule'], 'when SERVER_CONNECTED {\n    FTP::port 30000 30009\n}\n');
+    assert.deepEqual([sealed?.['profileFTP'], sealed?.['iRules']], [undefined, ['sallyport']], 'what nobody can read is a stream');
     const { 'vs_10.0.0.1_21': without, 'sallyport-ftp': noRule } = files();
     assert.deepEqual([without?.['iRules'], noRule], [['sallyport'], undefined]);
     assert.deepEqual(ofClass(granted(gateway(), world.externalService('out/s')), 'FTP_Profile'), []);

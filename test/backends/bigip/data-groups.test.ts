@@ -60,9 +60,11 @@ describe('the data groups of a BIG-IP', () => {
     }
   });
 
-  it('know FTP by its own listener only, where its data connections are cared for', () => {
+  it('know FTP by its own listener only, which has the profile for it, and by SNI too what is a stream', () => {
     const { services } = groupsOf(exampleWorld());
-    assert.deepEqual(services.filter(({ value }) => value.startsWith('data/files:ftp-21 ')).map(({ key }) => key), ['listener:10.4.0.10:21']);
+    const keysOf = (id: string) => services.filter(({ value }) => value.startsWith(`${id} `)).map(({ key }) => key);
+    assert.deepEqual(keysOf('data/files:ftp-21'), ['listener:10.4.0.10:21']);
+    assert.deepEqual(keysOf('data/sealed-files:ftps-21').filter((key) => !key.startsWith('outbound')), ['listener:10.4.0.10:2121', 'sealed-files.data', 'sealed-files.data.svc', 'sealed-files.data.svc.cluster.local']);
   });
 
   it('name the certificates that are revoked by serial number, and whose they were', () => {

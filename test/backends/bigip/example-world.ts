@@ -10,7 +10,7 @@ export function exampleWorld(): Plan {
     world.gateway('edge', {
       class: 'bigip',
       listen: [{ address: '10.4.0.10', port: 15443 }, { address: '2001:db8:4::10', port: 15443 }],
-      bigip: { partition: 'Sallyport', logTo: [{ address: '10.4.0.53', port: 6514 }] },
+      bigip: { partition: 'Sallyport', acceptRisks: ['UnprovenFtpData'], logTo: [{ address: '10.4.0.53', port: 6514 }] },
       ftp: { passivePorts: { first: 30_000, last: 30_099 } },
     }),
     world.pool('own', ['203.0.113.8', '203.0.113.21', '2001:db8:1::/120']),

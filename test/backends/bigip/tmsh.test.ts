@@ -139,7 +139,7 @@ describe('what tmsh is told', () => {
     });
     assert.deepEqual([...wordsOf(options)].sort(), ['dont-insert-empty-fragments', 'no-dtls', 'no-dtlsv1.2', 'no-ssl', 'no-sslv3', 'no-tlsv1', 'no-tlsv1.1']);
     assert.deepEqual(textsOf(settingsOf(settingsOf(chain!)['set0']!)), { cert: '/Common/sallyport_edge.crt', key: '/Common/sallyport_edge.key', chain: '/Common/sallyport_edge_chain.crt' });
-    assert.deepEqual(textsOf(inShared('ltm profile ftp', 'ftps')), { port: '20', 'ftps-mode': 'allow', 'allow-active-mode': 'disabled', 'inherit-parent-profile': 'enabled' });
+    assert.deepEqual(textsOf(inShared('ltm profile ftp', 'ftp')), { port: '20', 'ftps-mode': 'disallow', 'allow-active-mode': 'disabled', 'inherit-parent-profile': 'enabled' });
     assert.deepEqual(textsOf(inShared('ltm profile tcp', 'tcp')), { 'idle-timeout': '3600', 'syn-max-retrans': '2', 'syn-rto-base': '1428' });
     assert.deepEqual(textsOf(inShared('ltm monitor inband', 'connects')), { failures: '3', 'failure-interval': '30', 'response-time': '0', 'retry-time': '30' });
     const { cipher, 'dh-groups': groups } = textsOf(inShared('ltm cipher rule', 'cipher-rule'));

@@ -1,6 +1,6 @@
 /** `manifests/examples` as they stand, but for what loopback needs: each address in 127.0.0.0/8, the witness's port at the far end, and the class's own gateway. */
 import { readFileSync } from 'node:fs';
-import { sni, svid, unserved, way } from '../rows.ts';
+import { sni, svid, unknownToKernel, unserved, way } from '../rows.ts';
 import type { Attempt, Divergence, World } from '../world.ts';
 
 const exampleOf = (name: string): string => readFileSync(new URL(`../../../manifests/examples/${name}`, import.meta.url), 'utf8');
@@ -21,7 +21,7 @@ const older = way(sni('my-external-service1.external-services.svc.cluster.local'
 
 const handsOver: Divergence = { because: 'Envoy cannot relay FTP, and hands the connection over with its TLS untouched', servedBy: 'beside' };
 
-const byOthers = (who: string): NonNullable<Attempt['but']> => ({ envoy: handsOver, bigip: unserved(partner, svid(who), 'a BIG-IP relays FTP at a listener of its own only, and keeps to no block of source ports') });
+const byOthers = (who: string): NonNullable<Attempt['but']> => ({ envoy: handsOver, bigip: unserved(partner, svid(who), 'a BIG-IP cannot limit what FTP sessions may do, and keeps to no block of source ports'), kernel: unknownToKernel('a kernel knows services by their addresses only') });
 
 export const exampleWorlds: readonly World[] = [
   {
@@ -41,7 +41,7 @@ export const exampleWorlds: readonly World[] = [
     name: 'the example of an FTP partner',
     shows: 'Two service accounts share the one address that a partner lets in, each with source ports of its own.',
     manifests: ({ witnessPort }) => replace(replace(onLoopback(exampleOf('ftp-partner.yaml')), 'ftp.partner.example', 'localhost'), 'port: 21', `port: 21\n      targetPort: ${witnessPort}`),
-    conditions: { bigip: ['gateway "egress-1" of class bigip relays FTP at a listener of its own only ("listen" of the port), so nobody can use payments/partner-ftp:control'] },
+    conditions: { bigip: ['gateway "egress-1" of class bigip cannot limit what FTP sessions may do, so nobody can use payments/partner-ftp:control'], kernel: ['gateway "egress-1" of class kernel knows services by their addresses only, so nobody can use payments/partner-ftp:control'] },
     attempts: [
       partner.lets(svid('payments/statement-archive'), { from: '127.0.113.20', ports: { first: 1_024, last: 5_119 }, to: '127.0.0.1', channel: 'ftp-control', by: ['payments/statements-to-partner'], but: byOthers('payments/statement-archive') }),
       partner.lets(svid('payments/statement-upload'), { from: '127.0.113.20', ports: { first: 5_120, last: 9_215 }, to: '127.0.0.1', channel: 'ftp-control', by: ['payments/statements-to-partner'], but: byOthers('payments/statement-upload') }),

@@ -1,5 +1,5 @@
 /** What a class of gateway can do beside passing bytes on, and who does it where it cannot. */
-import { connectTo, sni, svid, unserved, way, type Way } from '../rows.ts';
+import { connectTo, sni, svid, unknownToKernel, unserved, way, type Way } from '../rows.ts';
 import type { Attempt, Divergence, World } from '../world.ts';
 
 const proxy = way(sni('proxy.egress'), 'egress/proxy:main');
@@ -9,10 +9,12 @@ const web = way(sni('web.egress'), 'egress/web:main');
 
 const handsOver: Divergence = { because: 'Envoy cannot serve it, and hands the connection over with its TLS untouched', servedBy: 'beside' };
 
-const byBigip = { ftp: 'a BIG-IP relays FTP at a listener of its own only, and hands nothing over', connect: 'a BIG-IP reads no CONNECT, and hands nothing over' } as const;
-const notByBigip = ['gateway "egress-1" of class bigip relays FTP at a listener of its own only ("listen" of the port), so nobody can use egress/files:main', 'gateway "egress-1" of class bigip cannot limit the authorities of CONNECT, so nobody can use egress/limited:main'];
-/** What Envoy has another do, and a BIG-IP refuses. */
-const elsewhere = (there: Way, who: string, what: keyof typeof byBigip): NonNullable<Attempt['but']> => ({ envoy: handsOver, bigip: unserved(there, svid(who), byBigip[what]) });
+const byBigip = { ftp: 'data connections of FTP prove nothing at a BIG-IP ([0800](../decisions/0800-how-a-big-ip-enforces-a-plan.md)), and it hands nothing over', connect: 'a BIG-IP reads no CONNECT, and hands nothing over' } as const;
+const notByBigip = ['gateway "egress-1" of class bigip relays FTP by data connections that prove nothing, so nobody can use egress/files:main', 'gateway "egress-1" of class bigip cannot limit the authorities of CONNECT, so nobody can use egress/limited:main'];
+const byKernel = { ftp: {}, connect: { kernel: unknownToKernel('a kernel reads no CONNECT') } } as const satisfies Record<keyof typeof byBigip, Attempt['but']>;
+const notByKernel = ['gateway "egress-1" of class kernel cannot limit the authorities of CONNECT, so nobody can use egress/limited:main'];
+/** What Envoy has another do, and others refuse. */
+const elsewhere = (there: Way, who: string, what: keyof typeof byBigip): NonNullable<Attempt['but']> => ({ envoy: handsOver, bigip: unserved(there, svid(who), byBigip[what]), ...byKernel[what] });
 
 const manifests = (proxyPort: number, witnessPort: number, network: number): string => `
 apiVersion: sallyport.dev/v1alpha1
@@ -90,7 +92,7 @@ spec: {subject: {namespace: readers}, pool: pool}
     name: 'FTP, and limits on CONNECT, with a gateway of class sallyport beside',
     shows: 'What a class cannot serve as exactly as the plan says it, it hands over; workloads reach it through the same entrance.',
     manifests: ({ proxyPort, witnessPort }) => manifests(proxyPort, witnessPort, 13),
-    conditions: { bigip: notByBigip },
+    conditions: { bigip: notByBigip, kernel: notByKernel },
     attempts: [
       web.lets(svid('readers/ann'), { from: '127.1.13.1', by: ['egress/open'] }),
       web.refuses(svid('writers/bob'), 'no-policy'),
@@ -111,13 +113,14 @@ spec: {subject: {namespace: readers}, pool: pool}
     conditions: {
       envoy: ['gateway "egress-1" of class envoy cannot relay FTP, so nobody can use egress/files:main', 'gateway "egress-1" of class envoy cannot limit the authorities of CONNECT, so nobody can use egress/limited:main'],
       bigip: notByBigip,
+      kernel: notByKernel,
     },
     attempts: [
       web.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'] }),
       ...([
-        ['Envoy cannot relay FTP', byBigip.ftp, files, files.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'], channel: 'ftp-control' })],
-        ['Envoy cannot limit what a CONNECT names', byBigip.connect, limited('news.example:443'), limited('news.example:443').lets(svid('writers/bob'), { from: '127.1.14.2', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect' })],
-      ] as const).map(([byEnvoy, becauseOfBigip, there, attempt]) => ({ ...attempt, but: { envoy: unserved(there, attempt.as, byEnvoy), bigip: unserved(there, attempt.as, becauseOfBigip) } })),
+        ['Envoy cannot relay FTP', 'ftp', files, files.lets(svid('readers/ann'), { from: '127.1.14.1', by: ['egress/open'], channel: 'ftp-control' })],
+        ['Envoy cannot limit what a CONNECT names', 'connect', limited('news.example:443'), limited('news.example:443').lets(svid('writers/bob'), { from: '127.1.14.2', to: '127.0.9.2', by: ['egress/limits'], channel: 'connect' })],
+      ] as const).map(([byEnvoy, what, there, attempt]) => ({ ...attempt, but: { envoy: unserved(there, attempt.as, byEnvoy), bigip: unserved(there, attempt.as, byBigip[what]), ...byKernel[what] } })),
     ],
   },
 ];

@@ -1,6 +1,6 @@
 /** What goes on within a session, or comes the other way: datagrams, FTP's data connections, FTPS, and the way back. */
-import { inManner, sni, svid, unserved, way, type Way } from '../rows.ts';
-import type { Credential, Departure, Places, World } from '../world.ts';
+import { inManner, sni, svid, unknownToKernel, unserved, way, type Way } from '../rows.ts';
+import type { Attempt, Credential, Departure, Places, World } from '../world.ts';
 
 const resolver = way(inManner('datagram', sni('outbound_.7000_.udp_.resolver.egress')), 'egress/resolver:questions');
 const resolverByTcp = way(sni('resolver.egress'), 'egress/resolver:main');
@@ -82,32 +82,38 @@ spec: {subject: {namespace: writers, serviceAccount: bob}, pool: pool}
 
 const [ann, bob, carl] = [svid('readers/ann'), svid('writers/bob'), svid('writers/carl')];
 
-const ftpElsewhere = 'a BIG-IP relays FTP at a listener of its own only, and hands nothing over';
+const handsNothingOver = 'and a BIG-IP hands nothing over';
 const notByBigip = [
   'gateway "egress-1" of class bigip cannot relay UDP, so nobody can use egress/resolver:questions',
-  ...['files', 'secured', 'sealed'].map((service) => `gateway "egress-1" of class bigip relays FTP at a listener of its own only ("listen" of the port), so nobody can use egress/${service}:main`),
+  'gateway "egress-1" of class bigip relays FTP by data connections that prove nothing, so nobody can use egress/files:main',
+  'gateway "egress-1" of class bigip cannot secure FTP towards the server, so nobody can use egress/secured:main',
   'gateway "egress-1" of class bigip cannot let a service connect to workloads, so nobody can use egress/callback:back',
 ];
 
-/** What Envoy leaves to the gateway beside it and a BIG-IP refuses, and why. */
-const sessions: readonly { readonly there: Way; readonly passage: { readonly to?: string; readonly channel: Departure['channel'] }; readonly why: string; readonly byBigip: string }[] = [
+const notByKernel = ['gateway "egress-1" of class kernel cannot secure FTP towards the server, so nobody can use egress/secured:main'];
+
+/** What Envoy leaves to the gateway beside it and others refuse, and why; null where they do not. */
+const sessions: readonly { readonly there: Way; readonly passage: { readonly to?: string; readonly channel: Departure['channel'] }; readonly why: string; readonly byBigip: string | null; readonly byKernel?: string }[] = [
   { there: resolver, passage: { channel: 'udp' }, why: 'Envoy cannot relay UDP', byBigip: 'a BIG-IP takes no datagrams out of a TLS connection, and hands nothing over' },
-  { there: files, passage: { to: '127.0.9.2', channel: 'ftp-control' }, why: 'Envoy cannot relay FTP', byBigip: ftpElsewhere },
-  { there: secured, passage: { channel: 'ftp-control' }, why: 'Envoy cannot relay FTP', byBigip: ftpElsewhere },
-  { there: sealed, passage: { to: '127.0.9.2', channel: 'ftp-control' }, why: 'Envoy cannot relay FTP', byBigip: ftpElsewhere },
-  { there: sealedData, passage: { to: '127.0.9.2', channel: 'stream' }, why: 'a data port is served where its control port is', byBigip: 'a data port is served where its control port is, and that is nowhere' },
+  { there: files, passage: { to: '127.0.9.2', channel: 'ftp-control' }, why: 'Envoy cannot relay FTP', byBigip: `data connections of FTP prove nothing there ([0800](../decisions/0800-how-a-big-ip-enforces-a-plan.md)), ${handsNothingOver}` },
+  { there: secured, passage: { channel: 'ftp-control' }, why: 'Envoy cannot relay FTP', byBigip: `a BIG-IP cannot secure FTP towards the server, ${handsNothingOver}`, byKernel: 'a kernel secures nothing' },
+  { there: sealed, passage: { to: '127.0.9.2', channel: 'ftp-control' }, why: 'Envoy cannot relay FTP', byBigip: null },
+  { there: sealedData, passage: { to: '127.0.9.2', channel: 'stream' }, why: 'a data port is served where its control port is', byBigip: null },
   { there: callback, passage: { to: '127.0.9.2', channel: 'reverse' }, why: 'Envoy cannot let a service connect to workloads', byBigip: 'a BIG-IP cannot let a service connect to workloads, and hands nothing over' },
 ];
+
+const refusedByBigip = (there: Way, as: Credential, why: string | null): NonNullable<Attempt['but']> => (why === null ? {} : { bigip: unserved(there, as, why) });
+const unknownThere = (because: string | undefined): NonNullable<Attempt['but']> => (because === undefined ? {} : { kernel: unknownToKernel(because) });
 
 export const sessionWorlds: readonly World[] = [
   {
     name: 'datagrams, data connections and the way back, with a gateway of class sallyport beside',
     shows: "UDP, a file over FTP, over FTP that the gateway secures, FTP that the workload secures itself, and connections from the service to the workload: all from and to the identity's own address.",
     manifests: (places) => manifests(places, 17),
-    conditions: { bigip: notByBigip },
+    conditions: { bigip: notByBigip, kernel: notByKernel },
     attempts: [
-      ...sessions.flatMap(({ there, passage, why, byBigip }) => {
-        const but = (as: Credential) => ({ envoy: { because: `${why}, so the connection is handed over with its TLS untouched`, servedBy: 'beside' }, bigip: unserved(there, as, byBigip) }) as const;
+      ...sessions.flatMap(({ there, passage, why, byBigip, byKernel }) => {
+        const but = (as: Credential) => ({ envoy: { because: `${why}, so the connection is handed over with its TLS untouched`, servedBy: 'beside' }, ...refusedByBigip(there, as, byBigip), ...unknownThere(byKernel) }) as const;
         return [
           there.lets(ann, { from: '127.1.17.1', by: ['egress/open'], ...passage, but: but(ann) }),
           there.lets(bob, { from: '127.1.17.2', by: ['egress/open'], ...passage, but: but(bob) }),
@@ -130,9 +136,10 @@ export const sessionWorlds: readonly World[] = [
         'gateway "egress-1" of class envoy cannot let a service connect to workloads, so nobody can use egress/callback:back',
       ],
       bigip: notByBigip,
+      kernel: notByKernel,
     },
     attempts: [
-      ...sessions.map(({ there, passage, why, byBigip }) => there.lets(ann, { from: '127.1.18.1', by: ['egress/open'], ...passage, but: { envoy: unserved(there, ann, why), bigip: unserved(there, ann, byBigip) } })),
+      ...sessions.map(({ there, passage, why, byBigip, byKernel }) => there.lets(ann, { from: '127.1.18.1', by: ['egress/open'], ...passage, but: { envoy: unserved(there, ann, why), ...refusedByBigip(there, ann, byBigip), ...unknownThere(byKernel) } })),
       resolverByTcp.lets(ann, { from: '127.1.18.1', by: ['egress/open'] }),
     ],
   },

@@ -3,7 +3,9 @@ import { agentView } from '../../../src/core/plan/agent-view.ts';
 import { binding, build, externalService, gateway, identity, placesOf, planOf, policy, pool, state, warningsOf } from '../world.ts';
 
 const envoy = (handOver?: string) => gateway('front', { class: 'envoy', ...(handOver === undefined ? {} : { handOver }) });
-const classed = (gatewayClass: 'bigip' | 'kernel') => gateway('front', gatewayClass === 'bigip' ? { class: 'bigip' } : { class: 'kernel', listen: [], kernel: { interface: 'eth0' } });
+const classed = (gatewayClass: 'bigip' | 'kernel', bigip = {}) => gateway('front', gatewayClass === 'bigip' ? { class: 'bigip', bigip } : { class: 'kernel', listen: [], kernel: { interface: 'eth0' } });
+/** A BIG-IP that may relay FTP all the same. */
+const accepting = classed('bigip', { acceptRisks: ['UnprovenFtpData'] });
 const embedded = gateway('beside', { listen: [{ address: '127.0.0.1', port: 16443 }] });
 const proxy = externalService('shop/proxy', { ports: [{ port: 3128, protocol: 'HTTPConnect' }], gateway: 'front' });
 const partner = externalService('shop/partner', { ports: [{ name: 'control', port: 21, protocol: 'FTP' }, { name: 'web', port: 443 }], gateway: 'front' });
@@ -43,8 +45,10 @@ describe('what a class of gateway cannot serve', () => {
   const cases = [
     ['bigip', 'TCP', { port: 443 }, undefined],
     ['bigip', 'UDP', { port: 53, protocol: 'UDP' }, 'cannot relay UDP'],
-    ['bigip', 'FTP at the shared listener', ftp, 'relays FTP at a listener of its own only ("listen" of the port)'],
-    ['bigip', 'FTP at a listener of its own', { ...ftp, listen: { port: 2121 } }, undefined],
+    ['bigip', 'FTP', { ...ftp, listen: { port: 2121 } }, 'relays FTP by data connections that prove nothing'],
+    ['bigip', 'FTP whose TLS is the workload\'s own', { ...ftp, protocol: 'FTPS', tls: { mode: 'PassThrough', dataPorts: { first: 30_100, last: 30_101 } } }, undefined],
+    ['bigip', 'a listener at every address', { port: 443, listen: { address: '0.0.0.0', port: 2443 } }, 'cannot tell connections to a listener at every address (0.0.0.0:2443) from those that only pass through it'],
+    ['bigip', 'a listener at every address of IPv6', { port: 443, listen: { address: '0::0', port: 2443 } }, 'cannot tell connections to a listener at every address ([::]:2443) from those that only pass through it'],
     ['bigip', 'FTP secured towards the server', { ...ftp, protocol: 'FTPS', listen: { port: 2121 } }, 'cannot secure FTP towards the server'],
     ['kernel', 'UDP', { port: 53, protocol: 'UDP' }, undefined],
     ['kernel', 'FTP', ftp, undefined],
@@ -59,6 +63,46 @@ describe('what a class of gateway cannot serve', () => {
       assert.deepEqual(warningsOf(compiled).map(({ message }) => message), expected === undefined ? [] : [`gateway "front" of class ${gatewayClass} ${expected}, so nobody can use ${compiled.plan.servicePorts[0]!.id}`]);
     });
   }
+
+  describe('of class bigip, where whoever runs it accepts what FTP is there', () => {
+    const allowed = (port: object) => {
+      const { compiled } = build(state(accepting, externalService('shop/partner', { ports: [{ ...ftp, ...port }], gateway: 'front' }), policy('shop/open', { subjects: [{ namespace: 'shop' }], to: [{ service: 'partner' }] }), ...source));
+      assert.ok(compiled.ok);
+      return { plan: compiled.plan, faults: warningsOf(compiled) };
+    };
+
+    it('is FTP but at a listener of its own', () => {
+      const { plan, faults } = allowed({});
+      assert.equal(plan.servicePorts[0]!.gateway, '');
+      assert.deepEqual(faults.map(({ message, hint }) => [message, hint]), [['gateway "front" of class bigip relays FTP at a listener of its own only, so nobody can use shop/partner:control', 'give the port a "listen", or name a gateway of class sallyport in the service\'s "gateway"']]);
+    });
+
+    it('is FTP at every address', () => {
+      const { plan, faults } = allowed({ listen: { address: '0.0.0.0', port: 2121 } });
+      assert.equal(plan.servicePorts[0]!.gateway, '');
+      assert.deepEqual(placesOf(faults), ['gateway-class-unable ExternalService shop/partner spec.ports.0.listen']);
+      assert.equal(faults[0]!.hint, 'name an address of the BIG-IP in "listen" of the port, or name a gateway of class sallyport in the service\'s "gateway"');
+    });
+
+    it('is not FTP at a listener of its own: it is served, with a warning, and agents do not offer it', () => {
+      const { plan, faults } = allowed({ listen: { port: 2121 } });
+      assert.equal(plan.servicePorts[0]!.gateway, 'front');
+      assert.deepEqual(placesOf(faults), ['ftp-data-unproven ExternalService shop/partner spec.ports.0.protocol']);
+      assert.deepEqual(agentView(plan, identity('shop/any')), [], 'they would send their data connections to where nobody proves anything');
+    });
+  });
+
+  it('of class bigip is not FTP whose TLS is the workload\'s own, which agents carry as a stream, as its data connections', () => {
+    const sealed = externalService('shop/sealed', { ports: [{ name: 'control', port: 21, protocol: 'FTPS', tls: { mode: 'PassThrough', dataPorts: { first: 30_100, last: 30_100 } } }], gateway: 'front' });
+    const plan = planOf(classed('bigip'), sealed, policy('shop/open', { subjects: [{ namespace: 'shop' }], to: [{ service: 'sealed' }] }), ...source);
+    assert.deepEqual(agentView(plan, identity('shop/any')).map(({ id, protocol, gateways }) => [id, protocol, gateways]), ['shop/sealed:control', 'shop/sealed:control-30100'].map((id) => [id, 'TCP', [{ address: '127.0.0.1', port: 15443 }]]));
+  });
+
+  it('of class bigip is not a TCP port at a listener of its own, which agents find at the shared one', () => {
+    const own = externalService('shop/own', { ports: [{ port: 443, listen: { port: 2443 } }], gateway: 'front' });
+    const [upstream] = agentView(planOf(classed('bigip'), own, policy('shop/open', { subjects: [{ namespace: 'shop' }], to: [{ service: 'own' }] }), ...source), identity('shop/any'));
+    assert.deepEqual([upstream?.gateways, upstream?.serverName], [[{ address: '127.0.0.1', port: 15443 }], 'outbound_.443_._.own.shop.svc.cluster.local']);
+  });
 
   it('of classes bigip and kernel are limits within FTP and on CONNECT, and of class kernel what has a name only', () => {
     const unable = (gatewayClass: 'bigip' | 'kernel', port: object, more: object, constraints = {}) => {
