@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { renderFtpFarm, type FtpFarm } from '../../src/backends/kernel/index.ts';
 import { parseAddress, type IpAddress } from '../../src/core/ip-address.ts';
 import { waitFor } from '../../src/demo/processes.ts';
-import { startPairTraffic, type Flow, type PairTraffic } from '../support/kernel-pair-traffic.ts';
+import { shortBytes, startPairTraffic, type Flow, type PairTraffic } from '../support/kernel-pair-traffic.ts';
 import { startKernelPair, type KernelPair, type Router } from '../support/kernel-pair.ts';
 import { makeNetwork, requireNetwork, type Network } from '../support/network-namespaces.ts';
 import { requirePeer } from '../support/peers.ts';
@@ -94,14 +94,15 @@ describe('a pair of Linux routers', function () {
   async function carriesOnWithout(router: Router, other: Router): Promise<void> {
     assert.deepEqual(await pair.inCharge(), [router]);
     const before = await traffic.controlConnections();
-    const transfers = await traffic.startTransfers();
+    const [transfers, late] = [await traffic.startTransfers(), await traffic.startLateTransfers()];
     await pair.routers[router].retell();
     assert.deepEqual(await Promise.all(transfers.map(({ isUnderWay }) => isUnderWay())), transfers.map(() => true), 'all are under way');
     await pair.routers[router].lose();
     await goOn(traffic.echoes);
     assert.deepEqual(await pair.inCharge(), [other]);
+    assert.deepEqual(await Promise.all(late.map(({ go }) => go())), late.map(() => shortBytes));
     assert.deepEqual(await Promise.all(transfers.map(async ({ name, done }) => `${name}: ${await done}`)), transfers.map(({ name }) => `${name}: complete`));
-    assert.deepEqual([...(await traffic.controlConnections())].sort(), [...before, ...transfers.map(({ source }) => source)].sort(), 'each had one control connection, from its SNAT address');
+    assert.deepEqual([...(await traffic.controlConnections())].sort(), [...before, ...[...transfers, ...late].map(({ source }) => source)].sort(), 'each had one control connection, from its SNAT address');
     for (const { name, seen, source } of traffic.echoes) assert.deepEqual(seen().map((each) => each.replace(/ [0-9]+$/, '')), [source], `${name}: one connection, from its SNAT address`);
   }
 

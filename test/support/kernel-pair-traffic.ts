@@ -27,11 +27,18 @@ export interface Transfer extends Flow {
   readonly done: Promise<string>;
 }
 
+export interface LateTransfer extends Pick<Flow, 'source'> {
+  /** Opens the data connection that the server has been asked for; resolves with how many bytes have come. */
+  readonly go: () => Promise<number>;
+}
+
 export interface PairTraffic {
   /** A connection and a flow of datagrams of either family, with something under way all the time. */
   readonly echoes: readonly EchoFlow[];
   /** Downloads and uploads, passive and active, of either family; resolves once all are under way. */
   readonly startTransfers: () => Promise<readonly Transfer[]>;
+  /** Short downloads of either family whose data connection has been spoken of, and is not there yet. */
+  readonly startLateTransfers: () => Promise<readonly LateTransfer[]>;
   /** Control connections so far: the addresses from which they came. */
   readonly controlConnections: () => Promise<readonly string[]>;
   readonly close: () => Promise<void>;
@@ -48,14 +55,15 @@ const modes = [
 ] as const;
 
 /** Bytes a second. The server has one rate for both; clients send slower, so that it has nothing left to take while nothing comes through. */
-const rates = { download: 250_000, upload: 100_000 } as const;
+const rates = { download: 250_000, upload: 200_000 } as const;
 const longFiles = { download: 'download.bin', upload: 'upload.bin' } as const;
 const short = 'short.bin';
+export const shortBytes = 1_000;
 
 /** @param vsftpd path of the program; @param seconds how long the long transfers take */
 export async function startPairTraffic(pair: KernelPair, vsftpd: string, seconds: number): Promise<PairTraffic> {
   const closing: (() => unknown)[] = [];
-  const contents = { [longFiles.download]: randomBytes(seconds * rates.download), [longFiles.upload]: randomBytes(seconds * rates.upload), [short]: randomBytes(1_000) };
+  const contents = { [longFiles.download]: randomBytes(seconds * rates.download), [longFiles.upload]: randomBytes(seconds * rates.upload), [short]: randomBytes(shortBytes) };
   const home = await mkdtemp(join(tmpdir(), 'sallyport-transfers-'));
   closing.push(() => rm(home, { recursive: true, force: true }));
   const servers = await Promise.all(
@@ -95,8 +103,22 @@ export async function startPairTraffic(pair: KernelPair, vsftpd: string, seconds
     return { name: `FTP, ${direction} by ${mode}`, source: pairAddresses[family].snat, progress, isUnderWay, done };
   }
 
+  async function startLateTransfer(family: Family): Promise<LateTransfer> {
+    const { pod, partner } = pairAddresses[family];
+    const signal = join(home, `${(started += 1)}-go`);
+    const client = await pair.startNode('pods', 'late-data-client.ts', [pod, partner, String(pairPorts.ftp), short, signal], /^told$/m);
+    return {
+      source: pairAddresses[family].snat,
+      async go() {
+        await writeFile(signal, '');
+        return Number(await waitFor('what was asked for', 10_000, () => /^received (\d+)$/m.exec(client.output())?.[1]));
+      },
+    };
+  }
+
   return {
     echoes,
+    startLateTransfers: () => Promise.all(families.map(startLateTransfer)),
     startTransfers: () => Promise.all(modes.flatMap((mode) => (['download', 'upload'] as const).map((direction) => startTransfer(mode, direction)))),
     controlConnections: async () => (await Promise.all(servers.map((server) => server.log()))).flatMap((log) => [...log.matchAll(/CONNECT: Client "(?:::ffff:)?([^"]+)"/g)].map(([, address]) => address!)),
     async close() {
