@@ -8,6 +8,15 @@ export interface Ended {
   readonly marks: Iterable<number>;
   /** Of workloads that are gone, or are another's now. */
   readonly workloads: Iterable<IpAddress>;
+  /** Of grants that stay, to what is none of their service's any more. */
+  readonly reaches: Iterable<Reach>;
+}
+
+/** A workload, the mark of its grant, and an address of the service. */
+export interface Reach {
+  readonly workload: IpAddress;
+  readonly mark: number;
+  readonly service: IpAddress;
 }
 
 /**
@@ -15,9 +24,9 @@ export interface Ended {
  * that nobody answers at the address that they once had for as long as they come. Looks at each connection once, however many have ended.
  */
 export async function cutConnections(run: RunProgram, ended: Ended): Promise<void> {
-  const [marks, workloads] = [new Set(ended.marks), new Set(ended.workloads)];
-  if (marks.size === 0 && workloads.size === 0) return;
-  const deletions = new Set((await conntrack(run, 'conntrack --dump')).split('\n').flatMap((entry) => deletionOf(entry, marks, workloads)));
+  const [marks, workloads, reaches] = [new Set(ended.marks), new Set(ended.workloads), new Set(Array.from(ended.reaches, reachKey))];
+  if (marks.size + workloads.size + reaches.size === 0) return;
+  const deletions = new Set((await conntrack(run, 'conntrack --dump')).split('\n').flatMap((entry) => deletionOf(entry, { marks, workloads, reaches })));
   if (deletions.size === 0) return;
   // It opens /dev/stdin, which cannot be done with the socket that Node makes of it.
   await conntrack(run, 'cat | conntrack --load-file -', [...deletions].map((deletion) => `${deletion}\n`).join(''));
@@ -29,11 +38,29 @@ async function conntrack(run: RunProgram, command: string, input?: string): Prom
   throw new SallyportError('ruleset-refused', `${command}: ${stderr.trim().split('\n')[0]!}`, { hint: 'it has to run as root, with nf_conntrack_netlink; what was refused is in force, connections that are no longer granted are known still' });
 }
 
-/** Its sources are those of either direction; a workload's is one of them. */
-function deletionOf(entry: string, marks: ReadonlySet<number>, workloads: ReadonlySet<IpAddress>): readonly string[] {
+interface EndedSets {
+  readonly marks: ReadonlySet<number>;
+  readonly workloads: ReadonlySet<IpAddress>;
+  /** By `reachKey`. */
+  readonly reaches: ReadonlySet<string>;
+}
+
+const reachKey = ({ workload, mark, service }: Reach): string => `${workload} ${mark} ${service}`;
+
+/** Its sources are those of either direction; a workload's is one of them. What the workload has opened is for the service; else the service has. */
+function deletionOf(entry: string, { marks, workloads, reaches }: EndedSets): readonly string[] {
   const mark = Number(/ mark=(\d+)/.exec(entry)?.[1] ?? 0);
   if (marks.has(mark)) return [`-D -m ${mark}`];
-  return Array.from(entry.matchAll(/ src=(\S+)/g), ([, text]) => parseAddress(text!)).flatMap((address, index) =>
-    address !== undefined && workloads.has(address) ? [`-D ${familyOf(address) === 'ipv6' ? '-f ipv6 ' : ''}${index === 0 ? '--orig-src' : '--reply-src'} ${address}`] : [],
-  );
+  const [sources, destinations] = ['src', 'dst'].map((field) => Array.from(entry.matchAll(new RegExp(` ${field}=(\\S+)`, 'g')), ([, text]) => parseAddress(text!)));
+  const [source, answering] = sources as [IpAddress?, IpAddress?];
+  const [destination] = destinations as [IpAddress?];
+  if (source === undefined || answering === undefined || destination === undefined) return [];
+  const deletion = (filter: string): string => `-D ${familyOf(source) === 'ipv6' ? '-f ipv6 ' : ''}${filter}`;
+  const isReach = (workload: IpAddress, service: IpAddress): boolean => reaches.has(reachKey({ workload, mark, service }));
+  return [
+    ...(workloads.has(source) ? [deletion(`--orig-src ${source}`)] : []),
+    ...(workloads.has(answering) ? [deletion(`--reply-src ${answering}`)] : []),
+    ...(isReach(source, destination) ? [deletion(`-m ${mark} --orig-src ${source} --orig-dst ${destination}`)] : []),
+    ...(isReach(answering, source) ? [deletion(`-m ${mark} --orig-src ${source} --reply-src ${answering}`)] : []),
+  ];
 }

@@ -4,7 +4,7 @@ import { SallyportError } from '../core/errors.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import { boundedList } from '../core/order.ts';
 import { addAddresses, missingAddresses, removeAddressesBut, type Place } from './addresses.ts';
-import { cutConnections, type Ended } from './connections.ts';
+import { cutConnections, type Ended, type Reach } from './connections.ts';
 import { checkRequirements } from './requirements.ts';
 import type { RunProgram } from './run-program.ts';
 
@@ -130,7 +130,7 @@ export function createKernelDriver({ run, holdsAddresses, isHealthy = () => Prom
       const listing = await listed();
       await load(`table ${tableName}\ndelete table ${tableName}\n`);
       applied = undefined;
-      await cutConnections(run, { marks: marksOf(listing?.elements), workloads: [] });
+      await cutConnections(run, { marks: marksOf(listing?.elements), workloads: [], reaches: [] });
       if (holdsAddresses) await removeAddressesBut(run, null);
     },
   };
@@ -151,8 +151,19 @@ const placeOf = ({ table, addresses }: KernelRendering): Place => ({ interface: 
 
 const marksOf = (elements: Elements | undefined): readonly number[] => [...(elements?.grants.keys() ?? [])].map(Number);
 
-/** Marks of grants that are no more; workloads that have an address no longer. */
+/** Marks of grants that are no more; workloads that have an address no longer; and what grants that stay lead to no longer. */
 function endedBetween(before: Elements, after: Elements): Ended {
   const gone = (name: 'identities4' | 'identities6') => differenceOf(before[name], after[name]).removed.map(([address]) => address as IpAddress);
-  return { marks: marksOf(before).filter((mark) => !after.grants.has(String(mark))), workloads: [...gone('identities4'), ...gone('identities6')] };
+  const unreached = (name: 'live4' | 'live6') => differenceOf(before[name], after[name]).removed.map(([key]) => reachOf(key)).filter(({ mark }) => after.grants.has(String(mark)));
+  return {
+    marks: marksOf(before).filter((mark) => !after.grants.has(String(mark))),
+    workloads: [...gone('identities4'), ...gone('identities6')],
+    reaches: [...unreached('live4'), ...unreached('live6')],
+  };
+}
+
+/** Of an element of `live`. */
+function reachOf(key: string): Reach {
+  const [workload, mark, service] = key.split(' . ') as [IpAddress, string, IpAddress];
+  return { workload, mark: Number(mark), service };
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { adminPaths, type ApplyResult, type StatusResult } from '../../src/api/admin.ts';
 import type { ObjectRef } from '../../src/core/errors.ts';
-import { formatEndpoint, type IpAddress } from '../../src/core/ip-address.ts';
+import { formatEndpoint } from '../../src/core/ip-address.ts';
 import type { Plan, ServicePort } from '../../src/core/plan/plan.ts';
 import type { WorkloadName } from '../../src/core/spiffe-id.ts';
 import { waitFor } from '../../src/demo/processes.ts';

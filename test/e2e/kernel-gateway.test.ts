@@ -64,7 +64,7 @@ const service = world.externalService('bookinfo/partner', {
   ports: [{ name: 'echo', port: ports.echo }, { name: 'files', port: ports.ftp, protocol: 'FTP' }],
   reverse: [{ name: 'push', port: ports.reverse, workloadPort: ports.workload }],
 });
-const datagrams = world.externalService('bookinfo/datagrams', { gateway: 'router', agentAddress: '127.0.2.2', addresses: [partner], ports: [{ name: 'echo', port: ports.echo, protocol: 'UDP' }] });
+const datagramsAt = (addresses: string[]) => world.externalService('bookinfo/datagrams', { gateway: 'router', agentAddress: '127.0.2.2', addresses, ports: [{ name: 'echo', port: ports.echo, protocol: 'UDP' }] });
 const allowing = (namespace: string, ...services: readonly string[]) => world.policy(`bookinfo/${namespace}`, { subjects: [{ namespace }], to: services.map((name) => ({ service: name })) });
 const bound = (namespace: string, addresses: string[]) => world.binding(`${namespace}/all`, { subject: { namespace }, addresses });
 
@@ -73,20 +73,22 @@ interface Wish {
   readonly workloads?: Readonly<Record<string, string>>;
   readonly addresses?: Readonly<Partial<Record<string, string[]>>>;
   readonly connectionsPerIdentity?: number;
+  /** Of the service of datagrams. */
+  readonly datagrams?: string[];
   /** Whether "reports" has a block of source ports. */
   readonly sharing?: boolean;
 }
 
 const both = [allowing('bookinfo', 'partner', 'datagrams'), allowing('reports', 'partner', 'datagrams')];
 
-function renderingOf({ policies = both, workloads: names = workloads, addresses = {}, connectionsPerIdentity = 50, sharing = false }: Wish = {}): KernelRendering {
+function renderingOf({ policies = both, workloads: names = workloads, addresses = {}, connectionsPerIdentity = 50, datagrams = [partner], sharing = false }: Wish = {}): KernelRendering {
   const plan = world.planOf(
     world.gateway('router', { class: 'kernel', listen: [], kernel: { interface: 'firewall' }, limits: { connectionsPerIdentity } }),
     world.pool('own', [...Object.values(snat), ...Object.values(snat6)]),
     bound('bookinfo', addresses['bookinfo'] ?? [snat.productpage, snat6.productpage]),
     ...(sharing ? [world.pool('shared', ['198.51.100.14'], { sharing: { mode: 'PortBlocks', blockSize: 16 } }), world.binding('reports/all', { subject: { namespace: 'reports' }, pool: 'shared' })] : [bound('reports', addresses['reports'] ?? [snat.batch, snat6.batch])]),
     service,
-    datagrams,
+    datagramsAt(datagrams),
     ...policies,
   );
   return renderKernelGateway(plan, gatewayOf(plan), addressesOf(names));
@@ -282,6 +284,17 @@ describe('a Linux router as gateway', function () {
     await waitFor('its datagrams', 2_000, () => (echo.output().includes(`datagram ${snat.productpage} silent before`) ? true : undefined));
     await driver.apply(renderingOf({ addresses: { bookinfo: [snat.spare] } }));
     await waitFor('its datagrams from the new address', 1_000, () => (echo.output().includes(`datagram ${snat.spare} silent before`) ? true : undefined));
+  });
+
+  it('forgets connections to an address that is taken from the service, and no others of the same grant', async () => {
+    await driver.apply(renderingOf({ datagrams: [partner, stranger] }));
+    const known = async (to: string) => /mark=[1-9]/.test(await succeed('gateway', 'conntrack', '-L', '-p', 'udp', '--orig-dst', to));
+    for (const to of [partner, stranger]) {
+      await startClient(pods.productpage, { transport: 'udp', to, text: 'silent' });
+      await waitFor(`datagrams to ${to}`, 2_000, async () => (await known(to)) || undefined);
+    }
+    await driver.apply(renderingOf({ datagrams: [partner] }));
+    assert.deepEqual([await known(partner), await known(stranger)], [true, false]);
   });
 
   it('holds an identity to as many connections as it may have', async () => {

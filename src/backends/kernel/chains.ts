@@ -7,7 +7,7 @@
  * - What is forwarded through the gateway's interface, either way, passes only by a grant in force; nothing else of this host is looked at
  *   but what is opened from there to its SNAT addresses.
  * - A connection is decided at its first packet, and has its grant's mark from then on, its data connections of FTP too. Each packet is held
- *   against the pairs of workload and mark that are in force (`live`), so that a transaction that takes a pair away has cut the connection.
+ *   against what is in force, workload, mark and service (`live`), so that a transaction that takes one of these away has cut the connection.
  * - An identity's mark is in a connection's only while the rules decide: it is how one look-up is the key of the next.
  *
  * Source: docs/decisions/0830; nft(8), "CONNTRACK EXPRESSIONS", "NAT STATEMENTS", "STATEFUL OBJECTS";
@@ -130,10 +130,10 @@ export function chains(settings: ChainSettings): string {
     ${refusalVerdict('no-such-service')}
   }
   chain carry {
-    ct original ip saddr . ct mark @live4 ct mark @grants accept
-    ct original ip6 saddr . ct mark @live6 ct mark @grants accept
-    ct reply ip saddr . ct mark @live4 ct mark @grants accept
-    ct reply ip6 saddr . ct mark @live6 ct mark @grants accept
+    ct original ip saddr . ct mark . ct original ip daddr @live4 ct mark @grants accept
+    ct original ip6 saddr . ct mark . ct original ip6 daddr @live6 ct mark @grants accept
+    ct reply ip saddr . ct mark . ct original ip saddr @live4 ct mark @grants accept
+    ct reply ip6 saddr . ct mark . ct original ip6 saddr @live6 ct mark @grants accept
   }
   chain admit {
     meta l4proto tcp add @connections { ct mark ct count over ${settings.connectionsPerIdentity} } ${refusalVerdict('limit-exceeded')}

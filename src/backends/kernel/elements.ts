@@ -91,11 +91,14 @@ function addReverse({ sets, markOf }: Draft, { identity, servicePort, destinatio
 function addAdmission({ sets, markOf }: Draft, admission: Admission): void {
   const { identity, servicePort, snat } = admission;
   const mark = markOf(admissionKey(admission));
+  const services = destinationsOf(servicePort);
   sets.grants.set(mark, `${servicePort.id} ${identity.name}`.slice(0, commentBytesMax - 1));
   if (servicePort.protocol === 'FTP') sets.ftp.set(mark, '');
   for (const { address, ports } of sidesOf(snat)) {
     sets[`sources${suffixOf(address)}`].set(mark, familyOf(address) === 'ipv4' ? `${address} . ${portsText(ports)}` : address);
-    for (const workload of identity.addresses[familyOf(address)]) sets[`live${suffixOf(address)}`].set(`${workload} . ${mark}`, '');
+    for (const workload of identity.addresses[familyOf(address)]) {
+      for (const service of services) if (service.family === familyOf(address)) sets[`live${suffixOf(address)}`].set(`${workload} . ${mark} . ${service.address}`, '');
+    }
   }
 }
 

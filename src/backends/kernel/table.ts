@@ -33,7 +33,7 @@ function setsOfFamily<F extends '4' | '6'>(family: F) {
     [`access${family}`]: { key: `mark . ${destination(address)}`, data: 'mark' },
     [`refusals${family}`]: { key: `mark . ${destination(address)}`, data: 'verdict' },
     [`services${family}`]: { key: destination(address) },
-    [`live${family}`]: { key: `${address} . mark` },
+    [`live${family}`]: { key: `${address} . mark . ${address}` },
     [`sources${family}`]: { key: 'mark', data: sources[family] },
     [`addresses${family}`]: { key: address },
     [`reverse${family}`]: { key: `${address} . ${address} . inet_service`, data: `${address} . inet_service` },

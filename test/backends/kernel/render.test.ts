@@ -21,7 +21,7 @@ function answerOf({ table: { elements } }: KernelRendering, source: string, dest
   if (identity === undefined) return 'not-a-workload';
   const mark = elements[`access${family}`].get(`${identity} . ${destination}`);
   if (mark !== undefined) {
-    assert.ok(elements[`live${family}`].has(`${source} . ${mark}`) && elements.grants.has(mark), 'what is let out is in force');
+    assert.ok(elements[`live${family}`].has(`${source} . ${mark} . ${destination.split(' ')[0]!}`) && elements.grants.has(mark), 'what is let out is in force');
     return elements[`sources${family}`].get(mark)!.split(' . ')[0]!;
   }
   const reasons: Readonly<Record<string, string>> = { 'goto refuse_no_binding': 'no-snat-binding', 'goto refuse_family': 'snat-family-mismatch' };
@@ -166,5 +166,24 @@ describe('a change of who has an address', () => {
     const { removed, added } = differenceOf(before.elements.live4, after.elements.live4);
     assert.ok(removed.length > 0 && removed.every(([key]) => key.startsWith(`${parseAddress('10.1.0.2')!} `)));
     assert.deepEqual(added, []);
+  });
+});
+
+describe('an address that is taken from a service', () => {
+  it('is all that is in force no longer: the others keep the marks of their connections', () => {
+    const tableWith = (...targets: string[]) => {
+      const plan = world.planOf(
+        router,
+        world.pool('own', ['192.0.2.1']),
+        world.binding('shop/all', { subject: { namespace: 'shop' }, addresses: ['192.0.2.1'] }),
+        world.externalService('shop/bank', { gateway: 'router', addresses: targets }),
+        world.policy('shop/all', { subjects: [{ namespace: 'shop' }], to: [{ service: 'bank' }] }),
+      );
+      return renderKernelGateway(plan, gatewayOf(plan), addressesOf({ '10.1.0.2': 'shop/till' })).table;
+    };
+    const [before, after] = [tableWith('198.51.100.7', '198.51.100.8'), tableWith('198.51.100.7')];
+    const [mark] = before.elements.grants.keys();
+    assert.deepEqual(differenceOf(before.elements.live4, after.elements.live4), { removed: [[`10.1.0.2 . ${mark!} . 198.51.100.8`, '']], added: [] });
+    assert.deepEqual(before.elements.grants, after.elements.grants);
   });
 });
