@@ -201,7 +201,7 @@ describe('sallyport: services and policy', () => {
       await sallyport(['apply', '-f', example]);
       const { status, out } = await sallyport(['render', 'firewall', '-o', 'csv']);
       assert.equal(status, 0);
-      assert.match(out, /^out,tcp,10\.4\.0\.65,1024-65535,10\.4\.0\.201,3128,bookinfo\/bigip-proxy-svc:httpconnect-3128,service,bookinfo,/m);
+      assert.match(out, /^out,tcp,10\.4\.0\.65,1024-65535,10\.4\.0\.201,3128,bookinfo\/bigip-proxy-svc:httpconnect-3128,service,bookinfo,bookinfo\/bookinfo-to-proxy,bookinfo\/bookinfo$/m);
     });
 
     it('get says that there is nothing, and where to look', async () => {

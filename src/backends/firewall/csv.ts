@@ -1,4 +1,4 @@
-/** The list for spreadsheets and tickets, a line a flow. https://www.rfc-editor.org/rfc/rfc4180 */
+/** The list for spreadsheets and tickets, a line a flow (RFC 4180, but that lines end with a line feed alone, as other tools of a command line want it, and spreadsheets take it). */
 import { sortedUnique } from '../../core/order.ts';
 import { describePorts, type AllowList } from './allow-list.ts';
 
@@ -14,7 +14,7 @@ export function renderCsv({ flows }: AllowList): string {
     describePorts(destination.ports),
     ...[needs.map(({ service }) => service), needs.map(({ use }) => use), needs.map(({ subject }) => subject), needs.flatMap(({ policies }) => policies), needs.map(({ binding }) => binding)].map((each) => sortedUnique(each).join(' ')),
   ]);
-  return [headings, ...rows].map((row) => `${row.map(quoted).join(',')}\r\n`).join('');
+  return [headings, ...rows].map((row) => `${row.map(quoted).join(',')}\n`).join('');
 }
 
 function quoted(field: string): string {

@@ -24,7 +24,7 @@ const isSynced = ({ connected, types, withheld, inForce }: ProxyStatus): boolean
 
 /** A table with a line for each proxy, and below it what is wrong. Wide: each type of resource in a column of its own. */
 export function describeProxies(proxies: readonly ProxyStatus[], { wide }: { readonly wide: boolean }): string {
-  if (proxies.length === 0) return 'no proxy is connected, and there is no gateway';
+  if (proxies.length === 0) return 'no proxy is connected, and none is awaited';
   const states: readonly Column[] = wide ? typeColumns(proxies) : [{ heading: 'STATE', cellOf: statesOf }];
   const columns: readonly Column[] = [
     { heading: 'PROXY', cellOf: ({ node }) => node },

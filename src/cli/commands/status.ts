@@ -28,15 +28,17 @@ function describe(status: StatusResult): string {
     `objects        ${Object.entries(status.objects).map(([kind, count]) => `${count} ${kind}`).join(', ')}`,
     `ledger         ${status.ledger.records} records${status.ledger.sentOn === undefined ? '' : `, up to ${status.ledger.sentOn.lastSequence} at ${status.ledger.sentOn.to}`}`,
     ...status.conditions.map((condition) => `condition      ${printable(condition)}`),
-    '',
-    formatTable(
-      ['PROXY', 'CONNECTED', 'STATE', 'ACKNOWLEDGED'],
-      status.proxies.map(({ node, connected, connectedSince, types }) => {
-        const states = types.map(({ state }) => state);
-        const worst = states.includes('NACKED') ? 'NACKED' : states.includes('STALE') ? 'STALE' : 'SYNCED';
-        const last = types.find(({ typeUrl }) => !typeUrl.endsWith('.Secret'))?.acknowledged;
-        return [node, connected ? (connectedSince ?? 'yes') : 'no', connected ? worst : '-', last?.slice(0, 12) ?? '-'];
-      }),
-    ),
+    ...(status.proxies.length === 0 ? [] : ['', tableOf(status.proxies)]),
   ].join('\n');
 }
+
+const tableOf = (proxies: StatusResult['proxies']): string =>
+  formatTable(
+    ['PROXY', 'CONNECTED', 'STATE', 'ACKNOWLEDGED'],
+    proxies.map(({ node, connected, connectedSince, types }) => {
+      const states = types.map(({ state }) => state);
+      const worst = states.includes('NACKED') ? 'NACKED' : states.includes('STALE') ? 'STALE' : 'SYNCED';
+      const last = types.find(({ typeUrl }) => !typeUrl.endsWith('.Secret'))?.acknowledged;
+      return [node, connected ? (connectedSince ?? 'yes') : 'no', connected ? worst : '-', last?.slice(0, 12) ?? '-'];
+    }),
+  );

@@ -14,6 +14,8 @@ export interface BoxCredentials {
 export async function readCredentials(directory: string, name: string): Promise<BoxCredentials> {
   const path = (file: string): string => join(directory, name, file);
   const [username, password, ca] = await Promise.all([read(path('username')), read(path('password')), readIfThere(path('ca.pem'))]);
+  // Node.js passes over what is no PEM, and then says that the box's certificate has no issuer.
+  if (ca?.includes('-----BEGIN CERTIFICATE-----') === false) throw new SallyportError('file-unreadable', `file "${path('ca.pem')}" has no certificate in PEM`, { place: path('ca.pem') });
   return { username: username.trim(), password: password.replace(/\r?\n$/, ''), ca };
 }
 

@@ -55,6 +55,7 @@ export function createManagementClient({ host, port, credentials, answerWithinMs
     const limit = AbortSignal.timeout(withinMs);
     const signal = AbortSignal.any([outer, limit]);
     const text = body === undefined ? '' : JSON.stringify(body);
+    let isAnswering = false;
     try {
       const answer = await new Promise<IncomingMessage>((resolve, reject) => {
         const headers = { accept: 'application/json', ...(token === undefined ? {} : { 'x-f5-auth-token': token }), ...(text === '' ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }) };
@@ -62,6 +63,7 @@ export function createManagementClient({ host, port, credentials, answerWithinMs
         sent.once('error', reject);
         sent.end(text);
       });
+      isAnswering = true;
       const said = { status: answer.statusCode ?? 0, body: parsed((await readBody(answer, answerBytesMax)).toString(), place) };
       answeringSinceMs ??= now();
       return said;
@@ -70,7 +72,7 @@ export function createManagementClient({ host, port, credentials, answerWithinMs
       session = undefined; // the next one begins with the credentials as they are then, the CA among them
       if (cause instanceof SallyportError) throw cause;
       if (limit.aborted) throw new SallyportError('timeout', `${place} does not answer within ${withinMs / 1_000} s`, { place, cause });
-      throw new SallyportError('unavailable', `${place} cannot be asked: ${reasonOf(cause)}`, { place, cause });
+      throw new SallyportError('unavailable', `${place} cannot be asked: ${isAnswering && (cause as NodeJS.ErrnoException).code === 'ECONNRESET' ? 'its answer breaks off in the middle' : reasonOf(cause)}`, { place, cause });
     }
   }
 

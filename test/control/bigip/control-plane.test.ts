@@ -191,6 +191,15 @@ spec: {class: bigip, listen: [{address: 10.4.0.1, port: 15443}], bigip: {managem
     assert.deepEqual((await status()).conditions, []);
   });
 
+  it('is told nothing where the file of its CA has no certificate, and that is said', async () => {
+    await writeFile(join(credentials, 'f5', 'ca.pem'), 'not PEM');
+    await control.apply(gateway() + services(both));
+    await untilSaid(/gateway f5 is not as it is to be, and keeps what it has: file ".*\/f5\/ca\.pem" has no certificate in PEM/);
+    assert.deepEqual(box.requests, []);
+    await writeFile(join(credentials, 'f5', 'ca.pem'), box.caPem);
+    await untilHeld();
+  });
+
   it('is in no log, status or ledger with a password, a token or a key', async () => {
     const logged: string[] = [];
     await control.close();

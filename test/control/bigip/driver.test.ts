@@ -239,7 +239,7 @@ assert.ok(sent.reduce((sum, { bytes }) => sum + bytes, 0) < 1_024, `${sent.map((
 
   for (const { what, misbehaviour, words } of [
     { what: 'answers with a page', misbehaviour: 'html', words: /something else than JSON, an HTML page/ },
-    { what: 'gives half an answer', misbehaviour: 'half', words: /cannot be asked: aborted/ },
+    { what: 'gives half an answer', misbehaviour: 'half', words: /cannot be asked: its answer breaks off in the middle/ },
     { what: 'does not answer', misbehaviour: 'hang', words: /does not answer within 0\.2 s/ },
     { what: 'has something else under way', misbehaviour: 'busy', words: /is busy: answer 503: Error: Configuration operation in progress/ },
     { what: 'says yes and does not do it', misbehaviour: 'lie', words: /says yes and does not do it/ },
