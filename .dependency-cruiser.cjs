@@ -15,7 +15,7 @@ const rooms = {
   agent: ['core', 'api', 'proto', 'xds', 'identity', 'relay'],
   kubernetes: ['core'],
   install: ['core', 'generate', 'kubernetes'],
-  kernel: ['core', 'api', 'backends', 'gateway', 'identity', 'xds'],
+  kernel: ['core', 'api', 'backends', 'gateway', 'identity', 'store', 'xds'],
   diagnosis: ['core', 'kubernetes', 'install'],
   control: ['core', 'api', 'proto', 'grpc', 'xds', 'backends', 'ca', 'store', 'kubernetes'],
   cli: ['core', 'api', 'backends', 'generate', 'kubernetes', 'install', 'diagnosis', 'control', 'gateway', 'agent', 'kernel', 'identity', 'ca'],

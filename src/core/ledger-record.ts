@@ -20,6 +20,7 @@ export const connectionReasons = [
   'connect-failed',
   'connect-request-invalid',
   'connect-timeout',
+  'end-unseen',
   'finished',
   'ftp-active-refused',
   'ftp-command-refused',

@@ -1,13 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { LedgerRecord } from '../core/ledger-record.ts';
 import type { Endpoint, Revision } from '../core/plan/plan.ts';
 import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type IdentityOptions, type IdentityStatus, type WorkloadIdentity } from '../identity/index.ts';
-import { openSpool } from '../store/index.ts';
 import { createDeltaClient, type DeltaClient, type DeltaUpdate } from '../xds/index.ts';
 import { formatEndpoint } from '../core/ip-address.ts';
+import { deliveryMs, openGatewaySpool } from './gateway-spool.ts';
 import { createTableStore, emptyTable, holdUpdate, isComplete, tableTypes, wholeTable, type HeldTable } from './held-table.ts';
 import { startLedgerShipper, type LedgerShipper } from './ledger-shipper.ts';
 import { createGatewayMetrics } from './metrics.ts';
@@ -53,8 +52,6 @@ export interface Gateway {
 const drainDefaultMs = 5_000;
 /** How soon a spool that has room again lets connections out again. */
 const spoolCheckMs = 250;
-/** For the last records to reach the control plane; what does not is delivered after the next start. */
-const deliveryMs = 1_000;
 
 /**
  * Runs a gateway until it is stopped. Resolves as soon as it runs, which needs no control plane: with an identity and a table from
@@ -64,8 +61,7 @@ export async function runGateway(options: GatewayOptions): Promise<Gateway> {
   const { name, log, now, random, stateDirectory } = options;
   const identity = createIdentity({ ...options, identityAddress: options.controlAddress, stateDirectory: join(stateDirectory, 'identity') });
   const store = createTableStore(join(stateDirectory, 'table'));
-  const spool = await openSpool({ directory: join(stateDirectory, 'spool'), newId: () => randomBytes(16).toString('hex') });
-  if (spool.torn !== null) log.warn({ torn: spool.torn }, 'the spool had a torn end, which was dropped');
+  const spool = await openGatewaySpool(stateDirectory, log);
   const plane = createPlane({ workers: options.workers ?? availableParallelism(), events: { records: takeRecords, listenerFault, unrecorded: (thread, count) => metrics.setUnrecorded(thread, count) }, now, random });
   const metrics = createGatewayMetrics({ spooledRecords: waitingRecords, identityExpiry: () => (identity.current?.expiresAtMs ?? 0) / 1_000 });
 

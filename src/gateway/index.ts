@@ -3,7 +3,7 @@
  * address that belongs to the identity.
  *
  * Lives here:
- * - the process: `gateway.ts` (what runs), `held-table.ts` (the table as it comes and on disk), `ledger-shipper.ts`, `metrics.ts`, `read-gauge.ts`,
+ * - the process: `gateway.ts` (what runs), `held-table.ts` (the table as it comes and on disk), `gateway-spool.ts`, `ledger-shipper.ts`, `metrics.ts`, `read-gauge.ts`,
  *   `probe-listener.ts`; `workers.ts`, `worker.ts`, `thread.ts` and `plane.ts` (threads, and what they say to each other);
  * - a thread: `data-plane.ts`, with `listeners.ts`, `tls-front.ts`, `peer.ts` (who it is), `table.ts` (what it may), `service-dial.ts`,
  *   `dial.ts`, `flow-dial.ts`, `udp-socket.ts` and `host-lookup.ts` (how it leaves), `live-connections.ts`, `identity-limits.ts`, `connection-ledger.ts`;
@@ -18,7 +18,9 @@
  * - Without a control plane the last good table holds; without a table nothing is allowed.
  */
 export { runGateway } from './gateway.ts';
+export { deliveryMs, openGatewaySpool } from './gateway-spool.ts';
 export { createTableStore, emptyTable, holdUpdate, type HeldTable, type TableStore } from './held-table.ts';
+export { startLedgerShipper, type LedgerShipper } from './ledger-shipper.ts';
 export { registerReadGauge } from './read-gauge.ts';
 export { openProbeListener, type ProbeListener } from './probe-listener.ts';
 export type { Gateway, GatewayOptions, GatewayStatus } from './gateway.ts';

@@ -24,12 +24,20 @@ export interface Enforcement {
   /** Looks whether somebody has changed what is in force, and puts it back where settings say so. Tells what was found. */
   checkDrift(): Promise<readonly string[]>;
   readonly counters: () => Promise<readonly GrantCounter[]>;
+  /** Does something while nobody changes what is in force. */
+  readonly undisturbed: <Result>(work: () => Promise<Result>) => Promise<Result>;
   /** Resolves when nothing is under way. What is in force stays. */
   settled(): Promise<void>;
 }
 
-export function createEnforcement(driver: Pick<KernelDriver, 'apply' | 'drift' | 'repair' | 'counters'>): Enforcement {
-  let inForce: { readonly table: KernelTable; readonly rendering: KernelRendering } | undefined;
+export interface Enforced {
+  readonly table: KernelTable;
+  readonly rendering: KernelRendering;
+}
+
+/** @param onChange told what is about to be in force, since connections are let out and cut before that has been read back; and what is again, where it is not taken. Waited for */
+export function createEnforcement(driver: Pick<KernelDriver, 'apply' | 'drift' | 'repair' | 'counters'>, onChange: (change: Enforced) => Promise<void>): Enforcement {
+  let inForce: Enforced | undefined;
   let fault: string | null = null;
   let drift: readonly string[] = [];
   let last: Promise<unknown> = Promise.resolve();
@@ -44,11 +52,13 @@ export function createEnforcement(driver: Pick<KernelDriver, 'apply' | 'drift' |
   async function put(table: KernelTable): Promise<void> {
     try {
       const rendering = renderKernelGateway({ revision: table.revision, trustDomain: table.settings.trustDomain, servicePorts: table.servicePorts }, table.settings, table.addresses);
+      await onChange({ table, rendering });
       await driver.apply(rendering);
       inForce = { table, rendering };
       fault = null;
       drift = [];
     } catch (error) {
+      if (inForce !== undefined) await onChange(inForce);
       fault = error instanceof SallyportError ? error.message : String(error);
       throw error;
     }
@@ -76,6 +86,7 @@ export function createEnforcement(driver: Pick<KernelDriver, 'apply' | 'drift' |
     enforce: (table) => inTurn(() => put(table)),
     checkDrift: () => inTurn(look),
     counters: () => inTurn(() => driver.counters()),
+    undisturbed: inTurn,
     settled: () => inTurn(() => Promise.resolve()),
   };
 }

@@ -4,25 +4,30 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { startStateReport } from '../api/gateway-state.ts';
+import type { RecordContext } from '../backends/kernel/index.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { Endpoint } from '../core/plan/plan.ts';
 import { createTableStore, emptyTable, openProbeListener, type HeldTable, type ProbeListener, type TableStore } from '../gateway/index.ts';
 import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type IdentityOptions, type IdentityStatus, type WorkloadIdentity } from '../identity/index.ts';
 import { createDeltaClient, type DeltaClient, type DeltaUpdate } from '../xds/index.ts';
 import type { KernelDriver } from './driver.ts';
-import { createEnforcement, type EnforcementStatus } from './enforcement.ts';
+import { createEnforcement, type Enforced, type EnforcementStatus } from './enforcement.ts';
 import { nodeOf, stateOf } from './gateway-state.ts';
 import { holdKernelUpdate, kernelTableTypes, readKernelTable, type KernelTable } from './kernel-table.ts';
+import { openKernelLedger, type KernelLedgerStatus } from './kernel-ledger.ts';
 import { createKernelMetrics } from './metrics.ts';
+import type { RunProgram } from './run-program.ts';
 
 export interface KernelGatewayOptions extends Omit<IdentityOptions, 'identityAddress' | 'log' | 'stateDirectory'> {
   /** The EgressGateway's name. */
   readonly name: string;
   /** The control plane's services for those who have a certificate, `host:port`. */
   readonly controlAddress: string;
-  /** Identity and last good table, each in a directory of its own; this process's alone. */
+  /** Identity, last good table, spool, and which connections are open, each in a directory of its own; this process's alone. */
   readonly stateDirectory: string;
   readonly driver: KernelDriver;
+  /** How the kernel is asked what it has refused. */
+  readonly run: RunProgram;
   /** Where to serve `/livez`, `/readyz` and `/metrics`, if anywhere: a loopback address. */
   readonly health?: Endpoint;
   /** How often it is looked whether somebody else has changed what is in force. */
@@ -37,6 +42,7 @@ export interface KernelGatewayStatus extends EnforcementStatus {
   readonly ready: boolean;
   readonly identity: IdentityStatus;
   readonly controlPlane: 'connected' | 'disconnected';
+  readonly ledger: KernelLedgerStatus;
 }
 
 export interface KernelGateway {
@@ -61,8 +67,9 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
   await driver.check();
   const identity = createIdentity({ ...options, identityAddress: options.controlAddress, stateDirectory: join(stateDirectory, 'identity') });
   const store = createTableStore(join(stateDirectory, 'table'));
-  const enforcement = createEnforcement(driver);
-  const metrics = createKernelMetrics({ status: enforcement.status, counters: enforcement.counters, identityExpiry: () => (identity.current?.expiresAtMs ?? 0) / 1_000 });
+  const enforcement = createEnforcement(driver, (change) => ledger.describe(contextOf(change)));
+  const ledger = await openKernelLedger({ stateDirectory, run: options.run, undisturbed: enforcement.undisturbed, now, random, log });
+  const metrics = createKernelMetrics({ status: enforcement.status, ledger: ledger.status, counters: enforcement.counters, identityExpiry: () => (identity.current?.expiresAtMs ?? 0) / 1_000 });
 
   let held: HeldTable = emptyTable;
   let client: DeltaClient | undefined;
@@ -144,6 +151,7 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
       random,
       now,
     });
+    ledger.deliver(() => identity.controlEndpoint(options.controlAddress));
     report ??= startStateReport({
       process: randomUUID(),
       listener: () => (identity.current === undefined ? undefined : { address: options.controlAddress, shown: identity.current, endpoint: () => identity.controlEndpoint(options.controlAddress) }),
@@ -155,7 +163,7 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
 
   function status(): KernelGatewayStatus {
     const own = enforcement.status();
-    return { ready: own.revision !== null && own.fault === null && own.drift.length === 0, identity: identity.status(), controlPlane: client?.connected === true ? 'connected' : 'disconnected', ...own };
+    return { ready: own.revision !== null && own.fault === null && own.drift.length === 0, identity: identity.status(), controlPlane: client?.connected === true ? 'connected' : 'disconnected', ledger: ledger.status(), ...own };
   }
 
   let looking: Promise<void> | undefined;
@@ -173,6 +181,7 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
     report?.close();
     await Promise.all([identity.stop(), probes?.close(), looking]);
     await enforcement.settled();
+    await ledger.close();
   }
 
   try {
@@ -185,6 +194,10 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
     throw error;
   }
   return { status, healthPort: probes?.port ?? null, stop };
+}
+
+function contextOf({ table: { revision, settings, servicePorts, addresses }, rendering: { grants } }: Enforced): RecordContext {
+  return { origin: settings.name, revision, trustDomain: settings.trustDomain, servicePorts, grants, addresses };
 }
 
 async function loadTable(store: TableStore, name: string, log: Logger): Promise<{ readonly held: HeldTable; readonly table: KernelTable } | undefined> {

@@ -3,6 +3,7 @@ import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import { registerReadGauge } from '../gateway/index.ts';
 import type { GrantCounter } from './driver.ts';
 import type { EnforcementStatus } from './enforcement.ts';
+import type { KernelLedgerStatus } from './kernel-ledger.ts';
 
 export interface KernelMetrics {
   /** Text in the Prometheus exposition format. */
@@ -14,12 +15,13 @@ export interface KernelMetrics {
 
 export interface KernelMetricSources {
   readonly status: () => EnforcementStatus;
+  readonly ledger: () => KernelLedgerStatus;
   readonly counters: () => Promise<readonly GrantCounter[]>;
   /** Seconds since the epoch. */
   readonly identityExpiry: () => number;
 }
 
-export function createKernelMetrics({ status, counters, identityExpiry }: KernelMetricSources): KernelMetrics {
+export function createKernelMetrics({ status, ledger, counters, identityExpiry }: KernelMetricSources): KernelMetrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -30,6 +32,11 @@ export function createKernelMetrics({ status, counters, identityExpiry }: Kernel
   read('sallyport_kernel_workload_addresses', 'Addresses behind which a workload is known', () => status().workloadAddresses);
   read('sallyport_kernel_in_force', '1 where the newest table is in force, and nobody has changed it', () => (status().revision !== null && status().fault === null && status().drift.length === 0 ? 1 : 0));
   read('sallyport_kernel_identity_expiry_seconds', "When the gateway's own certificate ends, in seconds since the epoch", identityExpiry);
+  read('sallyport_kernel_connections', 'Connections of grants that are open', () => ledger().connections);
+  read('sallyport_kernel_spooled_records', 'Ledger records that the control plane has not acknowledged', () => ledger().waiting);
+  read('sallyport_kernel_records_lost', 'Ledger records that found no room in the spool', () => ledger().lost);
+  read('sallyport_kernel_event_overruns', 'Times that the kernel told of more connections than could be read', () => ledger().overruns);
+  read('sallyport_kernel_denials_unrecorded', 'Refusals that were too many to record one by one', () => ledger().denialsUnrecorded);
   const labelNames = ['service', 'identity'] as const;
   const packets = new Gauge({ name: 'sallyport_kernel_grant_packets', help: 'Packets by a grant in both directions, since the table was made', registers, labelNames });
   /** Both are of one look at the table. */

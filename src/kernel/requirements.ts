@@ -2,7 +2,7 @@
 import { SallyportError } from '../core/errors.ts';
 import type { RunProgram } from './run-program.ts';
 
-const debianPackages = { nft: 'nftables', ip: 'iproute2', conntrack: 'conntrack', sysctl: 'procps' } as const;
+const debianPackages = { nft: 'nftables', ip: 'iproute2', conntrack: 'conntrack', setpriv: 'util-linux', sysctl: 'procps' } as const;
 
 interface Feature {
   /** As the end of a sentence. */
@@ -19,6 +19,7 @@ const features: readonly Feature[] = [
   { what: 'the helper for FTP', needs: 'the modules nf_conntrack_ftp and nf_nat_ftp', probe: 'ct helper probe { type "ftp" protocol tcp; }' },
   { what: 'timeouts of connections', needs: 'Linux 4.19 with nf_conntrack_timeout', probe: 'ct timeout probe { protocol tcp; policy = { established : 60 }; }' },
   { what: 'limits of connections', needs: 'Linux 4.18 with nft_connlimit', probe: 'set probe { type mark; size 16; flags dynamic; }\nchain count { add @probe { ct mark ct count over 1 } drop; }' },
+  { what: 'sets that packets fill', needs: 'nftables 0.9.4 and Linux 5.6', probe: 'set noted { type mark . ipv4_addr . inet_service . ipv4_addr . inet_service; size 16; flags dynamic,timeout; timeout 1s; }\nset counted { type mark; size 16; flags dynamic; }\nchain note { meta l4proto tcp add @noted { ct mark . ip saddr . th sport . ip daddr . th dport } drop; add @counted { ct mark counter }; }' },
   { what: 'logging to a group', needs: 'nft_log and nfnetlink_log', probe: 'chain tell { log group 1 snaplen 128; }' },
   { what: 'refusing by reset', needs: 'nft_reject_inet', probe: 'chain refuse { meta l4proto tcp reject with tcp reset; }' },
 ];

@@ -52,7 +52,7 @@ function driver() {
 
 describe('what a kernel gateway enforces', () => {
   it('is what was put in force last, with what is to be known of it', async () => {
-    const enforcement = createEnforcement(driver(), () => undefined);
+    const enforcement = createEnforcement(driver(), () => Promise.resolve());
     assert.deepEqual(enforcement.status(), { revision: null, fault: null, drift: [], conditions: [], workloadAddresses: 0 });
     await enforcement.enforce(tableOf('r1', { addresses: ['10.0.0.1', '10.0.0.2'] }));
     const { revision, fault, conditions, workloadAddresses } = enforcement.status();
@@ -62,7 +62,7 @@ describe('what a kernel gateway enforces', () => {
 
   it('stays where a change is refused, with the reason, until one is taken', async () => {
     const kernel = driver();
-    const enforcement = createEnforcement(kernel, () => undefined);
+    const enforcement = createEnforcement(kernel, () => Promise.resolve());
     await enforcement.enforce(tableOf('r1'));
     kernel.refuse('nft: no room');
     await assert.rejects(enforcement.enforce(tableOf('r2')), /nft: no room/);
@@ -75,7 +75,7 @@ describe('what a kernel gateway enforces', () => {
   it('changes one at a time, in the order in which changes came', async () => {
     const kernel = driver();
     kernel.hold();
-    const enforcement = createEnforcement(kernel, () => undefined);
+    const enforcement = createEnforcement(kernel, () => Promise.resolve());
     const done = [enforcement.enforce(tableOf('r1')), enforcement.checkDrift(), enforcement.enforce(tableOf('r2'))];
     for (const calls of [['apply r1'], ['apply r1', 'drift'], ['apply r1', 'drift', 'apply r2']]) {
       await new Promise(setImmediate);
@@ -89,7 +89,7 @@ describe('what a kernel gateway enforces', () => {
   it('is put back where somebody has changed it, or told, as its settings say', async () => {
     for (const [drift, calls, left] of [['Repair', ['apply r1', 'drift', 'repair'], []], ['Report', ['apply r1', 'drift'], ['a rule was added']]] as const) {
       const kernel = driver();
-      const enforcement = createEnforcement(kernel, () => undefined);
+      const enforcement = createEnforcement(kernel, () => Promise.resolve());
       await enforcement.enforce(tableOf('r1', { drift }));
       kernel.find(['a rule was added']);
       assert.deepEqual(await enforcement.checkDrift(), ['a rule was added']);

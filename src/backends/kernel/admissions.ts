@@ -85,6 +85,6 @@ export function conditionsOf(servicePort: ServicePort): readonly Condition[] {
 }
 
 /** As sets of the table have it. */
-export const destinationKey = ({ address, transport, port }: Destination): string => `${address} . ${transport} . ${port}`;
+export const destinationKey = ({ address, transport, port }: Omit<Destination, 'family'>): string => `${address} . ${transport} . ${port}`;
 
 export const describeDestination = (destination: Destination): string => `${formatEndpoint(destination)} (${destination.transport})`;

@@ -15,6 +15,7 @@
  */
 import type { ConnectionReason } from '../../core/ledger-record.ts';
 import type { DenyReason, Revision } from '../../core/plan/plan.ts';
+import { denialChains, denialSets, isNoted, noteVerdict } from './denial-sets.ts';
 
 /** What differs between gateways. */
 export interface ChainSettings {
@@ -42,7 +43,7 @@ const refusals = {
 } as const satisfies Partial<Record<DenyReason | ConnectionReason, string>>;
 export type RefusalReason = keyof typeof refusals;
 
-/** The verdict that refuses, logged with its reason. */
+/** The verdict that refuses, logged with its reason, and noted for the ledger. */
 export const refusalVerdict = (reason: RefusalReason): string => `goto ${refusals[reason]}`;
 
 /** What nobody of this table has elements for: limits count by identity. The size is that of the set's index, not memory taken. */
@@ -72,7 +73,8 @@ export function stateObjects({ idleTimeoutSeconds, udpIdleTimeoutSeconds }: Chai
     type mark
     size ${identitiesMax}
     flags dynamic
-  }`;
+  }
+${denialSets}`;
 }
 
 export function chains(settings: ChainSettings): string {
@@ -149,7 +151,8 @@ export function chains(settings: ChainSettings): string {
   chain turn_away {
     meta l4proto tcp reject with tcp reset
     reject with icmpx admin-prohibited
-  }`;
+  }
+${denialChains}`;
 }
 
 /** Those with the revision in them. */
@@ -157,6 +160,6 @@ export function revisionedChains(revision: Revision): Readonly<Record<string, re
   const log = (what: string): string => `log prefix "sallyport ${revision.slice(0, revisionCharacters)} ${what}: " group ${logGroup} snaplen ${loggedBytes}`;
   return {
     log_opened: [log('connection-opened')],
-    ...Object.fromEntries(Object.entries(refusals).map(([reason, name]) => [name, [log(reason), 'goto turn_away']])),
+    ...Object.fromEntries(Object.entries(refusals).map(([reason, name]) => [name, [log(reason), isNoted(reason) ? noteVerdict(reason) : 'goto turn_away']])),
   };
 }

@@ -9,9 +9,13 @@
  */
 export type { Caveat, CaveatCode } from './caveats.ts';
 export { logGroup } from './chains.ts';
+export { readConnection, readEvent, type ConnectionEvent, type TrackedConnection } from './connection-event.ts';
+export { deniedMax } from './denial-sets.ts';
+export { forgetDenials, listDenials, listUnrecorded, readDenials, readUnrecorded, type Denial } from './denials.ts';
 export type { MarkedGrant } from './elements.ts';
 export { renderFtpFarm, type FtpFarm } from './ftp-farm.ts';
 export { renderKernelGateway, type KernelRendering } from './gateway.ts';
+export { carriedBy, closedRecordOf, deniedRecordOf, endReasonOf, isOfStranger, openedRecordOf, type RecordContext } from './ledger-record.ts';
 export { readListing, type Counter, type Listing } from './listing.ts';
 export { renderConntrackd, renderKeepalived, renderRetelling, renderUnit, rulesetFile, type InterfaceAddress, type PairLink, type PairMember } from './pair.ts';
 export { differenceOf, renderChange, setNames, tableName, type Elements, type Table } from './table.ts';

@@ -39,6 +39,7 @@ export function addKernelGateway(program: Command, context: CliContext): void {
         name,
         controlAddress: options.control,
         driver,
+        run: runProgram,
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
         version,
         log: await createLog('kernel-gateway', options.logLevel),
