@@ -43,7 +43,7 @@ export interface LeaderReporterOptions {
   /** What this replica shows; undefined while it has none. */
   readonly credentials: () => ControlIdentity | undefined;
   readonly now: () => number;
-  readonly log: Logger;
+  readonly log: Pick<Logger, 'warn'>;
 }
 
 /** Reports to whoever leads. */

@@ -25,11 +25,11 @@ describe('what gateways say of themselves', function () {
   const conditions = async (): Promise<readonly string[]> => (await control.admin.get<StatusResult>(adminPaths.status)).conditions;
   const isSaid = (condition: string) => waitFor(`"${condition}"`, 5_000, async () => ((await conditions()).includes(condition) ? true : undefined));
   /** Reports for as long as the test lasts; gives what came of each call. */
-  async function report(svid: Svid, state: () => GatewayState): Promise<{ readonly refusals: string[]; readonly close: () => void }> {
+  async function report(svid: Svid, state: () => GatewayState, process = 'one'): Promise<{ readonly refusals: string[]; readonly close: () => void }> {
     const mesh = await control.mesh();
     const refusals: string[] = [];
     const endpoint = () => ({ address: mesh.address, credentials: meshChannelCredentials([mesh.identity], mesh.trustBundlePem, svid), options: meshChannelOptions });
-    const reporter = startStateReport({ process: 'one', state, listener: () => ({ address: mesh.address, shown: svid, endpoint }), onFailure: (error) => void refusals.push((error as Error).message), now: Date.now });
+    const reporter = startStateReport({ process, state, listener: () => ({ address: mesh.address, shown: svid, endpoint }), onFailure: (error) => void refusals.push((error as Error).message), now: Date.now });
     return { refusals, close: () => reporter.close() };
   }
   const refusalOf = async (spiffeId: string, state: GatewayState): Promise<string> => {
@@ -51,6 +51,15 @@ describe('what gateways say of themselves', function () {
     reporter.close();
     nowMs += 8_000;
     assert.deepEqual((await conditions()).filter((condition) => !byAddress.test(condition)), []);
+  });
+
+  it('are those of both routers of a pair', async () => {
+    const own = (host: string): GatewayState => ({ node: `${edge}~${host}`, inForce: host === 'right', conditions: [{ code: 'ruleset-changed', message: `at ${host}` }] });
+    const svid = await control.svid(edge);
+    const reporters = await Promise.all(['left', 'right'].map((host) => report(svid, () => own(host), host)));
+    for (const host of ['left', 'right']) await isSaid(`gateway edge: at ${host}`);
+    for (const { close } of reporters) close();
+    nowMs += 8_000;
   });
 
   it('are not taken of who is no gateway, or of one under the name of another, nor a code that no status could hold', async () => {
