@@ -15,6 +15,7 @@ export const adminPaths = {
   ca: '/v1alpha1/ca',
   caActivate: '/v1alpha1/ca/activate',
   caCsr: '/v1alpha1/ca/csr',
+  caDiscard: '/v1alpha1/ca/discard',
   caImport: '/v1alpha1/ca/import',
   caInit: '/v1alpha1/ca/init',
   caRetire: '/v1alpha1/ca/retire',

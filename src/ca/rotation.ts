@@ -91,7 +91,7 @@ export function rotate(state: RotationState, event: RotationEvent, { waitMs = pr
     case 'prepare': {
       const { fingerprint } = event.issuer.chain;
       if (state.active === null) return refuse('not-initialized', 'the CA is not initialized', 'initialize it first: "sallyport ca init"');
-      if (state.prepared !== null) return refuse('already-prepared', `the CA "${state.prepared.issuer.chain.fingerprint}" is prepared already`, 'activate or discard it first');
+      if (state.prepared !== null) return refuse('already-prepared', `the CA "${state.prepared.issuer.chain.fingerprint}" is prepared already`, 'let it sign, or take it back: "sallyport ca rotate", "sallyport ca discard"');
       if (chainsOf(state).some((chain) => chain.fingerprint === fingerprint)) return refuse('known-issuer', `the CA "${fingerprint}" is in use already`, 'import a new CA certificate');
       // A new CA under the same root changes nothing for those who rely on the root.
       const acknowledged = trustBundle(state).some((anchor) => anchor.equals(trustAnchorOf(event.issuer.chain).der));
@@ -120,7 +120,7 @@ export function rotate(state: RotationState, event: RotationEvent, { waitMs = pr
         if (event.nowMs < readyAtMs) return refuse('not-published', `the prepared CA may not have reached everyone before ${new Date(readyAtMs).toISOString()}`, 'try again then');
       }
       const { notBeforeMs, notAfterMs, fingerprint } = prepared.issuer.chain;
-      if (event.nowMs < notBeforeMs || event.nowMs > notAfterMs) return refuse('not-valid', `the prepared CA "${fingerprint}" is not valid now`, 'discard it and import another');
+      if (event.nowMs < notBeforeMs || event.nowMs > notAfterMs) return refuse('not-valid', `the prepared CA "${fingerprint}" is not valid now`, 'import another in its place: "sallyport ca discard", then "sallyport ca import"');
       if (state.old.length === oldSlotsMax) return refuse('too-many-old', `${oldSlotsMax} old CAs still have certificates out`, 'wait until one has ended');
       const old = { chain: active.issuer.chain, retireAtMs: active.issuedUntilMs };
       return done(
@@ -131,7 +131,7 @@ export function rotate(state: RotationState, event: RotationEvent, { waitMs = pr
 
     case 'discard': {
       if (state.prepared === null) return refuse('not-prepared', 'no CA is prepared', 'there is nothing to discard');
-      return done({ ...state, prepared: null });
+      return done({ ...state, prepared: null }, record('discarded', state.prepared.issuer.chain));
     }
 
     case 'reserve': {

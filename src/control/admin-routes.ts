@@ -147,6 +147,7 @@ export function createAdminRoutes(options: AdminRoutesOptions): Readonly<Record<
       ),
     ),
     [`POST ${adminPaths.caActivate}`]: post(nothing, async () => json(await caKeeper.activate())),
+    [`POST ${adminPaths.caDiscard}`]: post(nothing, async () => json(await caKeeper.discard())),
     [`POST ${adminPaths.caRetire}`]: post(nothing, async () => json(await caKeeper.retire())),
     [`POST ${adminPaths.certificates}`]: post(certificateBody, async ({ spiffeId, purpose, csrPem, dnsNames, ipAddresses, lifetimeMs }) => {
       const block = pemBlocks(csrPem).find(({ label }) => label === 'CERTIFICATE REQUEST');

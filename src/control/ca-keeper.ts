@@ -15,6 +15,8 @@ export interface CaKeeper {
   request(commonName: string): Promise<{ readonly csrPem: string }>;
   import(request: CaImportRequest): Promise<CaStatus>;
   activate(): Promise<CaStatus>;
+  /** Takes back what was prepared. */
+  discard(): Promise<CaStatus>;
   /** Drops old CAs whose last certificate has ended. */
   retire(): Promise<CaStatus>;
   /** The trust bundle that holds the prepared CA has gone out. */
@@ -93,6 +95,7 @@ export function createCaKeeper({ authority, trustDomain, keyStorage, ledger, now
       return await take(checked.issuer);
     },
     activate: () => step({ type: 'activate', nowMs: now() }),
+    discard: () => step({ type: 'discard' }),
     retire: () => step({ type: 'tick', nowMs: now() }),
     async published() {
       const { prepared } = authority.slots;

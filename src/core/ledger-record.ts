@@ -197,7 +197,7 @@ export interface PlanPublished extends RecordBase {
 
 export interface CaRotated extends RecordBase {
   readonly type: 'ca-rotated';
-  readonly step: 'initialized' | 'prepared' | 'activated' | 'retired';
+  readonly step: 'initialized' | 'prepared' | 'discarded' | 'activated' | 'retired';
   readonly fingerprint: string;
 }
 

@@ -359,6 +359,19 @@ spec: {subjects: [{namespace: bookinfo}], to: [{service: prxy}]}
       assert.deepEqual((await server.admin.post<CaStatus>(adminPaths.caRetire, {})).slots.map(({ slot }) => slot), ['active']);
     });
 
+    it('that was imported by mistake is taken back, and another takes its place', async () => {
+      const [wrong, right] = [selfSignedCa(server.directory), selfSignedCa(server.directory)];
+      await server.admin.post(adminPaths.caInit, {});
+      const bundle = await server.admin.text(adminPaths.bundle);
+      await server.admin.post(adminPaths.caImport, { certificatesPem: wrong.certificatePem, privateKeyPem: wrong.keyPem });
+      const refused = await rejection(server.admin.post(adminPaths.caImport, { certificatesPem: right.certificatePem, privateKeyPem: right.keyPem }));
+      assert.match(refused.hint ?? '', /"sallyport ca discard"/);
+      assert.deepEqual((await server.admin.post<CaStatus>(adminPaths.caDiscard, {})).slots.map(({ slot }) => slot), ['active']);
+      assert.equal(await server.admin.text(adminPaths.bundle), bundle);
+      assert.match(await server.admin.text(adminPaths.ledger), /"type":"ca-rotated","step":"discarded"/);
+      assert.deepEqual((await server.admin.post<CaStatus>(adminPaths.caImport, { certificatesPem: right.certificatePem, privateKeyPem: right.keyPem })).slots.map(({ slot }) => slot), ['prepared', 'active']);
+    });
+
     it('has come to its end: the control plane starts all the same, says so, and takes in the next', async () => {
       const { certificatePem, keyPem } = selfSignedCa(server.directory);
       let nowMs = Date.now() - 400 * 86_400_000;

@@ -26,7 +26,7 @@ export function addCa(program: Command, context: CliContext): void {
     .option('--private-key <file>', 'its key, PEM; not for the answer to "ca csr"')
     .option('--pkcs12 <file>', 'key and chain as PKCS#12')
     .option('--passphrase-file <file>', 'passphrase of the key or PKCS#12')
-    .addHelpText('after', '\nThe first import becomes active at once; a later one is prepared: published in the trust bundle, signing nothing until "ca rotate".\n\nEXIT CODES\n  0 imported   2 the chain has faults, all of them told')
+    .addHelpText('after', '\nThe first import becomes active at once; a later one is prepared: published in the trust bundle, signing nothing until "ca rotate".\n\nEXAMPLES\n  sallyport ca import --chain intermediate-and-root.pem --private-key intermediate.key.pem\n  sallyport ca csr --out request.pem\n  sallyport ca import --chain answer.pem\n\nEXIT CODES\n  0 imported   2 the chain has faults, all of them told   5 one is prepared already')
     .action(async (options: { chain?: string; privateKey?: string; pkcs12?: string; passphraseFile?: string }, command: Command) => {
       if ((options.chain === undefined) === (options.pkcs12 === undefined)) throw new SallyportError('usage', 'give either --chain or --pkcs12');
       const request: CaImportRequest = {
@@ -43,6 +43,10 @@ export function addCa(program: Command, context: CliContext): void {
     .action(async (options: { retire?: true }, command: Command) =>
       show(context, await (await adminClientOf(context, command)).post<CaStatus>(options.retire === true ? adminPaths.caRetire : adminPaths.caActivate, {})),
     );
+  withServerOptions(ca.command('discard'))
+    .summary('take back the prepared intermediate, which has signed nothing')
+    .addHelpText('after', '\nIt leaves the trust bundle, and its key is deleted.\n\nEXIT CODES\n  0 taken back   5 none is prepared')
+    .action(async (_options: unknown, command: Command) => show(context, await (await adminClientOf(context, command)).post<CaStatus>(adminPaths.caDiscard, {})));
   withServerOptions(ca.command('export'))
     .summary('print the trust bundle, PEM')
     .action(async (_options: unknown, command: Command) => context.out((await (await adminClientOf(context, command)).text(adminPaths.bundle)).trimEnd()));
