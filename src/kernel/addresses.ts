@@ -37,6 +37,11 @@ export async function missingAddresses(run: RunProgram, place: Place): Promise<r
   return place.addresses.filter((address) => !there.has(address));
 }
 
+/** Whether traffic comes through this host: of a pair, through the one that has the addresses. Where there are none, nothing does that matters. */
+export async function isInCharge(run: RunProgram, place: Place): Promise<boolean> {
+  return (await missingAddresses(run, place)).length < place.addresses.length;
+}
+
 /** Removes ours from wherever they are, but for those in this place. */
 export async function removeAddressesBut(run: RunProgram, place: Place | null): Promise<void> {
   const kept = new Set(place?.addresses);

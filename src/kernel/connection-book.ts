@@ -7,6 +7,8 @@ export interface ConnectionBookOptions {
   readonly known: Iterable<readonly [key: string, opened: ConnectionOpened]>;
   /** Newest first: a connection may be told of after its grant has been changed. */
   readonly contexts: () => readonly RecordContext[];
+  /** Whether connections go through this router. The kernel of the other one of a pair knows them too, told by conntrackd. */
+  readonly isInCharge: () => boolean;
   readonly newId: () => string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -34,7 +36,7 @@ interface Held {
 /** Between the kernel's own time of a connection, which is in seconds, and when we were told of it. */
 const sameWithinMs = 5_000;
 
-export function createConnectionBook({ known, contexts, newId, now, onRecord, onChange }: ConnectionBookOptions): ConnectionBook {
+export function createConnectionBook({ known, contexts, isInCharge, newId, now, onRecord, onChange }: ConnectionBookOptions): ConnectionBook {
   const held = new Map<string, Held>();
   const controls = new Map<string, Set<string>>();
   /** During a comparison: what it may still name. */
@@ -50,6 +52,7 @@ export function createConnectionBook({ known, contexts, newId, now, onRecord, on
     const before = held.get(connection.key);
     if (before !== undefined && Math.abs(Date.parse(before.opened.time) - atMs) < sameWithinMs) return before;
     if (before !== undefined) close(connection.key, before, { reason: 'end-unseen', ...before.carried, atMs });
+    if (!isInCharge()) return undefined;
     const context = contexts().find(({ grants }) => grants.has(connection.mark));
     const opened = context && withParent(openedRecordOf(connection, context, { connectionId: newId(), atMs }));
     if (opened === undefined) return undefined;

@@ -147,7 +147,8 @@ function differencesOf(table: Table, listing: Listing | undefined): readonly str
   return [...ofSets, ...(isOfRevision ? [] : [`its log lines are of revision ${String(listing.revision)}`])];
 }
 
-const placeOf = ({ table, addresses }: KernelRendering): Place => ({ interface: table.settings.interface, addresses });
+/** Where a gateway's SNAT addresses are to be. */
+export const placeOf = ({ table, addresses }: KernelRendering): Place => ({ interface: table.settings.interface, addresses });
 
 const marksOf = (elements: Elements | undefined): readonly number[] => [...(elements?.grants.keys() ?? [])].map(Number);
 

@@ -10,7 +10,7 @@ import type { Endpoint } from '../core/plan/plan.ts';
 import { createTableStore, emptyTable, openProbeListener, type HeldTable, type ProbeListener, type TableStore } from '../gateway/index.ts';
 import { createIdentity, readTrustBundleSecret, trustBundleSubscription, type IdentityOptions, type IdentityStatus, type WorkloadIdentity } from '../identity/index.ts';
 import { createDeltaClient, type DeltaClient, type DeltaUpdate } from '../xds/index.ts';
-import type { KernelDriver } from './driver.ts';
+import { placeOf, type KernelDriver } from './driver.ts';
 import { createEnforcement, type Enforced, type EnforcementStatus } from './enforcement.ts';
 import { nodeOf, stateOf } from './gateway-state.ts';
 import { holdKernelUpdate, kernelTableTypes, readKernelTable, type KernelTable } from './kernel-table.ts';
@@ -26,8 +26,10 @@ export interface KernelGatewayOptions extends Omit<IdentityOptions, 'identityAdd
   /** Identity, last good table, spool, and which connections are open, each in a directory of its own; this process's alone. */
   readonly stateDirectory: string;
   readonly driver: KernelDriver;
-  /** How the kernel is asked what it has refused. */
+  /** How the kernel is asked what it has refused, and whether this router is in charge. */
   readonly run: RunProgram;
+  /** False for one of a pair, whose SNAT addresses are at one router at a time. */
+  readonly isAlone: boolean;
   /** Where to serve `/livez`, `/readyz` and `/metrics`, if anywhere: a loopback address. */
   readonly health?: Endpoint;
   /** How often it is looked whether somebody else has changed what is in force. */
@@ -67,8 +69,8 @@ export async function runKernelGateway(options: KernelGatewayOptions): Promise<K
   await driver.check();
   const identity = createIdentity({ ...options, identityAddress: options.controlAddress, stateDirectory: join(stateDirectory, 'identity') });
   const store = createTableStore(join(stateDirectory, 'table'));
-  const enforcement = createEnforcement(driver, (change) => ledger.describe(contextOf(change)));
-  const ledger = await openKernelLedger({ stateDirectory, run: options.run, undisturbed: enforcement.undisturbed, now, random, log });
+  const enforcement = createEnforcement(driver, (change) => ledger.describe(contextOf(change), placeOf(change.rendering)));
+  const ledger = await openKernelLedger({ stateDirectory, run: options.run, isAlone: options.isAlone, undisturbed: enforcement.undisturbed, now, random, log });
   const metrics = createKernelMetrics({ status: enforcement.status, ledger: ledger.status, counters: enforcement.counters, identityExpiry: () => (identity.current?.expiresAtMs ?? 0) / 1_000 });
 
   let held: HeldTable = emptyTable;

@@ -7,6 +7,7 @@ import type { LedgerRecord } from '../core/ledger-record.ts';
 import { createRecordBudget } from '../core/record-budget.ts';
 import { deliveryMs, openGatewaySpool, startLedgerShipper, type LedgerShipper } from '../gateway/index.ts';
 import type { DeltaEndpoint } from '../xds/index.ts';
+import { isInCharge, type Place } from './addresses.ts';
 import { createConnectionBook } from './connection-book.ts';
 import { openConnectionStore } from './connection-store.ts';
 import { watchConnections, type ConnectionWatch } from './connection-watch.ts';
@@ -33,6 +34,8 @@ export interface KernelLedgerOptions {
   /** Spool and open connections, each in a directory of its own. */
   readonly stateDirectory: string;
   readonly run: RunProgram;
+  /** False for one of a pair: it records what goes through it, which is while it has the SNAT addresses. */
+  readonly isAlone: boolean;
   /** Does something while nobody changes the table. */
   readonly undisturbed: <Result>(work: () => Promise<Result>) => Promise<Result>;
   readonly now: () => number;
@@ -46,19 +49,22 @@ export interface KernelLedger {
    * Says what will be in force in a moment; called while nobody changes the table. Resolves when it is known what has been refused until now: a table that is
    * replaced takes that with it. Nothing is recorded before the first. Never rejects.
    */
-  describe(context: RecordContext): Promise<void>;
+  describe(context: RecordContext, place: Place): Promise<void>;
   /** Delivers from now on. */
   deliver(connect: () => DeltaEndpoint): void;
   close(): Promise<void>;
 }
 
-const denialsMs = 2_000;
+/** After refusals, and for who is in charge of a pair. */
+const lookMs = 2_000;
 
-export async function openKernelLedger({ stateDirectory, run, undisturbed, now, random, log }: KernelLedgerOptions): Promise<KernelLedger> {
+export async function openKernelLedger({ stateDirectory, run, isAlone, undisturbed, now, random, log }: KernelLedgerOptions): Promise<KernelLedger> {
   const spool = await openGatewaySpool(stateDirectory, log);
   const store = await openConnectionStore(join(stateDirectory, 'connections'), now, log);
   const strangers = createRecordBudget(now);
   let contexts: readonly RecordContext[] = [];
+  let place: Place = { interface: '', addresses: [] };
+  let inCharge = isAlone;
   let watch: ConnectionWatch | undefined;
   let shipper: LedgerShipper | undefined;
   let [lost, overruns, withoutRoom] = [0, 0, 0];
@@ -70,7 +76,14 @@ export async function openKernelLedger({ stateDirectory, run, undisturbed, now, 
     else void spool.append(each).catch(() => (lost += 1));
   }
 
-  const book = createConnectionBook({ known: store.known, contexts: () => contexts, newId: randomUUID, now, onRecord: record, onChange: (key, opened) => store.put(key, opened) });
+  const book = createConnectionBook({ known: store.known, contexts: () => contexts, isInCharge: () => inCharge, newId: randomUUID, now, onRecord: record, onChange: (key, opened) => store.put(key, opened) });
+
+  async function lookWhoIsInCharge(): Promise<void> {
+    if (isAlone) return;
+    const wasInCharge = inCharge;
+    inCharge = await isInCharge(run, place).catch(() => false); // told by whoever applies the table: there is no such interface
+    if (inCharge && !wasInCharge) watch?.look();
+  }
 
   /** While nobody changes the table. */
   async function readDenials(context: RecordContext): Promise<void> {
@@ -101,16 +114,18 @@ export async function openKernelLedger({ stateDirectory, run, undisturbed, now, 
   }
 
   let beginning: Promise<void> | undefined;
-  let reading: Promise<void> | undefined;
-  const denials = setInterval(() => {
+  let reading: Promise<unknown> | undefined;
+  const looks = setInterval(() => {
     const [context] = contexts;
-    if (context !== undefined) reading ??= undisturbed(() => readDenials(context)).finally(() => (reading = undefined));
-  }, denialsMs);
+    if (context === undefined) return;
+    reading ??= Promise.all([lookWhoIsInCharge(), undisturbed(() => readDenials(context))]).finally(() => (reading = undefined));
+  }, lookMs);
 
   return {
     status: () => ({ state: spool.state, waiting: spool.lastSequence - (shipper?.acknowledged ?? 0), connections: book.size, lost, overruns, denialsUnrecorded: strangers.refused + withoutRoom }),
-    async describe(context) {
-      await readDenials(contexts[0] ?? context);
+    async describe(context, where) {
+      place = where;
+      await Promise.all([lookWhoIsInCharge(), readDenials(contexts[0] ?? context)]);
       contexts = [context, ...contexts.slice(0, 1)];
       beginning ??= begin();
     },
@@ -118,7 +133,7 @@ export async function openKernelLedger({ stateDirectory, run, undisturbed, now, 
       shipper ??= startLedgerShipper({ spool, connect, random, log });
     },
     async close() {
-      clearInterval(denials);
+      clearInterval(looks);
       await Promise.all([beginning, reading]);
       for (const context of contexts.slice(0, 1)) await readDenials(context);
       await watch?.stop();

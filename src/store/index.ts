@@ -1,6 +1,6 @@
 /**
  * The embedded store: what must survive the process. One mechanism, an append-only file made durable in groups, serves
- * three: the control plane's state, the ledger, and a gateway's spool of records on their way to the ledger.
+ * four: the control plane's state, the ledger, a gateway's spool of records on their way to the ledger, and which connections of a Linux router are open.
  *
  * Invariants: what was acknowledged survives SIGKILL at any moment, and the loss of power; a torn end, which only holds
  * what was not acknowledged, is dropped and reported; any other damage is refused with its place; one process at a time

@@ -36,6 +36,7 @@ const connection = ({ port = 40_000, to = 443, mark: its = mark, state = 'TIME_W
 
 /** What a book has told, and what it has left for the next one. */
 function bookWith({ known = [], contexts = [context] }: { known?: Iterable<readonly [string, ConnectionOpened]>; contexts?: readonly RecordContext[] } = {}) {
+  let inCharge = true;
   const records: (ConnectionOpened | ConnectionClosed)[] = [];
   const saved = new Map(known);
   let nowMs = 1_000_000;
@@ -43,6 +44,7 @@ function bookWith({ known = [], contexts = [context] }: { known?: Iterable<reado
   const book = createConnectionBook({
     known: [...saved],
     contexts: () => contexts,
+    isInCharge: () => inCharge,
     newId: () => `c${(ids += 1)}`,
     now: () => nowMs,
     onRecord: (record) => records.push(record),
@@ -54,6 +56,7 @@ function bookWith({ known = [], contexts = [context] }: { known?: Iterable<reado
     records,
     saved,
     at,
+    takesOver: (isOurs: boolean): void => void (inCharge = isOurs),
     opens: (shape: Shape = {}) => book.take({ kind: 'opened', connection: connection(shape), atMs: nowMs }),
     closes: (shape: Shape = {}) => book.take({ kind: 'closed', connection: connection(shape), atMs: nowMs }),
     compare: (...shapes: readonly Shape[]): void => {
@@ -86,6 +89,20 @@ describe('the connections that are open by the ledger', () => {
     const { opens, told } = bookWith({ contexts: [{ ...context, grants: new Map() }, context] });
     opens();
     assert.deepEqual(told(), ['opened c1']);
+  });
+
+  it('are those that go through this router of a pair, and end where they began to be recorded', () => {
+    const { opens, closes, compare, takesOver, told } = bookWith();
+    takesOver(false);
+    opens();
+    opens({ port: 40_001 });
+    closes({ startedAtMs: 990_000 });
+    takesOver(true);
+    compare({ port: 40_001, startedAtMs: 990_000 });
+    takesOver(false);
+    opens({ port: 40_002 });
+    closes({ port: 40_001 });
+    assert.deepEqual(told(), ['opened c1', 'closed c1 finished 5/10']);
   });
 
   it('are found by a look where their beginning went unseen, with the time at which it was', () => {

@@ -40,6 +40,7 @@ export function addKernelGateway(program: Command, context: CliContext): void {
         controlAddress: options.control,
         driver,
         run: runProgram,
+        isAlone: options.addresses,
         ...(options.probeListen === undefined ? {} : { health: parseAddressAndPort(options.probeListen, '--probe-listen') }),
         version,
         log: await createLog('kernel-gateway', options.logLevel),
