@@ -53,6 +53,8 @@ export interface PairRouter {
   readonly employ: () => Promise<void>;
   /** Resolves once it has told the other of all connections that there were at this call. */
   readonly retell: () => Promise<void>;
+  /** The process that tells, and is told. */
+  readonly conntrackdPid: () => number;
   readonly stop: () => Promise<void>;
 }
 
@@ -102,6 +104,9 @@ export async function startKernelPair(programs: PairPrograms): Promise<KernelPai
     throw error;
   }
 }
+
+/** As often as all is told until it is certain that all has been: one may have begun before, one is whole, one more shows that it has gone out. */
+export const retellings = 3;
 
 type Daemon = 'keepalived' | 'conntrackd' | 'retelling';
 
@@ -175,10 +180,11 @@ function createRouter(role: Router, host: NetworkHost, { ruleset, addresses }: K
       await stopDaemon('keepalived');
     },
     employ,
+    conntrackdPid: () => running.get('conntrackd')!.pid,
     async retell() {
       const times = (): number => [...running.get('conntrackd')!.output().matchAll(/sending bulk update/g)].length;
       const before = times();
-      await waitFor('the other router to be told', 10_000, () => (times() >= before + 3 ? true : undefined)); // one under way may have begun before, one is whole, one more shows that it has gone out
+      await waitFor('the other router to be told', 10_000, () => (times() >= before + retellings ? true : undefined));
     },
     stop,
   };

@@ -4,6 +4,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { waitFor } from '../../src/demo/processes.ts';
 
 export interface ServerProcess {
+  readonly pid: number;
   /** All that it has said. */
   readonly output: () => string;
   /** Ends it with all that it forked, and removes its directory. */
@@ -58,7 +59,7 @@ export async function startServerProcess(program: string, args: readonly string[
     await stop();
     throw new Error(`${program} is not ready: ${output}`, { cause });
   }
-  return { output: () => output, stop };
+  return { pid: child.pid!, output: () => output, stop };
 }
 
 /**
