@@ -75,7 +75,7 @@ const presentations: readonly Presentation[] = [
     schema: 'EgressGateway',
     scope: 'Cluster',
     names: { plural: 'egressgateways', singular: 'egressgateway', shortNames: ['egw'] },
-    columns: [{ name: 'Class', type: 'string', jsonPath: '.spec.class' }, accepted, { name: 'Connected', type: 'integer', jsonPath: '.status.connected' }, { ...revision, description: 'The revision of the plan that it enforces' }, why, age],
+    columns: [{ name: 'Class', type: 'string', jsonPath: '.spec.class' }, accepted, { name: 'Connected', type: 'integer', jsonPath: '.status.connected' }, { name: 'Warned', type: 'string', jsonPath: '.status.conditions[?(@.type=="Warned")].reason', description: 'The gravest of what there is to know of it, such as that somebody has changed what is in force' }, { ...revision, description: 'The revision of the plan that it enforces' }, why, age],
     status: { revision: text('The revision of the plan that it enforces'), connected: { type: 'integer', description: 'How many processes of it have their stream of configuration open' } },
   },
   {

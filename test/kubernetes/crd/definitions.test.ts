@@ -133,6 +133,7 @@ describe('custom resource definitions at an API server', function () {
   it('answer in columns, by short names and by category', async () => {
     assert.match(await kubectl('get', 'exts', '-A'), /^NAMESPACE +NAME +ACCEPTED +GATEWAY +ENFORCED +AGE\n/);
     assert.match(await kubectl('get', 'egp', '-A', '-o', 'wide'), /^NAMESPACE +NAME +ACCEPTED +ENFORCED +REVISION +MESSAGE +AGE\n/);
+    assert.match(await kubectl('get', 'egw'), /^NAME +CLASS +ACCEPTED +CONNECTED +WARNED +AGE\n/);
     assert.match(await kubectl('get', 'snatb', '-A'), /^NAMESPACE +NAME +ACCEPTED +ADDRESS +ENFORCED +AGE\n/);
     assert.match(await kubectl('get', 'sallyport', '-A', '-o', 'name'), /externalservice.externalservice.example.com\/my-external-service1/);
   });
