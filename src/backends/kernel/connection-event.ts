@@ -45,20 +45,26 @@ export function readEvent(line: string): ConnectionEvent | undefined {
   return { kind: 'closed', connection, atMs: stopped === null ? atMs : Math.min(atMs, stopped + 999) }; // it counts in seconds: in that one it was still there
 }
 
+const head = /^ipv[46]\s+\d+\s+(tcp|udp)\s+\d+\s+(?:\d+\s+)?(?:([A-Z_0-9]+)\s+)?src=/;
+const fields = / (src|dst|sport|dport|bytes|mark|id)=(\S+)/g;
+
 /** What a line of `conntrack -L` tells; undefined as for `readEvent`. */
 export function readConnection(line: string): TrackedConnection | undefined {
-  const [, transport, state] = /^(?:ipv[46]\s+\d+\s+)(tcp|udp)\s+\d+\s+(?:\d+\s+)?(?:([A-Z_0-9]+)\s+)?src=/.exec(line) ?? [];
-  const valuesOf = (field: string): readonly string[] => Array.from(line.matchAll(new RegExp(` ${field}=(\\S+)`, 'g')), ([, value]) => value!);
-  const [sources, destinations, sourcePorts, destinationPorts, bytes, [mark], [id]] = ['src', 'dst', 'sport', 'dport', 'bytes', 'mark', 'id'].map(valuesOf) as [string[], string[], string[], string[], string[], string[], string[]];
-  const tuple = (index: number): Tuple | undefined => {
-    const [source, destination] = [endpoint(sources[index], sourcePorts[index]), endpoint(destinations[index], destinationPorts[index])];
+  const [, transport, state] = head.exec(line) ?? [];
+  if (transport === undefined) return undefined;
+  // Those of a direction come twice, that of the original first.
+  const values: Record<string, string[]> = {};
+  for (const [, field, value] of line.matchAll(fields)) (values[field!] ??= []).push(value!);
+  const { src = [], dst = [], sport = [], dport = [], bytes = [], mark = [], id: [id] = [] } = values;
+  const tuple = (index: 0 | 1): Tuple | undefined => {
+    const [source, destination] = [endpoint(src[index], sport[index]), endpoint(dst[index], dport[index])];
     return source === undefined || destination === undefined ? undefined : { source, destination, bytes: Number(bytes[index] ?? 0) };
   };
   const [original, reply] = [tuple(0), tuple(1)];
-  if (transport === undefined || id === undefined || original === undefined || reply === undefined) return undefined;
+  if (id === undefined || original === undefined || reply === undefined) return undefined;
   return {
-    key: `${id} ${transport} ${sources[0]!} ${sourcePorts[0]!} ${destinations[0]!} ${destinationPorts[0]!}`,
-    mark: Number(mark ?? 0),
+    key: [id, transport, src[0], sport[0], dst[0], dport[0]].join(' '),
+    mark: Number(mark[0] ?? 0),
     transport: transport as 'tcp' | 'udp',
     state: state ?? '',
     original,
@@ -72,9 +78,11 @@ function endpoint(address = '', port = ''): Endpoint | undefined {
   return parsed === undefined || port === '' ? undefined : { address: parsed, port: Number(port) };
 }
 
+const times = { start: /\[start=([^\]]+)\]/, stop: /\[stop=([^\]]+)\]/ } as const;
+
 /** As ctime(3) has it, in the time zone of conntrack, which is run with UTC. */
-function kernelTime(line: string, which: 'start' | 'stop'): number | null {
-  const text = new RegExp(`\\[${which}=([^\\]]+)\\]`).exec(line)?.[1];
+function kernelTime(line: string, which: keyof typeof times): number | null {
+  const text = times[which].exec(line)?.[1];
   const ms = text === undefined ? NaN : Date.parse(`${text} UTC`);
   return Number.isNaN(ms) ? null : ms;
 }
