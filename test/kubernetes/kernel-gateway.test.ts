@@ -98,6 +98,13 @@ describe('a kernel gateway of a cluster', function () {
     await cluster.until(allowed('bookinfo'), 'enforced', (live) => conditionsOf(live, 'Accepted', 'Programmed') === 'Accepted=True Programmed=True');
   });
 
+  it('has the ledger say which pod\'s identity was behind an address and port', async () => {
+    const client = await clients.start(second);
+    const [, address, port] = /^you (\S+) (\S+)$/m.exec(client.output())!;
+    const answer = await waitFor('the answer', withinMs, () => deployment.cli('one', ['whois', `${address}:${port}`]).then(({ stdout }) => stdout, () => undefined)); // not before the record is there
+    assert.match(answer, /spiffe:\/\/cluster\.local\/ns\/reports\/sa\/default/);
+  });
+
   it('says at its EgressGateway what an address cannot prove', async () => {
     const live = await cluster.until(router(), 'connected', (each) => each.status?.['connected'] === 1 && warningOf(each)?.status === 'True');
     assert.equal(warningOf(live)!.reason, 'IdentityByAddress');
