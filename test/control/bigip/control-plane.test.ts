@@ -200,6 +200,23 @@ spec: {class: bigip, listen: [{address: 10.4.0.1, port: 15443}], bigip: {managem
     await untilHeld();
   });
 
+  it('has what it cannot serve told in status, and serves the rest', async () => {
+    const shares = (text: string): string => text.replace('{addresses: [10.4.0.64/28]}', '{addresses: [10.4.0.64/28], sharing: {mode: PortBlocks, blockSize: 1024}}');
+    const ownPool = `
+---
+apiVersion: sallyport.dev/v1alpha1
+kind: SnatPool
+metadata: {name: own}
+spec: {addresses: [10.4.1.1]}
+`;
+    await control.apply(gateway() + shares(services(both)).replace('{subject: {namespace: reports}, pool: partners}', '{subject: {namespace: reports}, pool: own}') + ownPool);
+    await untilHeld();
+    assert.match(await untilSaid(/gateway f5 refuses/), /^gateway f5 refuses partners\/ledger:db: a BIG-IP cannot keep to ports 1024-2047 of 10\.4\.0\.\d+: .* \(bind whoever leaves/);
+    const values = Object.fromEntries(shared().grants.records.map(({ key, value }) => [key, value]));
+    assert.match(values['partners/ledger:db billing']!, /^- /);
+    assert.match(values['partners/ledger:db reports']!, /^\/partner\//);
+  });
+
   it('is in no log, status or ledger with a password, a token or a key', async () => {
     const logged: string[] = [];
     await control.close();
