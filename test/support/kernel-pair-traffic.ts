@@ -66,21 +66,34 @@ export async function startPairTraffic(pair: KernelPair, vsftpd: string, seconds
   const contents = { [longFiles.download]: randomBytes(seconds * rates.download), [longFiles.upload]: randomBytes(seconds * rates.upload), [short]: randomBytes(shortBytes) };
   const home = await mkdtemp(join(tmpdir(), 'sallyport-transfers-'));
   closing.push(() => rm(home, { recursive: true, force: true }));
-  const servers = await Promise.all(
-    families.map(async (family): Promise<Vsftpd> => {
-      const server = await startVsftpd(vsftpd, { anon_max_rate: String(rates.download), trans_chunk_size: '8192' }, { address: pairAddresses[family].partner, port: pairPorts.ftp, enter: pair.hosts.partner.enter });
-      closing.push(server.stop);
-      return server;
-    }),
-  );
-  for (const directory of [home, ...servers.map((server) => server.directory)]) for (const [name, content] of Object.entries(contents)) await writeFile(join(directory, name), content);
-  await pair.startNode('partner', 'echo-host.ts', [String(pairPorts.echo)], /ready/);
-  const echoes = await Promise.all(families.flatMap((family) => (['tcp', 'udp'] as const).map((transport) => startEcho(pair, transport, family))));
+  const close = async (): Promise<void> => {
+    for (const each of closing.splice(0).reverse()) await each();
+  };
+  const startServer = async (family: Family): Promise<Vsftpd> => {
+    const server = await startVsftpd(vsftpd, { anon_max_rate: String(rates.download), trans_chunk_size: '8192' }, { address: pairAddresses[family].partner, port: pairPorts.ftp, enter: pair.hosts.partner.enter });
+    closing.push(server.stop);
+    for (const directory of [home, server.directory]) for (const [name, content] of Object.entries(contents)) await writeFile(join(directory, name), content);
+    return server;
+  };
+  try {
+    const servers = { ipv4: await startServer('ipv4'), ipv6: await startServer('ipv6') };
+    await pair.startNode('partner', 'echo-host.ts', [String(pairPorts.echo)], /ready/);
+    const echoes = await Promise.all(families.flatMap((family) => (['tcp', 'udp'] as const).map((transport) => startEcho(pair, transport, family))));
+    return { echoes, ...transfersThrough(pair, home, contents, servers), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
 
+/** Contents by the name of the file. */
+type Contents = Readonly<Record<(typeof longFiles)['download' | 'upload'] | typeof short, Buffer>>;
+
+function transfersThrough(pair: KernelPair, home: string, contents: Contents, servers: Readonly<Record<Family, Vsftpd>>): Pick<PairTraffic, 'startTransfers' | 'startLateTransfers' | 'controlConnections'> {
   let started = 0;
   async function startTransfer({ family, mode, options }: (typeof modes)[number], direction: 'download' | 'upload'): Promise<Transfer> {
     const { pod, partner } = pairAddresses[family];
-    const { directory } = servers[families.indexOf(family)]!;
+    const { directory } = servers[family];
     const own = `${(started += 1)}-`;
     const url = `ftp://${family === 'ipv6' ? `[${partner}]` : partner}:${pairPorts.ftp}`;
     const download = (file: keyof typeof contents) => ({ args: ['-o', own + file, `${url}/${file}`], arrives: join(home, own + file), content: contents[file] });
@@ -117,13 +130,9 @@ export async function startPairTraffic(pair: KernelPair, vsftpd: string, seconds
   }
 
   return {
-    echoes,
     startLateTransfers: () => Promise.all(families.map(startLateTransfer)),
     startTransfers: () => Promise.all(modes.flatMap((mode) => (['download', 'upload'] as const).map((direction) => startTransfer(mode, direction)))),
-    controlConnections: async () => (await Promise.all(servers.map((server) => server.log()))).flatMap((log) => [...log.matchAll(/CONNECT: Client "(?:::ffff:)?([^"]+)"/g)].map(([, address]) => address!)),
-    async close() {
-      for (const each of closing.reverse()) await each();
-    },
+    controlConnections: async () => (await Promise.all(Object.values(servers).map((server) => server.log()))).flatMap((log) => [...log.matchAll(/CONNECT: Client "(?:::ffff:)?([^"]+)"/g)].map(([, address]) => address!)),
   };
 }
 
