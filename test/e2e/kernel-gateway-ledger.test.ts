@@ -98,7 +98,7 @@ describe('the ledger of a kernel gateway', function () {
   });
 
   const startControl = (): void => processes.start('control', ['serve']);
-  const startGateway = (): void => processes.start('gateway', ['kernel-gateway', '--name', 'router', '--trust-bundle', join(directory, 'bundle.pem'), '--join-token-file', join(directory, 'token'), '--probe-listen', probes]);
+  const startGateway = (...options: readonly string[]): void => processes.start('gateway', ['kernel-gateway', ...options, '--name', 'router', '--trust-bundle', join(directory, 'bundle.pem'), '--join-token-file', join(directory, 'token'), '--probe-listen', probes]);
 
   async function sallyport(args: readonly string[], stdin?: string): Promise<string> {
     const { status, stdout, stderr } = await processes.run(args, stdin);
@@ -257,5 +257,29 @@ describe('the ledger of a kernel gateway', function () {
     assert.notEqual((await watchersOf())[0], watcher);
     await stopClient(client);
     assert.equal((await whois(endOf(client), isOver, opened.time)).closed!.reason, 'finished');
+  });
+
+  it('records of a pair what goes through it, and not what the other router tells its kernel of', async () => {
+    await stopClient(await startClient('batch'));
+    const { stdout } = await network.hosts.router.run('conntrack', ['--dump', '--orig-src', pods.batch]);
+    const mark = / mark=(\d+)/.exec(stdout)![1]!;
+    await processes.kill('gateway');
+    const addresses = async (verb: 'add' | 'del'): Promise<void> => {
+      for (const address of Object.values(snat).flat()) await succeedOn('router', 'ip', 'address', verb, `${address}/${address.includes(':') ? 128 : 32}`, 'dev', 'partner');
+    };
+    await addresses('del');
+    startGateway('--no-addresses');
+    await statusIs(({ ready }) => ready);
+    const [told, carried] = [45_000, 45_001];
+    const connection = (port: number): readonly string[] => ['--proto', 'tcp', '--orig-src', pods.batch, '--orig-dst', partner, '--sport', String(port), '--dport', String(ports.echo)];
+    // As conntrackd does.
+    const tell = (port: number): Promise<void> =>
+      succeedOn('router', 'conntrack', '--create', ...connection(port), '--reply-src', partner, '--reply-dst', snat.reports[0], '--reply-port-src', String(ports.echo), '--reply-port-dst', String(port), '--state', 'ESTABLISHED', '--timeout', '600', '--mark', mark);
+    await tell(told);
+    await succeedOn('router', 'conntrack', '--delete', ...connection(told));
+    await tell(carried);
+    await addresses('add');
+    assert.equal((await whois(`${snat.reports[0]}:${carried}`)).opened.spiffeId, batch);
+    assert.equal((await recordsOf('connection-opened')).filter(({ snatPort }) => snatPort === told).length, 0);
   });
 });
