@@ -165,6 +165,12 @@ describe('sallyport as a process', () => {
     assert.match(third.err, /^error: .*EADDRINUSE/m);
   });
 
+  it('says of an address that this host has not, that it has not', async () => {
+    const { status, err } = await start(['serve', '--listen', '127.0.0.1:0', '--probe-listen', '192.0.2.1:15020']).ended;
+    assert.equal(status, 6);
+    assert.match(err, /cannot listen on "192\.0\.2\.1:15020" \(EADDRNOTAVAIL\).*\nhint: this host has no such address/);
+  });
+
   it('a command that waits for its input ends by SIGINT as programs do', async () => {
     const waiting = start(['validate', '-f', '-']);
     // It reads once it has taken up what was written: from then on it waits for the rest.

@@ -90,7 +90,7 @@ export function addCert(program: Command, context: CliContext): void {
     .summary('refuse certificates before they expire; their connections end')
     .description('The join token that bought one buys no other, nor does the token of a pod that held one: make a new join token, or delete the pod, and the one in its place is let in.')
     .argument('<serial-or-spiffe-id>', 'a serial number in hexadecimal, or a SPIFFE ID for all that it holds')
-    .addHelpText('after', '\nEXIT CODES\n  0 revoked   3 no such certificate that is still valid')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport cert revoke spiffe://cluster.local/ns/bookinfo/sa/productpage\n  sallyport cert revoke 6d8d9e1fbe080659c283b55154ca772bfc29ec9d\n\nEXIT CODES\n  0 revoked   3 no such certificate that is still valid')
     .action(async (which: string, _options: unknown, command: Command) => {
       const request = which.startsWith('spiffe://') ? { spiffeId: which } : { serialNumber: which.toLowerCase() };
       const { serialNumbers } = await (await adminClientOf(context, command)).post<RevocationResult>(adminPaths.revocations, request);

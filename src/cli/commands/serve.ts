@@ -77,7 +77,7 @@ export function addServe(program: Command, context: CliContext): void {
     .option('--agent-control <host:port>', 'where they reach this (default: sallyport.NAMESPACE.svc:15012)')
     .optionsGroup('Options:')
     .addOption(logLevelOption())
-    .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n  sallyport serve --kubernetes --kubeconfig admin.conf\n  sallyport serve --syslog 10.0.0.5:6514 --syslog-allow f5=10.0.0.7 f5=10.0.0.8\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state')
+    .addHelpText('after', '\nEXAMPLES\n  sallyport serve\n  sallyport serve --listen 10.0.0.5:15012 --admin-listen 10.0.0.5:15014 --admin spiffe://cluster.local/admin/alice\n  sallyport serve --kubernetes --kubeconfig admin.conf\n  sallyport serve --syslog 10.0.0.5:6514 --syslog-allow f5=10.0.0.7 f5=10.0.0.8\n\nEXIT CODES\n  0 stopped by a signal   2 bad options or state   5 another control plane has the state   6 an address cannot be listened on, or the cluster is away')
     .action(async (options: ServeOptions) => {
       const interrupted = context.interruption();
       const trustDomain = parseTrustDomain(options.trustDomain);
