@@ -1,11 +1,11 @@
 /** The catalogue of checks: each a pure function of facts. docs/reference/checks.md is written from it. */
 import { X509Certificate } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import { describeRef } from '../core/desired-state.ts';
 import { trustBundleConfigMap } from '../core/pod-identity.ts';
 import { olderApiVersion } from '../core/objects/index.ts';
 import { customResourceDefinitions, managedBy } from '../kubernetes/index.ts';
-import type { Asked, Condition, CustomObject, Facts, FactsAfter, FactsBefore, LiveDefinition, StatefulSet } from './facts.ts';
+import { conditionOf, hasStatus, isOnlyRenderedFor, isTrue, nameOf, told, whyNot } from './custom-objects.ts';
+import type { Asked, CustomObject, Facts, FactsAfter, FactsBefore, LiveDefinition, StatefulSet } from './facts.ts';
 
 export type Verdict = 'passed' | 'failed' | 'warned' | 'skipped';
 
@@ -373,32 +373,6 @@ function expiryOf(pem: string, now: number): Outcome {
   return unless(soon.map(({ subject, validTo }) => `${subject.replaceAll('\n', ', ')}: until ${new Date(validTo).toISOString()}`), certificates.length, 'are not', soon.length < certificates.length ? 'warned' : 'failed');
 }
 
-const nameOf = ({ kind, metadata: { namespace = '', name } }: CustomObject): string => describeRef({ kind, namespace, name });
-
 function ofKind({ objects }: FactsAfter, kind: string, look: (objects: readonly CustomObject[]) => Outcome): Outcome {
   return given(objects, (all) => look(all.filter((object) => object.kind === kind)));
-}
-
-/** A BIG-IP that the control plane does not drive. */
-const isOnlyRenderedFor = ({ spec }: CustomObject): boolean => spec?.class === 'bigip' && (spec.bigip?.management ?? []).length === 0;
-
-/** Not of every kind something is told. */
-const hasStatus = ({ kind, apiVersion }: CustomObject): boolean => customResourceDefinitions.some(({ spec }) => spec.names.kind === kind && apiVersion.startsWith(`${spec.group}/`) && spec.versions[0].subresources !== undefined);
-
-function conditionOf({ status }: CustomObject, type: string): Condition | undefined {
-  return status?.conditions?.find((condition) => condition.type === type);
-}
-
-const isTrue = (object: CustomObject, type: string): boolean => whyNot(object, type).length === 0;
-
-/** What is told of an earlier form of the object says nothing of this one. */
-function whyNot(object: CustomObject, type: string): readonly string[] {
-  const condition = conditionOf(object, type);
-  if (condition === undefined || condition.observedGeneration !== object.metadata.generation) return [`${nameOf(object)}: the control plane has not looked at it yet`];
-  return condition.status === 'True' ? [] : [`${nameOf(object)}: ${condition.message} (${condition.reason})`];
-}
-
-function told(object: CustomObject, type: string, status: string): readonly string[] {
-  const condition = conditionOf(object, type);
-  return condition?.status === status ? [`${nameOf(object)}: ${condition.message} (${condition.reason})`] : [];
 }
