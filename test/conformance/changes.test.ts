@@ -1,7 +1,7 @@
 /** A change of the plan ends the connections that it no longer allows, with the same reason by every class, and no others. */
 import assert from 'node:assert/strict';
 import type { ConnectionReason } from '../../src/core/ledger-record.ts';
-import { playedClasses, recordedClasses } from './classes.ts';
+import { playedClasses, promptClasses } from './classes.ts';
 import { waitFor } from '../../src/demo/processes.ts';
 import { makePki } from '../support/pki.ts';
 import { dataPlanes, type DataPlane } from './data-plane.ts';
@@ -42,7 +42,7 @@ describe('a change, while connections live through gateways of every class', fun
           for (const { life, client, visiting } of living) {
             const [conversation, reason] = [await visiting.over, endFor(life, gatewayClass)];
             assert.equal(wasLetGoOn(conversation), reason === 'finished');
-            if (recordedClasses.includes(gatewayClass)) await checkRecords(plane, client, conversation, reason);
+            if (promptClasses.includes(gatewayClass)) await checkRecords(plane, client, conversation, reason);
           }
         });
       }

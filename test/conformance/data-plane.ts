@@ -30,7 +30,7 @@ export interface DataPlane {
   readonly visits: Visits;
   /** Whom they come to. */
   readonly witness: ConformanceWitness;
-  /** What the ledger has of connections, as it grows; none of a class that is not of `recordedClasses`. */
+  /** What the ledger has of connections, as it grows, of those types that the class tells of at once (`isTold`). */
   readonly records: readonly ConnectionRecord[];
   stop(): Promise<void>;
 }

@@ -1,12 +1,13 @@
 /** What the ledger must have of an attempt, to the letter. Only what chance decides is left out. */
 import { formatEndpoint } from '../../src/core/ip-address.ts';
 import type { ConnectionOpened } from '../../src/core/ledger-record.ts';
-import { recordedClasses, type PlayedClass } from './classes.ts';
+import { promptClasses, type PlayedClass } from './classes.ts';
 import { describeDenial } from '../../src/core/plan/denial.ts';
 import { denyReasons, type DenyReason, type Revision } from '../../src/core/plan/plan.ts';
 import { parseSpiffeId } from '../../src/core/spiffe-id.ts';
 import type { ConnectionRecord } from './data-plane.ts';
 import { divergenceOf, outcomeFor } from './divergence.ts';
+import { visitorOf } from './kernel-rules.ts';
 import type { Played } from './play.ts';
 import type { Visited } from './visit.ts';
 import type { Greeting } from './witness.ts';
@@ -33,7 +34,8 @@ const areWordsForetold = (reason: string, attempt: Attempt, gatewayClass: Played
 
 /** What runs and classes have in common: without whatever the run has chosen. */
 export function shared(record: ConnectionRecord): Comparable {
-  const { client, revision, snatPort, ...rest } = comparable(record);
+  const { client, revision, snatPort, service, ...others } = comparable(record);
+  const rest = { ...others, service: record.service?.replace(/:main-[0-9]+$/, ':main-PORT') ?? null }; // of a data connection
   if (record.type === 'connection-denied') return { ...rest, detail: record.detail.replace(/\b[0-9a-f]{16,}\b/, 'SERIAL NUMBER') };
   return { ...rest, target: record.target.replace(/:[0-9]+$/, '') };
 }
@@ -47,11 +49,18 @@ export function expectedOutcome({ attempt, greeting }: Pick<Played, 'attempt' | 
 }
 
 export function expectedRecords(played: Played, gatewayClass: PlayedClass, revision: Revision): readonly Comparable[] {
-  if (!recordedClasses.includes(gatewayClass)) return [];
+  if (divergenceOf(played.attempt, gatewayClass)?.unrecorded !== undefined) return [];
+  return recordsOf(played, gatewayClass, revision).filter(({ type }) => isTold(type as ConnectionRecord['type'], gatewayClass));
+}
+
+/** Whether a record of this type comes while the table is played. */
+export const isTold = (type: ConnectionRecord['type'], gatewayClass: PlayedClass): boolean => promptClasses.includes(gatewayClass) || type === 'connection-opened' || type === 'connection-denied';
+
+function recordsOf(played: Played, gatewayClass: PlayedClass, revision: Revision): readonly Comparable[] {
   const { attempt, client, data } = played;
   const outcome = expectedOutcome(played, gatewayClass);
   const { service, policies } = outcome;
-  const identity = recordedIdentity(attempt.as, outcome);
+  const identity = recordedIdentity(attempt.as, outcome, gatewayClass);
   const common = { origin: divergenceOf(attempt, gatewayClass)?.servedBy ?? 'egress-1', revision, client, spiffeId: identity, service, policies };
   if (outcome.kind === 'refused') {
     const { authority, serverName = '' } = attempt.to;
@@ -82,8 +91,9 @@ function endsOf({ from, to }: Departure, greeting: Greeting | undefined): Compar
 }
 
 /** Whom the ledger names: who was let out, and whom the certificate of an SVID's form claims that was not. */
-function recordedIdentity(credential: Credential, { kind }: Outcome): string | null {
+function recordedIdentity(credential: Credential, { kind }: Outcome, gatewayClass: PlayedClass): string | null {
   if (!('spiffeId' in credential)) return null;
+  if (gatewayClass === 'kernel' && visitorOf(credential)?.kind !== 'known') return null;
   const isClaim = credential.kind !== 'malformed' && credential.kind !== 'proxy' && parseSpiffeId(credential.spiffeId).ok;
   return isClaim || kind === 'leaves' ? credential.spiffeId : null;
 }

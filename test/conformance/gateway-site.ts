@@ -148,12 +148,13 @@ export async function startDataPlane({ witness, pki, class: gatewayClass, beside
   };
 }
 
-function followLedger({ admin }: TestControl) {
+/** @param read what a line says, where the table says it otherwise */
+export function followLedger({ admin }: TestControl, read: (line: string) => string = (line) => line) {
   const records: ConnectionRecord[] = [];
   const stopping = new AbortController();
   const following = (async () => {
     for await (const line of admin.lines(adminPaths.ledger, { last: '0', follow: 'true' }, stopping.signal)) {
-      const { sequence, ...record } = JSON.parse(line) as ConnectionRecord & { readonly sequence: number };
+      const { sequence, ...record } = JSON.parse(read(line)) as ConnectionRecord & { readonly sequence: number };
       if ('connectionId' in record) records.push(record);
     }
   })();

@@ -26,7 +26,7 @@ const service6 = '2001:db8:c::1';
 const snat6 = '2001:db8:b::1';
 
 export const addressNames: AddressNames = {
-  inTable: (address) => (address === service6 || address === snat6 ? loopback6 : address.replace(/^10\./, '127.')),
+  inTable: (text) => text.replaceAll(service6, loopback6).replaceAll(snat6, loopback6).replaceAll(/\b10(?=\.[0-9]+\.[0-9]+\.[0-9]+)/g, '127'),
   inNetwork: (address) => (address === loopback6 ? service6 : address.replace(/^127\./, '10.')),
 };
 

@@ -18,8 +18,9 @@ import { startTestControl, type TestControl } from '../support/control.ts';
 import { startServerProcess } from '../support/server-process.ts';
 import type { SocketPlace, Sockets } from '../support/sockets.ts';
 import { leadOut } from '../support/way-out.ts';
-import type { DataPlane, WorkloadConnection } from './data-plane.ts';
-import { identityOf } from './gateway-site.ts';
+import type { ConnectionRecord, DataPlane, WorkloadConnection } from './data-plane.ts';
+import { isTold } from './expectation.ts';
+import { followLedger, identityOf } from './gateway-site.ts';
 import { addressNames, manifestsInNetwork, outwardInterface, startKernelNetwork, workloadAddresses, type KernelNetwork } from './kernel-network.ts';
 import { visitorOf, type Visitor } from './kernel-rules.ts';
 import { routedVisits } from './visit.ts';
@@ -42,6 +43,8 @@ export async function startKernelPlane(): Promise<DataPlane> {
   const control = await startTestControl();
   undo.defer(() => control.close());
   await control.admin.post(adminPaths.caInit, {});
+  const ledger = followLedger(control, addressNames.inTable);
+  undo.defer(() => ledger.stop());
   const witness = await startWitness(witnessAddresses, { sockets: network.outside, ports: { witness: witnessPorts, proxy: proxyPorts }, names: addressNames });
   undo.defer(() => witness.close());
   const { witnessPort, proxyPort, caCertificates } = witness;
@@ -79,7 +82,9 @@ export async function startKernelPlane(): Promise<DataPlane> {
     places,
     visits: routedVisits,
     witness,
-    records: [],
+    get records() {
+      return ledger.records.filter((record) => isTold(record.type, 'kernel') && workloads.isMeant(record));
+    },
     async enforce(world, credentials) {
       visitors.welcome(credentials);
       if (applied.length > 0) await remove(applied.splice(0));
@@ -195,21 +200,31 @@ function createVisitors() {
 function createWorkloads(sockets: Sockets) {
   const ports = { first: 20_000, count: 40_000 } as const;
   let connections = 0;
+  /** Clients that went on to the next address, or that nobody has answered. */
+  const [forgone, unanswered] = [new Set<string>(), new Set<string>()];
   const nextPort = (): number => ports.first + (connections++ % ports.count);
   const clientOf = ({ address, port }: SocketPlace): string => addressNames.inTable(formatEndpoint({ address: address, port }));
-  /** Of listeners of workloads, those who wait for the next that comes. */
-  const awaited = new Map<string, ((socket: Socket) => void)[]>();
+  /** Where workloads listen, and who waits there for the next that comes. */
+  const places = new Map<string, { readonly listening: Promise<unknown>; readonly waiting: ((socket: Socket) => void)[] }>();
+  function placeOf(at: SocketPlace) {
+    const client = clientOf(at);
+    const waiting: ((socket: Socket) => void)[] = [];
+    const place = places.get(client) ?? { waiting, listening: sockets.listen(at).then((server) => server.on('connection', (socket) => waiting.shift()?.(socket))) };
+    places.set(client, place);
+    return place;
+  }
 
   return {
+    /** Whether it is of what a connection came to in the end. */
+    isMeant: ({ client, type }: ConnectionRecord): boolean => !forgone.has(client) && !(unanswered.has(client) && type === 'connection-opened'),
     /** To the first that answers, in turn. */
-    async connect(fromOf: (address: string) => string, targets: readonly SocketPlace[]): Promise<WorkloadConnection> {
-      let from: SocketPlace;
-      for (const to of targets) {
-        from = { address: fromOf(to.address), port: nextPort() };
-        const socket = await sockets.connect(to, from).catch(() => undefined);
-        if (socket !== undefined) return { socket: socket.on('error', ignore), client: clientOf(from) };
-      }
-      return { socket: refused(), client: clientOf(from!) };
+    async connect(fromOf: (address: string) => string, [to, ...others]: readonly SocketPlace[]): Promise<WorkloadConnection> {
+      const from = { address: fromOf(to!.address), port: nextPort() };
+      const client = clientOf(from);
+      const socket = await sockets.connect(to!, from).catch(() => undefined);
+      if (socket !== undefined) return { socket: socket.on('error', ignore), client };
+      (others.length === 0 ? unanswered : forgone).add(client);
+      return others.length === 0 ? { socket: refused(), client } : await this.connect(fromOf, others);
     },
     async bind(address: string, to: SocketPlace): Promise<WorkloadConnection> {
       const from = { address, port: nextPort() };
@@ -222,14 +237,11 @@ function createWorkloads(sockets: Sockets) {
     },
     /** Whoever comes next to this place. */
     async await(at: SocketPlace): Promise<WorkloadConnection> {
-      const client = clientOf(at);
+      const { listening, waiting } = placeOf(at);
       const { promise, resolve } = Promise.withResolvers<Socket>();
-      const first = !awaited.has(client);
-      const waiting = awaited.get(client) ?? [];
-      awaited.set(client, waiting);
       waiting.push(resolve);
-      if (first) (await sockets.listen(at)).on('connection', (socket) => waiting.shift()?.(socket));
-      return { socket: whenThere(promise), client };
+      await listening;
+      return { socket: whenThere(promise), client: clientOf(at) };
     },
   };
 }

@@ -45,8 +45,10 @@ export function kernelDivergence({ as, to, expect }: Attempt): Divergence | unde
   const visitor = visitorOf(as);
   if (visitor === undefined) return { because: 'it is about a certificate or TLS, and a kernel sees neither', absent: true };
   if (to.listener === 'own') return { because: 'a kernel has no listeners: workloads connect to the service itself', absent: true };
-  if (expect.kind === 'leaves' || expect.reason === 'not-a-workload') return undefined;
-  if (visitor.kind !== 'known') return { because: unlike[visitor.kind], expect: { ...expect, reason: 'not-a-workload' } };
+  if (expect.kind === 'leaves') return undefined;
+  if (visitor.kind !== 'known') return { because: unlike[visitor.kind], expect: { ...expect, reason: 'not-a-workload' }, words: true };
+  if (expect.reason === 'no-such-service') return { because: 'nobody asks a kernel by name', words: true };
+  if (expect.reason === 'connect-failed') return { because: 'a kernel lets the connection out, and the workload hears for itself that nobody is there', unrecorded: true };
   return to.manner === 'reverse' ? { because: 'a workload does not ask a kernel to be connected to', absent: true } : undefined;
 }
 

@@ -29,7 +29,8 @@ export function conformancePage(): string {
     'listeners: a workload comes from an address that a WorkloadEntry says is its own, and connects to the address of the service, at which each port has a number of its own; whoever asks for a',
     'name that leads nowhere goes to an address and port that are no service\'s. A row of something that does not exist there is marked `-`. What has its like among addresses is played as that:',
     'certificates that are good no longer as an address that has been withdrawn, none at all or one of another trust domain as an address of which nobody has said whose it is. An address that',
-    'two claim is refused when it is applied ([0840](../decisions/0840-who-is-behind-an-address.md)). Decisions, addresses, ports, and what ends are compared; records of the ledger are not.',
+    'two claim is refused when it is applied ([0840](../decisions/0840-who-is-behind-an-address.md)). Of its records those of',
+    'connections that were let out or refused are compared; that one has ended the kernel tells when it forgets it, minutes later.',
     '',
     'Addresses are on loopback. At the external services, port 9000 is one that speaks first, by UDP one that answers, 9001 the same behind a forward proxy.',
     'A manifest that awaits connections from a service does so at port 9443.',
@@ -85,7 +86,7 @@ function noteOf(attempt: Attempt, gatewayClass: PlayedClass): string | undefined
   const divergence = divergenceOf(attempt, gatewayClass);
   if (divergence === undefined) return undefined;
   const { expect } = attempt;
-  const { because, servedBy, words, absent } = divergence;
+  const { because, servedBy, words, absent, unrecorded } = divergence;
   const outcome = divergence.expect ?? expect;
   const what = [
     ...(absent === undefined ? [] : ['there is no such thing']),
@@ -93,6 +94,7 @@ function noteOf(attempt: Attempt, gatewayClass: PlayedClass): string | undefined
     ...(outcome.service === expect.service ? [] : [`recorded with ${outcome.service === null ? 'no service' : `service ${outcome.service}`}`]),
     ...(servedBy === undefined ? [] : ['recorded by the gateway beside it, for which the client is the gateway before']),
     ...(words === undefined ? [] : ['recorded in other words']),
+    ...(unrecorded === undefined ? [] : ['recorded as let out']),
   ];
   return `Class ${gatewayClass}: ${what.join(', ')}. ${because[0]!.toUpperCase()}${because.slice(1)}.`;
 }

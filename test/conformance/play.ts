@@ -80,8 +80,13 @@ function assignRecords(spoken: readonly Spoken[], records: readonly ConnectionRe
   const sessions = [...Map.groupBy(records, sessionOf).values()];
   return spoken.map((each): Played => {
     const handedOver = divergenceOf(each.attempt, gatewayClass)?.servedBy !== undefined;
-    const index = sessions.findIndex(([first]) => (handedOver ? tellsOf(first!, each) : first!.client === each.client));
-    const [mine = []] = index === -1 ? [] : sessions.splice(index, 1);
+    const take = (isOurs: (first: ConnectionRecord) => boolean): readonly ConnectionRecord[] => {
+      const index = sessions.findIndex(([first]) => isOurs(first!));
+      return index === -1 ? [] : sessions.splice(index, 1)[0]!;
+    };
+    // A workload that is come to is at the same place whoever comes, and not every class can tell whose session a data connection is of.
+    const isOwn = (first: ConnectionRecord): boolean => first.client === each.client && (each.attempt.to.manner !== 'reverse' || tellsOf(first, each));
+    const mine = [...take((first) => (handedOver ? tellsOf(first, each) : isOwn(first))), ...take((first) => first.client === each.data?.client)];
     const [own, within] = [mine.filter((record) => record.client === mine[0]!.client), mine.filter((record) => record.client !== mine[0]!.client)];
     return { ...each, client: handedOver ? (mine[0]?.client ?? '') : each.client, records: [...own, ...within] };
   });

@@ -43,7 +43,7 @@ export interface Way {
 export const unserved = (there: Way, as: Credential, because: string): Divergence => ({ because, expect: there.refuses(as, 'no-gateway').expect });
 
 /** A kernel is not told of what it does not serve, so that there is no such service. */
-export const unknownToKernel = (because: string): Divergence => ({ because: `${because}, and is not told of what it does not serve`, expect: { kind: 'refused', service: null, policies: [], reason: 'no-such-service' } });
+export const unknownToKernel = (because: string): Divergence => ({ because: `${because}, and is not told of what it does not serve`, expect: { kind: 'refused', service: null, policies: [], reason: 'no-such-service' }, words: true });
 
 const diverging = (but: Attempt['but']): Pick<Attempt, 'but'> => (but === undefined ? {} : { but });
 

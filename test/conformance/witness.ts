@@ -54,7 +54,8 @@ export interface WitnessOptions {
 
 /** Between the addresses of the table and those of the network that it is played in. */
 export interface AddressNames {
-  readonly inTable: (address: string) => string;
+  /** Of a text, whatever addresses are in it. */
+  readonly inTable: (text: string) => string;
   readonly inNetwork: (address: string) => string;
 }
 

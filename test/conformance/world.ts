@@ -170,6 +170,8 @@ export interface Divergence {
   readonly servedBy?: 'beside';
   /** The detail of its refusal has other words. */
   readonly words?: true;
+  /** The ledger has it as something else. */
+  readonly unrecorded?: true;
   /** There is no such thing for the class. */
   readonly absent?: true;
 }

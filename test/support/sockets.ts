@@ -44,19 +44,26 @@ export const ownSockets: Sockets = {
 };
 
 export type SocketRequest = { readonly make: 'connect'; readonly to: SocketPlace; readonly from: SocketPlace } | { readonly make: 'listen' | 'bind'; readonly at: SocketPlace };
-export type SocketAnswer = { readonly id: number; readonly error?: string };
+/** First the socket or why there is none, then that the maker has nothing of it any more: of what listens it would take what is the other's. */
+export type SocketAnswer = { readonly id: number; readonly error?: string; readonly over?: true };
 export type AnySocket = Socket | Server | UdpSocket;
 
 /** Sockets stay in the network in which they were made: a process there makes them, and hands them over. */
 export function socketsOn({ enter: [program, ...args] }: NetworkHost): Sockets & { close(): Promise<void> } {
   const maker = spawn(program, [...args, process.execPath, fileURLToPath(new URL('socket-maker.ts', import.meta.url))], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
   const awaited = new Map<number, PromiseWithResolvers<AnySocket>>();
+  const made = new Map<number, AnySocket>();
   let requests = 0;
-  maker.on('message', ({ id, error }: SocketAnswer, socket: unknown) => {
+  maker.on('message', ({ id, error, over }: SocketAnswer, socket: unknown) => {
+    if (over === undefined && error === undefined) {
+      made.set(id, socket as AnySocket);
+      return;
+    }
     const { resolve, reject } = awaited.get(id)!;
     awaited.delete(id);
-    if (error === undefined) resolve(socket as AnySocket);
+    if (error === undefined) resolve(made.get(id)!);
     else reject(new Error(error));
+    made.delete(id);
   });
   const exited = once(maker, 'exit');
 

@@ -285,7 +285,7 @@ ${['tenant-1', 'tenant-2'].map((namespace) => tenantOf('own', namespace)).join('
       ...([
         ['tenant-1/app', '127.1.20.1'],
         ['tenant-2/app', '127.1.20.2'],
-      ] as const).map(([who, from]) => partner.lets(svid(who), { from, atMost: 2, by: ['egress/tenants'], but: { envoy: { because: 'Envoy counts what leaves from an address, or a block of its ports ([0610](../decisions/0610-envoy-as-a-gateway.md))', words: true }, bigip: overLimit(who, from) } })),
+      ] as const).map(([who, from]) => partner.lets(svid(who), { from, atMost: 2, by: ['egress/tenants'], but: { envoy: { because: 'Envoy counts what leaves from an address, or a block of its ports ([0610](../decisions/0610-envoy-as-a-gateway.md))', words: true }, bigip: overLimit(who, from), kernel: { because: 'a kernel says that there are too many, and not how many', words: true } } })),
       partner.refuses(svid('tenant-3/app'), 'no-policy'),
     ],
   },
