@@ -34,9 +34,9 @@ const areWordsForetold = (reason: string, attempt: Attempt, gatewayClass: Played
 
 /** What runs and classes have in common: without whatever the run has chosen. */
 export function shared(record: ConnectionRecord): Comparable {
-  const { client, revision, snatPort, service, ...others } = comparable(record);
+  const { client, revision, snatPort, ...others } = comparable(record);
   const withoutPort = (text: string): string => text.replaceAll(/:main-[0-9]+\b/g, ':main-PORT'); // in the name of a data connection's service port
-  const rest = { ...others, service: service === null ? null : withoutPort(service) };
+  const rest = { ...others, service: record.service === null ? null : withoutPort(record.service) };
   if (record.type === 'connection-denied') return { ...rest, detail: withoutPort(record.detail).replace(/\b[0-9a-f]{16,}\b/, 'SERIAL NUMBER') };
   return { ...rest, target: record.target.replace(/:[0-9]+$/, '') };
 }
