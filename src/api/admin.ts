@@ -71,7 +71,7 @@ export interface ApplyResult {
   readonly dryRun: boolean;
   readonly changes: readonly { readonly ref: ObjectRef; readonly action: ChangeAction }[];
   readonly warnings: readonly Fault[];
-  /** What the change does to decisions and addresses, a sentence each. */
+  /** What the change does to decisions and addresses, and to what stands on BIG-IPs, a sentence each. */
   readonly effects: readonly string[];
 }
 

@@ -10,6 +10,7 @@ import { describePlanDiffInSteps, diffPlansInSteps } from '../core/plan/plan-dif
 import type { Plan, Revision } from '../core/plan/plan.ts';
 import type { Assignment, Assignments } from '../core/snat/assignments.ts';
 import { filterInSteps, mapInSteps, type Steps } from '../core/steps.ts';
+import { describeTenantChanges } from './bigip/index.ts';
 import type { ReadManifests } from './manifest-reader.ts';
 import { runInSlices } from './slices.ts';
 
@@ -53,7 +54,7 @@ export async function resultOf({ written, changes, dryRun, current, next }: Outc
     dryRun,
     changes,
     warnings: await written.locate(next.warnings.length === 0 ? [] : await runInSlices(warningsFor(written.objects, next.warnings, current.warnings))),
-    effects: await runInSlices(describePlanDiffInSteps(await runInSlices(diffPlansInSteps(current.plan, next.plan)))),
+    effects: [...(await runInSlices(describePlanDiffInSteps(await runInSlices(diffPlansInSteps(current.plan, next.plan))))), ...(await runInSlices(describeTenantChanges(current.plan, next.plan)))],
   };
 }
 

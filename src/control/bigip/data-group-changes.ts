@@ -39,11 +39,7 @@ export function restricted(have: Records, want: Records, isRefusal: (value: stri
  * there before the record that it is in the place of is not.
  */
 export function transition(path: string, from: Records, to: Records): readonly DataGroupChange[] {
-  const before = new Map(from.map(({ key, value }) => [key, value]));
-  const after = new Set(to.map(({ key }) => key));
-  const added = to.filter(({ key }) => !before.has(key));
-  const modified = to.filter(({ key, value }) => before.has(key) && before.get(key) !== value);
-  const deleted = from.filter(({ key }) => !after.has(key));
+  const { added, modified, deleted } = recordChanges(from, to);
   const some = [
     { verb: 'add', records: added },
     { verb: 'modify', records: modified },
@@ -52,6 +48,16 @@ export function transition(path: string, from: Records, to: Records): readonly D
   const changes = some.map(({ verb, records }) => ({ path, option: `records ${verb} { ${records.map(verb === 'delete' ? keyText : recordText).join(' ')} }`, records }));
   const isPlain = some.every(({ records }) => records.every(({ key, value }) => plain.test(key) && plain.test(value)));
   return isPlain && changes.every(({ option }) => encodeURIComponent(option).length <= optionCharsMax) ? changes : [{ path, option: null, records: to }];
+}
+
+export function recordChanges(from: Records, to: Records): { readonly added: Records; readonly modified: Records; readonly deleted: Records } {
+  const before = new Map(from.map(({ key, value }) => [key, value]));
+  const after = new Set(to.map(({ key }) => key));
+  return {
+    added: to.filter(({ key }) => !before.has(key)),
+    modified: to.filter(({ key, value }) => before.has(key) && before.get(key) !== value),
+    deleted: from.filter(({ key }) => !after.has(key)),
+  };
 }
 
 const keyText = ({ key }: DataGroupRecord): string => `"${key}"`;

@@ -9,4 +9,5 @@
 export { boxStatuses } from './box-status.ts';
 export type { BigIpStatus, Timings } from './driver.ts';
 export { startBigIpDrivers, type BigIpDrivers } from './drivers.ts';
+export { describeTenantChanges } from './tenant-changes.ts';
 export { createServerCertificates } from './server-certificates.ts';

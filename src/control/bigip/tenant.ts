@@ -13,7 +13,7 @@ export function tenantOf(declaration: unknown, partition: string): JsonObject | 
 }
 
 /** The objects of a tenant, by path. */
-function objectsIn(tenant: JsonObject, partition: string): readonly (readonly [path: string, object: JsonObject])[] {
+export function objectsIn(tenant: JsonObject, partition: string): readonly (readonly [path: string, object: JsonObject])[] {
   return Object.entries(tenant).flatMap(([application, content]) => (isObject(content) ? Object.entries(content).flatMap(([name, object]) => (isObject(object) ? [[`/${partition}/${application}/${name}`, object] as const] : [])) : []));
 }
 

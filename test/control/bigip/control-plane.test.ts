@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { adminPaths, type StatusResult } from '../../../src/api/admin.ts';
+import { adminPaths, type ApplyResult, type StatusResult } from '../../../src/api/admin.ts';
 import { waitFor } from '../../../src/demo/processes.ts';
 import { startTestControl, type TestControl } from '../../support/control.ts';
 import { makePki } from '../../support/pki.ts';
@@ -135,6 +135,15 @@ spec: {class: bigip, listen: [{address: 10.4.0.1, port: 15443}], bigip: {managem
     await untilHeld();
     assert.deepEqual(grantKeys(), ['partners/ledger:db billing', 'partners/ledger:db billing/robot']);
     assert.deepEqual(written(since), ['PATCH /mgmt/tm/ltm/data-group/internal/~partner~shared~grants', 'PATCH /mgmt/tm/ltm/data-group/internal/~partner~shared~settings']);
+  });
+
+  it('is not told of a change that is only tried, and whoever tries it hears what it would be told', async () => {
+    await control.apply(gateway() + services('{namespace: billing}'));
+    await untilHeld();
+    const since = box.requests.length;
+    const { effects } = await control.admin.post<ApplyResult>(adminPaths.apply, { sources: [{ file: 'tried.yaml', text: services(both, '203.0.113.11') }], dryRun: true });
+    assert.equal(effects.at(-1), '~ BIG-IP f5, partition partner, by AS3: +/partner/shared/address_10.4.0.65, ~/partner/shared/pool_partners_ledger_db, +/partner/shared/snat_10.4.0.65; grants 1 added');
+    assert.deepEqual(written(since), []);
   });
 
   it('gets another certificate where the one that it has is revoked', async () => {
