@@ -55,6 +55,12 @@ export interface KernelLedger {
   close(): Promise<void>;
 }
 
+/**
+ * Of connections that begin from then on: bytes, the kernel's own times, and that it tells of their end, which by default it does only of those that began while
+ * somebody listened (https://docs.kernel.org/networking/nf_conntrack-sysctl.html).
+ */
+const kernelSettings = ['nf_conntrack_acct', 'nf_conntrack_timestamp', 'nf_conntrack_events'] as const;
+
 /** After refusals, and for who is in charge of a pair. */
 const lookMs = 2_000;
 
@@ -97,9 +103,8 @@ export async function openKernelLedger({ stateDirectory, run, isAlone, undisturb
   }
 
   async function begin(): Promise<void> {
-    // Bytes and the kernel's own times are of connections that begin from now on.
-    const { status, stderr } = await run('sysctl', ['-qw', 'net.netfilter.nf_conntrack_acct=1', 'net.netfilter.nf_conntrack_timestamp=1']);
-    if (status !== 0) log.warn({ complaint: stderr.trim() }, 'records of connections will not tell of bytes: the kernel cannot be told to count them');
+    const { status, stderr } = await run('sysctl', ['-qw', ...kernelSettings.map((name) => `net.netfilter.${name}=1`)]);
+    if (status !== 0) log.warn({ complaint: stderr.trim() }, 'records of connections may lack bytes, and ends of some come late: the kernel takes not all of its settings');
     watch = watchConnections({
       start: startLineProgram,
       onEvent: (event) => book.take(event),
