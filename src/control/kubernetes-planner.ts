@@ -44,7 +44,7 @@ export function createKubernetesPlanner({ store, record, publish, ...options }: 
   });
 
   async function tried(change: DesiredChange, changes: ApplyResult['changes'], written: ReadManifests, dryRun: boolean): Promise<ApplyResult> {
-    if (!dryRun) throw new SallyportError('request-invalid', 'desired state is in Kubernetes, and is changed there', { hint: 'kubectl apply -f FILE; to try a change here: --dry-run' });
+    if (!dryRun) throw new SallyportError('request-invalid', 'desired state is in Kubernetes, and is changed there', { hint: 'kubectl apply -f FILE, or the same command with --kubeconfig FILE; to try a change here: --dry-run' });
     const next = await operator.preview(change);
     const faults = await written.faults(next.ok ? [] : next.faults);
     if (!next.ok || faults.length > 0) throw invalidManifests(faults);

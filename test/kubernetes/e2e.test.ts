@@ -81,7 +81,7 @@ describe('sallyport serve --kubernetes', function () {
   });
 
   it('is tried, and not changed, by the commands of the admin API', async () => {
-    await assert.rejects(deployment.cli('one', ['delete', 'egresspolicy', 'bookinfo', '-n', 'bookinfo']), /desired state is in Kubernetes.*kubectl/s);
+    await assert.rejects(deployment.cli('one', ['delete', 'egresspolicy', 'bookinfo', '-n', 'bookinfo']), /desired state is in Kubernetes.*kubectl.*--kubeconfig/s);
   });
 
   it('has statuses written by the leader, wherever gateways are connected, and goes on with another one when it is killed', async function () {
