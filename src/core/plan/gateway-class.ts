@@ -68,7 +68,7 @@ function limitsAuthorities(protocol: ServedProtocol, grants: readonly Grant[]): 
 
 /** By an FTP profile, which opens ports for data connections that show no certificate. */
 function ftpRelayInability({ bigip }: ServingGateway, own: Endpoint | null): Inability | undefined {
-  if (bigip?.relaysFtp !== true) return { why: 'relays FTP by data connections that prove nothing', remedy: 'accept that by "bigip.acceptRisks" of the EgressGateway' };
+  if (bigip?.relaysFtp !== true) return { why: 'relays FTP by data connections that prove nothing', remedy: 'accept that by "bigip.acceptRisks: [UnprovenFtpData]" of the EgressGateway' };
   return own === null ? { why: 'relays FTP at a listener of its own only', remedy: 'give the port a "listen"' } : undefined;
 }
 
