@@ -3,6 +3,7 @@ import { readCondition, type GatewayState } from '../api/gateway-state.ts';
 import { grpcServiceDefinition, unaryHandler } from '../api/grpc-service.ts';
 import { forgottenAfterMs } from '../api/repeated-report.ts';
 import { SallyportError, type Fault } from '../core/errors.ts';
+import { inOneSentence } from '../core/fault-text.ts';
 import { unprovenBy } from '../core/plan/gateway-class.ts';
 import type { PlannedGateway } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
@@ -81,5 +82,3 @@ export function distinct(conditions: readonly Fault[]): readonly Fault[] {
   const found = new Map(conditions.toReversed().map((condition) => [inOneSentence(condition), condition]));
   return [...found.values()].reverse();
 }
-
-export const inOneSentence = ({ message, hint }: Fault): string => (hint === undefined ? message : `${message} (${hint})`);

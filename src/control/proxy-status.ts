@@ -1,10 +1,10 @@
 /** What there is to say about the proxies that are served: pure, from the status of the snapshot cache. */
 import type { ProxyStatus } from '../api/admin.ts';
 import type { GatewayState } from '../api/gateway-state.ts';
+import { inOneSentence } from '../core/fault-text.ts';
 import type { PlannedGateway, Revision } from '../core/plan/plan.ts';
 import type { SpiffeId } from '../core/spiffe-id.ts';
 import type { NodeStatus, StreamStatus } from '../xds/index.ts';
-import { inOneSentence } from './gateway-states.ts';
 import { proxyOf } from './proxy.ts';
 
 export interface ProxyStatusContext {

@@ -6,6 +6,7 @@
 import { encodeAgentUpstream, encodeGatewaySettings, encodeRevocationList, encodeServicePort, encodeTrustBundle, encodeWorkloadAddress } from '../api/table-codec.ts';
 import { trustBundleName, typeUrls } from '../api/type-urls.ts';
 import { encodeResource, renderEnvoyGateway, renderEnvoyGatewayInSteps, renderEnvoySidecar, renderSvidSecret, renderTrustBundleSecret, svidSecret, type EnvoyResource } from '../backends/envoy/index.ts';
+import { inOneSentence } from '../core/fault-text.ts';
 import type { IpAddress } from '../core/ip-address.ts';
 import { agentView } from '../core/plan/agent-view.ts';
 import type { Condition } from '../core/plan/condition.ts';
@@ -138,7 +139,7 @@ export function createPublisher({ cache, svids, check = envoyFaultsOf }: Publish
   return {
     revisions,
     conditions: () => [
-      ...[...conditions].flatMap(([gateway, found]) => found.map(({ object, message, hint }) => `gateway ${gateway} refuses ${object}: ${message} (${hint})`)),
+      ...[...conditions].flatMap(([gateway, found]) => found.map((condition) => `gateway ${gateway} refuses ${condition.object}: ${inOneSentence(condition)}`)),
       ...[...withheld].slice(0, withheldShownMax).map(([nodeKey, faults]) => `${proxyOf(nodeKey).identity} keeps what it holds, for what it is to hold does not hang together: ${faults}`),
       ...(withheld.size > withheldShownMax ? [`${withheld.size - withheldShownMax} more proxies keep what they hold: see sallyport proxy-status`] : []),
     ],

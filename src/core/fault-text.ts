@@ -15,6 +15,11 @@ export function describeFaultInLine(fault: Fault): string {
   return `${headline(fault)}${hint === undefined ? '' : `; hint: ${printable(hint)}`}`;
 }
 
+/** What is wrong, and what to do about it, for a sentence that has said where. */
+export function inOneSentence({ message, hint }: Pick<Fault, 'message' | 'hint'>): string {
+  return hint === undefined ? message : `${message} (${hint})`;
+}
+
 function headline({ position, object, path, message, code }: Fault): string {
   const place = [
     ...(position === undefined ? [] : [`${position.file}:${position.line}:${position.column}`]),

@@ -40,7 +40,7 @@ export function controlPlane(options: InstallOptions): readonly ExplainedObject[
 }
 
 /** What is listened at for the log of BIG-IPs. */
-function syslogPorts({ syslogTls, syslogAllow }: InstallOptions): readonly { readonly name: string; readonly number: number; readonly argument: string }[] {
+export function syslogPorts({ syslogTls, syslogAllow }: InstallOptions): readonly { readonly name: string; readonly number: number; readonly argument: string }[] {
   return [
     ...(syslogTls ? [{ name: 'tls-syslog', number: ports.syslogTls, argument: '--syslog-tls' }] : []),
     ...(syslogAllow.length > 0 ? [{ name: 'tcp-syslog', number: ports.syslog, argument: '--syslog' }] : []),

@@ -1,5 +1,6 @@
 /** Who may speak with the control plane, and with whom it may. Gateways are on the network of their nodes, which no policy is about. */
 import type { ExplainedObject } from '../generate/index.ts';
+import { syslogPorts } from './control-plane.ts';
 import { labelsOf, metadataOf } from './metadata.ts';
 import { controlPlaneName, ports } from './names.ts';
 import type { InstallOptions } from './options.ts';
@@ -7,12 +8,13 @@ import type { InstallOptions } from './options.ts';
 /** Of a namespace whose pods may read the metrics. */
 const metricsLabel = 'sallyport.dev/metrics';
 
-export function networkPolicies({ namespace, webhooks, ledgerOtlp, syslogTls, syslogAllow }: InstallOptions): readonly ExplainedObject[] {
+export function networkPolicies(options: InstallOptions): readonly ExplainedObject[] {
+  const { namespace, webhooks, ledgerOtlp } = options;
   const policy = (name: string, spec: object): ExplainedObject['object'] => ({ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: metadataOf('control-plane', name, namespace), spec });
   const tcp = (...numbers: readonly number[]): readonly object[] => numbers.map((port) => ({ protocol: 'TCP', port }));
   const toCollector = ledgerOtlp === '' ? [] : [{ ports: tcp(Number(/:([0-9]+)(\/.*)?$/.exec(ledgerOtlp)?.[1])) }];
-  const syslogPorts = [...(syslogTls ? [ports.syslogTls] : []), ...(syslogAllow.length > 0 ? [ports.syslog] : [])];
-  const fromBoxes = syslogPorts.length === 0 ? [] : [{ ports: tcp(...syslogPorts) }];
+  const listened = syslogPorts(options).map(({ number }) => number);
+  const fromBoxes = listened.length === 0 ? [] : [{ ports: tcp(...listened) }];
   return [
     { object: policy('default-deny', { podSelector: {}, policyTypes: ['Ingress', 'Egress'] }) },
     {

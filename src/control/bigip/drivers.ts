@@ -1,5 +1,6 @@
 /** The BIG-IPs of a plan, each with a driver of its own. */
 import { issuedIdentity, renderAs3 } from '../../backends/bigip/index.ts';
+import { inOneSentence } from '../../core/fault-text.ts';
 import { formatEndpoint } from '../../core/ip-address.ts';
 import type { Condition } from '../../core/plan/condition.ts';
 import type { Plan, PlannedGateway } from '../../core/plan/plan.ts';
@@ -131,7 +132,7 @@ export function startBigIpDrivers({ credentialsDirectory, serverCertificate, tim
       ...[...driven.values()].flatMap(({ driver: { status }, subject: { gateway }, conditions, isRetired }) => [
         ...(status.trouble === null ? [] : [`gateway ${gateway.name} ${isRetired ? 'is not to have anything any more' : 'is not as it is to be, and keeps what it has'}: ${status.trouble.reason}`]),
         ...status.findings.map((finding) => `gateway ${gateway.name}: ${finding}`),
-        ...conditions().map(({ object, message, hint }) => `gateway ${gateway.name} refuses ${object}: ${message} (${hint})`),
+        ...conditions().map((condition) => `gateway ${gateway.name} refuses ${condition.object}: ${inOneSentence(condition)}`),
       ]),
     ],
     statuses: () => new Map([...driven.values()].filter(({ isRetired }) => !isRetired).map(({ subject: { gateway }, driver }) => [gateway.name, driver.status])),

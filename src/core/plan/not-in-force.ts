@@ -1,6 +1,7 @@
 /** Objects that would have a say about a workload at a service, were they in force. */
 import { describeRef, keyOf, refOf, type DesiredState } from '../desired-state.ts';
 import type { Fault } from '../errors.ts';
+import { inOneSentence } from '../fault-text.ts';
 import type { DesiredObject } from '../objects/index.ts';
 import type { WorkloadName } from '../spiffe-id.ts';
 import type { Subject } from './plan.ts';
@@ -17,7 +18,7 @@ export interface RefusedObject {
 export function describeNotInForce(refused: Iterable<RefusedObject>, workload: WorkloadName, serviceKey: string, desired: DesiredState): readonly string[] {
   return Array.from(refused)
     .filter(({ object }) => concerns(object, workload, serviceKey, desired))
-    .map(({ object, faults }) => `${describeRef(refOf(object))} is not in force: ${faults.map(({ message, hint }) => (hint === undefined ? message : `${message} (${hint})`)).join('; ')}`);
+    .map(({ object, faults }) => `${describeRef(refOf(object))} is not in force: ${faults.map(inOneSentence).join('; ')}`);
 }
 
 function concerns(object: DesiredObject, workload: WorkloadName, serviceKey: string, desired: DesiredState): boolean {

@@ -6,6 +6,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Fault } from '../../core/errors.ts';
+import { inOneSentence } from '../../core/fault-text.ts';
 
 export interface Condition {
   readonly type: 'Accepted' | 'Conflicted' | 'Programmed' | 'ResolvedRefs' | 'Warned';
@@ -123,7 +124,7 @@ function reasonOf([first]: readonly Fault[]): string {
 }
 
 function textOf(faults: readonly Fault[], last?: string): string {
-  const sentences = faults.map(({ message, hint, path }) => `${path === undefined || path.length === 0 ? '' : `${path.join('.')}: `}${message}${hint === undefined ? '' : ` (${hint})`}`);
+  const sentences = faults.map((fault) => `${fault.path === undefined || fault.path.length === 0 ? '' : `${fault.path.join('.')}: `}${inOneSentence(fault)}`);
   return [...new Set(sentences), ...(last === undefined ? [] : [last])].join('; ').slice(0, messageCharactersMax);
 }
 
