@@ -1,5 +1,6 @@
 /** Gateways of manifests, for commands that render what a data plane would be told, without a control plane. */
 import type { Condition } from '../core/plan/condition.ts';
+import { inOneSentence } from '../core/fault-text.ts';
 import { SallyportError } from '../core/errors.ts';
 import type { DesiredObject, EgressGateway, GatewayClass } from '../core/objects/index.ts';
 import type { PlannedGateway } from '../core/plan/plan.ts';
@@ -45,5 +46,5 @@ function as(gatewayClass: GatewayClass, objects: readonly DesiredObject[]): read
 }
 
 export function sayConditions(context: CliContext, conditions: readonly Condition[]): void {
-  for (const { object, message, hint } of conditions) context.say(`warning: ${object}: ${message} (${hint})`);
+  for (const condition of conditions) context.say(`warning: ${condition.object}: ${inOneSentence(condition)}`);
 }

@@ -2,6 +2,7 @@ import { Option, type Command } from 'commander';
 import { renderConntrackd, renderFtpFarm, renderKeepalived, renderKernelGateway, renderRetelling, renderUnit, rulesetFile, type FtpFarm, type InterfaceAddress, type PairLink, type PairMember } from '../../backends/kernel/index.ts';
 import { applyChange, emptyDesiredState } from '../../core/desired-state.ts';
 import { SallyportError } from '../../core/errors.ts';
+import { inOneSentence } from '../../core/fault-text.ts';
 import { familyOf, parseAddress, type IpAddress } from '../../core/ip-address.ts';
 import type { PortRange } from '../../core/plan/plan.ts';
 import { workloadAddresses } from '../../core/plan/workload-addresses.ts';
@@ -26,10 +27,10 @@ interface RenderKernelOptions extends GatewayOptions {
 const formats = {
   nftables({ plan, gateway, objects }: OfflineGateway, options: RenderKernelOptions, context: CliContext): string {
     const { addresses, faults } = workloadAddresses(applyChange(emptyDesiredState, { put: objects, remove: [] }).WorkloadEntry, []);
-    for (const { message, hint } of faults) context.say(`warning: ${message} (${hint})`);
+    for (const fault of faults) context.say(`warning: ${inOneSentence(fault)}`);
     const { ruleset, conditions, caveats } = renderKernelGateway(plan, gateway, addresses);
     sayConditions(context, conditions);
-    for (const { object, message, hint } of caveats) context.say(`note: ${object ?? gateway.name}: ${message} (${hint})`);
+    for (const caveat of caveats) context.say(`note: ${caveat.object ?? gateway.name}: ${inOneSentence(caveat)}`);
     const farm = farmOf(options);
     return farm === undefined ? ruleset : `${ruleset}\n${renderFtpFarm(farm)}`;
   },
